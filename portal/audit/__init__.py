@@ -1,0 +1,1 @@
+"""Who did what to whom, when and why: an append-only chain of hashes, without foreign keys."""

@@ -1,0 +1,52 @@
+"""`record` adds one link to a chain, in the transaction of the act itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from portal.audit.models import AuditEvent, AuditHead
+
+
+def record(act: str, subject: str, *, actor: str, chain: str = "", detail: Mapping[str, Any] | None = None) -> None:
+    """Must run inside the transaction that does the act; the chain's head stays locked until it ends.
+
+    `detail` is plain JSON and never holds a secret.
+    """
+    if not transaction.get_connection().in_atomic_block:
+        raise RuntimeError("audit.record runs inside the transaction of the act it tells of")
+    AuditHead.objects.bulk_create([AuditHead(chain=chain)], ignore_conflicts=True)
+    head = AuditHead.objects.select_for_update().get(chain=chain)
+    event = AuditEvent(
+        chain=chain,
+        sequence=head.sequence + 1,
+        at=timezone.now(),
+        actor=actor,
+        act=act,
+        subject=subject,
+        detail=dict(detail or {}),
+        previous=head.digest,
+    )
+    event.digest = digest_of(event)
+    event.save()
+    AuditHead.objects.filter(chain=chain).update(sequence=event.sequence, digest=event.digest)
+
+
+def digest_of(event: AuditEvent) -> str:
+    """SHA-256 over the canonical JSON of everything in the row but the digest itself."""
+    content = [
+        event.chain,
+        event.sequence,
+        event.at.isoformat(),
+        event.actor,
+        event.act,
+        event.subject,
+        event.detail,
+        event.previous,
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

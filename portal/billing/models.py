@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from portal.accounts.models import Organization, Project, User
+from portal.catalog.models import Offering, Price, Provider
+from portal.core.models import AppendOnly
+from portal.usage.models import UsageRecord
+
+
+class BillingAccount(models.Model):
+    """An organization's purse. The row is locked while money is held or posted; the sums are re-derived from the ledger.
+
+    available = credit - held; what is charged leaves the credit.
+    """
+
+    organization = models.OneToOneField(Organization, on_delete=models.PROTECT, related_name="billing_account")
+    credit = models.BigIntegerField(default=0)  # yen left of all credits, before holds
+    held = models.BigIntegerField(default=0)
+    posted = models.BigIntegerField(default=0)  # yen charged so far
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(held__gte=0) & Q(posted__gte=0), name="account_held_and_posted_not_negative")
+        ]
+
+    @property
+    def available(self) -> int:
+        return self.credit - self.held
+
+
+class CreditKind(models.TextChoices):
+    TRIAL = "trial", _("Trial credit")
+    GRANT = "grant", _("Grant")
+    PURCHASED = "purchased", _("Purchased")
+    REFUND = "refund", _("Refund")
+    COMPENSATION = "compensation", _("Compensation")
+
+
+class Credit(AppendOnly):
+    """Money given to an organization to use here. Trial and grant credits expire."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="credits")
+    kind = models.CharField(max_length=12, choices=CreditKind.choices)
+    amount = models.PositiveBigIntegerField()
+    issued_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    issued_by = models.CharField(max_length=80, default="portal")
+
+
+class LedgerAccount(models.TextChoices):
+    """Each organization has one of each; every transaction of entries sums to zero."""
+
+    ISSUED = "issued", "issued"  # where credits come from (negative)
+    AVAILABLE = "available", "available"
+    HELD = "held", "held"
+    SPENT = "spent", "spent"
+
+
+class LedgerEntry(AppendOnly):
+    """One side of a posting. Rows with the same `posting` sum to zero."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+")
+    posting = models.UUIDField()
+    account = models.CharField(max_length=10, choices=LedgerAccount.choices)
+    amount = models.BigIntegerField()
+    reference = models.CharField(max_length=80)  # "hold:J-…", "charge:123", "credit:4"
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["organization", "account", "-at"], name="ledger_by_account"),
+            models.Index(fields=["posting"], name="ledger_by_posting"),
+        ]
+
+
+class Budget(models.Model):
+    """The most that may be spent and held in a month (Japan time): of a project, or of the whole organization."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="budgets")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="budgets", null=True, blank=True)
+    monthly_limit = models.PositiveBigIntegerField()
+    updated_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "project"], nulls_distinct=False, name="budget_once_per_place"
+            )
+        ]
+
+
+class Hold(models.Model):
+    """Put aside at submit, used up by charges, released at the end: 0 <= used, used + released <= amount at the end."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="holds")
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="holds")
+    job_code = models.CharField(max_length=24, unique=True)
+    amount = models.PositiveBigIntegerField()
+    used = models.PositiveBigIntegerField(default=0)  # charged out of this hold
+    created_at = models.DateTimeField(default=timezone.now)
+    released_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(used__lte=models.F("amount")), name="hold_not_overused")]
+        indexes = [models.Index(fields=["project"], condition=Q(released_at=None), name="hold_open_by_project")]
+
+
+class Charge(AppendOnly):
+    """One per usage record, at the price the record carries.
+
+    `amount` is whole yen, tax included: the job's exact total rounded down so far, less what was charged before, so
+    that every sum of charges adds up to the yen. `exact` keeps the unrounded value.
+    """
+
+    record = models.OneToOneField(UsageRecord, on_delete=models.PROTECT, related_name="charge")
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+")
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+")
+    offering = models.ForeignKey(Offering, on_delete=models.PROTECT, related_name="+")
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+")
+    job_code = models.CharField(max_length=24, db_index=True)
+    day = models.DateField()
+    amount = models.BigIntegerField()
+    exact = models.DecimalField(max_digits=24, decimal_places=9)
+    tax_percent = models.DecimalField(max_digits=4, decimal_places=1)
+    contracting_member = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+")
+    service_member = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+")
+    host_member = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+
+
+class DailyCharge(models.Model):
+    """Sum of the charges of a day: what pages read. Written in the charge's transaction."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+")
+    offering = models.ForeignKey(Offering, on_delete=models.PROTECT, related_name="+")
+    day = models.DateField()
+    amount = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "day", "project", "provider", "offering"], name="daily_charge_once"
+            )
+        ]

@@ -1,0 +1,33 @@
+"""Secrets at rest: sealed with the newest of CREDENTIALS_KEYS, opened with any of them."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+
+
+class CannotOpen(Exception):
+    """None of the keys in CREDENTIALS_KEYS opens this secret."""
+
+
+@cache
+def _box(keys: tuple[str, ...]) -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in keys])
+
+
+def seal(values: Mapping[str, str]) -> str:
+    return _box(tuple(settings.CREDENTIALS_KEYS)).encrypt(json.dumps(dict(values)).encode()).decode()
+
+
+def unseal(sealed: str) -> dict[str, str]:
+    """The values given to `seal`; {} for "". Raises CannotOpen."""
+    if not sealed:
+        return {}
+    try:
+        opened = _box(tuple(settings.CREDENTIALS_KEYS)).decrypt(sealed.encode())
+    except InvalidToken:
+        raise CannotOpen("None of the keys in CREDENTIALS_KEYS opens this secret.") from None
+    values: dict[str, str] = json.loads(opened)
+    return values

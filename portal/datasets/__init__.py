@@ -1,0 +1,1 @@
+"""Files in in-country object storage. The browser sends parts straight to the store; names live here, keys are ours."""

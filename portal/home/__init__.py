@@ -1,0 +1,1 @@
+"""Dashboard, service status, health checks, error pages: views over the apps below."""

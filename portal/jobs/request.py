@@ -1,0 +1,38 @@
+"""What a person asks for when they submit a job, and its documented limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from portal.catalog.models import Offering
+from portal.datasets.models import DataFile
+
+NAME_MAX = 50
+SCRIPT_MAX_BYTES = 1024 * 1024
+COMMAND_MAX = 4000
+ENVIRONMENT_MAX = 200  # variables and secrets together
+ENVIRONMENT_MAX_BYTES = 64 * 1024  # they travel in the manifest, not in the provider's own (8 KB) environment
+INPUTS_MAX = 100
+TIME_LIMIT_MIN_S = 60
+TIME_LIMIT_MAX_S = 20 * 86_400  # Sakura DOK's own longest
+COST_CAP_MIN = 1
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """Well formed (forms.py has seen to it); whether it is allowed is for submission.py to say."""
+
+    name: str
+    offering: Offering
+    gpus: int
+    time_limit_s: int
+    cost_cap: int  # yen, tax included; the job is stopped before it costs more
+    command: str = ""
+    script: str = ""
+    script_name: str = ""
+    image: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    inputs: tuple[DataFile, ...] = ()
+    template: str = ""

@@ -1,0 +1,189 @@
+"""The one interface behind which every provider stands, and the values that cross it.
+
+An adapter is a translation: it holds no state of ours and knows no database. All instants are aware UTC. Every call
+is bounded in time and in bytes read, and ends in one of three ways: an answer, a refusal (`Rejected`, `NotFound`,
+`Misconfigured`, `Unavailable`: certainly nothing happened), or `OutcomeUnknown`.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+
+@dataclass(frozen=True)
+class Account:
+    """How to reach one account at one provider. `credentials` are secrets: never in a repr, a log or an error."""
+
+    kind: str  # "sakura_dok", "slurm_rest", "slurm_ssh"
+    endpoint: str  # base URL, or "host:port" for SSH
+    credentials: Mapping[str, str] = field(repr=False)
+    options: Mapping[str, str] = field(default_factory=dict)  # partition, container runtime, host key ...
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """One piece of work as every provider can be given it."""
+
+    key: str  # "jga-<installation>-<attempt code>": client token, job name and label, [a-z0-9-], at most 64 characters
+    script: str  # POSIX sh: the bootstrap that stages data and runs the user's command (portal.providers.bootstrap)
+    plan: str  # the provider's own id of the offering: DOK plan, Slurm partition
+    gpus: int  # in all, not per node
+    time_limit_s: int
+    image: str = ""  # container image, where the provider runs containers
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold the user's secrets
+    nodes: int = 1
+    gpu_type: str = ""  # Slurm's gres type, "gb200"
+
+
+class RemoteState(enum.Enum):
+    QUEUED = "queued"  # the provider has it, it does not run yet, nothing is charged
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"  # ended, and every exit code is 0
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    INTERRUPTED = "interrupted"  # ended by the provider: machine lost, preempted, aborted
+    OUT_OF_MEMORY = "out_of_memory"
+
+    @property
+    def is_final(self) -> bool:
+        return self not in (RemoteState.QUEUED, RemoteState.RUNNING)
+
+
+@dataclass(frozen=True)
+class RemoteJob:
+    """A job as the provider shows it now."""
+
+    remote_id: str
+    key: str  # ours, or "" where the job is not ours
+    state: RemoteState
+    reason: str = ""  # the provider's own word for why it waits or failed, one line
+    exit_code: int | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None  # charging starts here
+    ended_at: datetime | None = None
+    gpu_seconds: int | None = None  # where the provider counts them itself
+
+
+@dataclass(frozen=True)
+class LogPiece:
+    data: bytes  # may cut a character or a line in two
+    next_offset: int  # give it to the next call
+
+
+@dataclass(frozen=True)
+class RemoteOffering:
+    """A plan with its price as the provider publishes it. `unit_price` is None where it publishes none."""
+
+    plan: str
+    name: str
+    unit_price: Decimal | None
+    unit: str  # "second" | "gpu_minute"
+    minimum_s: int = 0
+    begins_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RemoteAvailability:
+    plan: str
+    free_gpus: int | None  # None: the provider does not say
+    queued_jobs: int | None
+    observed_at: datetime
+
+
+@dataclass(frozen=True)
+class RemoteUsage:
+    """One line of the provider's own statement."""
+
+    line_id: str
+    remote_id: str
+    key: str
+    gpu_seconds: int
+    started_at: datetime
+    ended_at: datetime
+
+
+class Adapter(ABC):
+    """What every provider can do. Abilities that not all have are the classes below: ask with isinstance."""
+
+    #: how long a new job may be missing from `find` and `list_jobs` after it was accepted
+    listing_lag_s: float = 0.0
+    #: True where a second submit with the same key is answered with the first job or refused
+    submit_is_idempotent: bool = False
+
+    @abstractmethod
+    def check(self) -> str:
+        """Prove that the credentials work and say as whom, in one line. Raises Misconfigured, Unavailable."""
+
+    @abstractmethod
+    def submit(self, spec: JobSpec) -> RemoteJob:
+        """Hand the job over, once. Raises Rejected, Unavailable (certainly not received), OutcomeUnknown, Misconfigured.
+
+        Never repeats a request by itself: the caller looks with `find` first.
+        """
+
+    @abstractmethod
+    def find(self, key: str) -> list[RemoteJob]:
+        """Every job that carries this key, oldest first; empty when there is none. Raises Unavailable, Misconfigured."""
+
+    @abstractmethod
+    def get(self, remote_id: str) -> RemoteJob:
+        """The job as it is now. Raises NotFound, Unavailable, Misconfigured."""
+
+    @abstractmethod
+    def list_jobs(self, key_prefix: str, *, since: datetime) -> Iterator[RemoteJob]:
+        """All jobs of the account created since then whose key begins so, page by page: one call tracks them all."""
+
+    @abstractmethod
+    def cancel(self, remote_id: str) -> None:
+        """Ask for the job's end. Already ended, or unknown there: return quietly. Raises Unavailable: ask again later.
+
+        The job has ended only when `get` says so.
+        """
+
+    def close(self) -> None:
+        """Give back connections. Safe to call twice."""
+
+
+class LiveLog(ABC):
+    @abstractmethod
+    def read_log(self, job: RemoteJob, *, offset: int, max_bytes: int) -> LogPiece:
+        """What the job has written since `offset` bytes, without waiting for more. Raises NotFound, Unavailable."""
+
+
+class FinalLog(ABC):
+    @abstractmethod
+    def fetch_log(self, job: RemoteJob) -> Iterator[bytes]:
+        """The whole output of an ended job, in pieces of at most 1 MiB. Raises NotFound, Unavailable."""
+
+
+class Artifacts(ABC):
+    @abstractmethod
+    def fetch_artifacts(self, job: RemoteJob) -> Iterator[bytes] | None:
+        """What the job left in $PORTAL_OUTPUT_DIR as one tar.gz stream; None when it left nothing. Raises Unavailable.
+
+        A provider without this ability gets a put URL in the job's manifest instead (portal.providers.bootstrap).
+        """
+
+
+class PriceList(ABC):
+    @abstractmethod
+    def offerings(self) -> list[RemoteOffering]:
+        """Plans and prices as published now."""
+
+
+class Availability(ABC):
+    @abstractmethod
+    def availability(self) -> list[RemoteAvailability]:
+        """How much is free, per plan."""
+
+
+class UsageStatement(ABC):
+    @abstractmethod
+    def usage(self, *, since: datetime, until: datetime) -> Iterator[RemoteUsage]:
+        """The provider's own count of what was used in [since, until)."""

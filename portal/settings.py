@@ -1,0 +1,324 @@
+"""All settings, read from the environment; README.md has the table. What production needs and lacks is said loudly."""
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import dj_database_url
+import structlog
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+PORTAL_MODE = os.environ.get("PORTAL_MODE", "demo")  # "demo", "test" or "production"
+if PORTAL_MODE not in ("demo", "test", "production"):
+    raise ImproperlyConfigured("PORTAL_MODE must be demo, test or production.")
+PRODUCTION = PORTAL_MODE == "production"
+
+
+def needed(name: str, *, demo: str = "") -> str:
+    """The variable's value. In production a missing one ends the start with its name."""
+    value = os.environ.get(name, "")
+    if value:
+        return value
+    if PRODUCTION or not demo:
+        raise ImproperlyConfigured(f"Set {name} (README.md, table of settings).")
+    return demo
+
+
+def number(name: str, default: int) -> int:
+    try:
+        return int(os.environ.get(name) or default)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a whole number.") from None
+
+
+SECRET_KEY = needed("SECRET_KEY", demo="demo-only-" + "x" * 50)
+# Fernet keys that seal provider credentials and job secrets, newest first; old ones still open.
+CREDENTIALS_KEYS = needed(
+    "CREDENTIALS_KEYS", demo="ZGVtby1vbmx5LWRlbW8tb25seS1kZW1vLW9ubHktMzI="
+).split(",")
+# Part of every job's name at every provider: two installations may share one provider account.
+INSTALLATION_ID = needed("INSTALLATION_ID", demo="demo00")
+DEBUG = False
+PORTAL_URL = needed("PORTAL_URL", demo="http://localhost:8000").rstrip("/")
+PORTAL_DATA = Path(os.environ.get("PORTAL_DATA") or BASE_DIR / "var")
+EMULATORS_DIR = Path(os.environ.get("EMULATORS_DIR") or PORTAL_DATA / "emulators")
+ALLOWED_HOSTS = [h for h in os.environ.get("ALLOWED_HOSTS", "").split(",") if h] or [
+    str(urlsplit(PORTAL_URL).hostname),
+    *([] if PRODUCTION else ["localhost", "127.0.0.1", "testserver"]),
+]
+CSRF_TRUSTED_ORIGINS = [PORTAL_URL]
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.humanize",
+    "django.contrib.staticfiles",
+    "django.forms",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "django_htmx",
+    "csp",
+    "django_structlog",
+    "portal.core",
+    "portal.audit",
+    "portal.accounts",
+    "portal.catalog",
+    "portal.usage",
+    "portal.billing",
+    "portal.datasets",
+    "portal.jobs",
+    "portal.home",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.gzip.GZipMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "portal.core.middleware.PrivatePages",
+]
+
+ROOT_URLCONF = "portal.urls"
+WSGI_APPLICATION = "portal.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "OPTIONS": {
+            "loaders": [
+                (
+                    "django.template.loaders.cached.Loader",
+                    [
+                        "django.template.loaders.filesystem.Loader",
+                        "django.template.loaders.app_directories.Loader",
+                    ],
+                )
+            ],
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.i18n",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "portal.accounts.context.current",
+            ],
+            "builtins": [
+                "django.templatetags.i18n",
+                "django.templatetags.static",
+                "portal.core.templatetags.formats",
+                "portal.core.templatetags.ui",
+            ],
+        },
+    }
+]
+FORM_RENDERER = "portal.core.forms.PortalRenderer"
+
+# --- stores ----------------------------------------------------------------------------------------------------------
+DATABASES = {
+    "default": dj_database_url.parse(
+        needed("DATABASE_URL", demo="postgresql://portal@127.0.0.1:5432/portal"), conn_max_age=0
+    )
+}
+if PORTAL_MODE != "test":
+    # One pool per process: a request borrows a connection, so idle browsers hold none.
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
+        "min_size": 1,
+        "max_size": number("DATABASE_POOL_SIZE", 10),
+        "timeout": 10,
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+BROKER_URL = needed("BROKER_URL", demo="redis://127.0.0.1:6379/0")
+CACHE_URL = os.environ.get("CACHE_URL") or (BROKER_URL if BROKER_URL.startswith("redis") else "")
+if not CACHE_URL:
+    raise ImproperlyConfigured("Set CACHE_URL to a Valkey or Redis URL: BROKER_URL cannot serve as the cache.")
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": CACHE_URL.replace("redis+socket://", "unix://"),
+        "OPTIONS": {"serializer": "portal.core.caching.JSONSerializer"},
+        "KEY_PREFIX": "portal",
+    }
+}
+
+S3_ENDPOINT = needed("S3_ENDPOINT", demo="http://127.0.0.1:8333")
+# The address under which browsers and providers' machines reach the same store.
+S3_PUBLIC_ENDPOINT = os.environ.get("S3_PUBLIC_ENDPOINT") or S3_ENDPOINT
+S3_ACCESS_KEY = needed("S3_ACCESS_KEY", demo="portal")
+S3_SECRET_KEY = needed("S3_SECRET_KEY", demo="portal")
+S3_REGION = os.environ.get("S3_REGION", "jp-north-1")
+S3_BUCKET = os.environ.get("S3_BUCKET", "portal")
+
+# --- people ----------------------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+ACCOUNT_ADAPTER = "portal.accounts.adapters.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_LOGOUT_ON_GET = False
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
+ACCOUNT_SESSION_REMEMBER = False
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_FORMS = {"signup": "portal.accounts.forms.SignUpForm"}
+ALLAUTH_TRUSTED_PROXY_COUNT = number("TRUSTED_PROXY_COUNT", 0)
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "GPU Alliance"
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not PRODUCTION
+MFA_ADAPTER = "portal.accounts.adapters.MFAAdapter"
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True
+CSRF_FAILURE_VIEW = "portal.home.views.csrf_failure"
+INVITATION_DAYS = 7
+
+# --- mail: SMTP in production, files that /dev/mail/ shows in the demo ---------------------------------------------------
+EMAIL_URL = os.environ.get("EMAIL_URL", "")
+DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "GPU Alliance <no-reply@localhost>")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+if EMAIL_URL:
+    _mail = urlsplit(EMAIL_URL)
+    if _mail.scheme not in ("smtp", "smtp+tls", "smtps"):
+        raise ImproperlyConfigured("EMAIL_URL must begin with smtp://, smtp+tls:// or smtps://.")
+    EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    EMAIL_HOST, EMAIL_PORT = _mail.hostname, _mail.port or 25
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail.username or "", _mail.password or ""
+    EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.scheme == "smtp+tls", _mail.scheme == "smtps"
+    EMAIL_TIMEOUT = 10
+elif PRODUCTION:
+    raise ImproperlyConfigured("Set EMAIL_URL, e.g. smtp+tls://user:password@mail.example.jp:587.")
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = PORTAL_DATA / "mail"
+
+# --- languages, time -------------------------------------------------------------------------------------------------
+LANGUAGE_CODE = "ja"
+LANGUAGES = [("ja", _("Japanese")), ("en", _("English"))]
+LOCALE_PATHS = [BASE_DIR / "portal" / "locale"]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "Asia/Tokyo"
+LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+
+# --- static files: hashed, compressed, served by the web process ------------------------------------------------------------
+STATIC_URL = "static/"
+STATIC_ROOT = Path(os.environ.get("STATIC_ROOT") or PORTAL_DATA / "static")
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},  # uploads never pass through here
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if PORTAL_MODE == "test"
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = PORTAL_MODE == "test"
+
+# --- security --------------------------------------------------------------------------------------------------------
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF, "{0.scheme}://{0.netloc}".format(urlsplit(S3_PUBLIC_ENDPOINT))],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        "object-src": [NONE],
+        "worker-src": [SELF],
+    }
+}
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+if PRODUCTION:
+    SECURE_SSL_REDIRECT = True
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = True
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-session", "__Host-csrf"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 3 * 1024 * 1024  # a script of 1 MiB, percent-encoded
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
+
+# --- jobs and money --------------------------------------------------------------------------------------------------
+TRIAL_CREDIT_YEN = number("TRIAL_CREDIT_YEN", 10_000)
+TRIAL_CREDIT_DAYS = number("TRIAL_CREDIT_DAYS", 90)
+
+# --- logs: one JSON object a line in production, readable lines elsewhere ------------------------------------------------------
+DJANGO_STRUCTLOG_CELERY_ENABLED = True
+_shared = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+    structlog.processors.format_exc_info,
+]
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "structured": {
+            "()": structlog.stdlib.ProcessorFormatter,
+            "processor": structlog.processors.JSONRenderer()
+            if PRODUCTION
+            else structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+            "foreign_pre_chain": _shared,
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+    "root": {"handlers": ["stderr"], "level": os.environ.get("LOG_LEVEL", "INFO")},
+    "loggers": {
+        "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
+        "botocore": {"level": "WARNING"},
+        "asyncssh": {"level": "WARNING"},
+        "websockets": {"level": "WARNING"},
+    },
+}
+structlog.configure(
+    processors=[structlog.stdlib.filter_by_level, *_shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    cache_logger_on_first_use=True,
+)

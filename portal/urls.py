@@ -1,0 +1,22 @@
+"""The site map, in menu order."""
+
+from django.conf import settings
+from django.urls import include, path
+
+urlpatterns = [
+    path("", include("portal.home.urls")),
+    path("catalog/", include("portal.catalog.urls")),
+    path("jobs/", include("portal.jobs.urls")),
+    path("datasets/", include("portal.datasets.urls")),
+    path("usage/", include("portal.billing.urls")),
+    path("", include("portal.accounts.urls")),
+    path("account/", include("allauth.urls")),
+    path("i18n/", include("django.conf.urls.i18n")),
+]
+if not settings.PRODUCTION:
+    urlpatterns.append(path("dev/", include("portal.home.dev_urls")))
+
+handler400 = "portal.home.views.bad_request"
+handler403 = "portal.home.views.permission_denied"
+handler404 = "portal.home.views.page_not_found"
+handler500 = "portal.home.views.server_error"

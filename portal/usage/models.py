@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from portal.accounts.models import Organization, Project, User
+from portal.catalog.models import Offering, Price, Provider
+from portal.core.models import AppendOnly
+
+
+class UsageRecord(AppendOnly):
+    """GPUs one attempt used in [started_at, ended_at). The same interval is recorded once."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+")
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+")
+    offering = models.ForeignKey(Offering, on_delete=models.PROTECT, related_name="+")
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+")  # valid at the time of use, or locked
+    job_code = models.CharField(max_length=24, db_index=True)
+    attempt_code = models.CharField(max_length=16)
+    gpus = models.PositiveIntegerField()
+    seconds = models.PositiveIntegerField()
+    gpu_seconds = models.PositiveBigIntegerField()
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField()
+    day = models.DateField()  # in Japan; an interval never crosses midnight there
+    source = models.CharField(max_length=20, default="tracker")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["attempt_code", "started_at"], name="usage_interval_once"),
+            models.CheckConstraint(
+                condition=Q(ended_at__gt=F("started_at")) & Q(gpu_seconds=F("seconds") * F("gpus")),
+                name="usage_adds_up",
+            ),
+        ]
+        indexes = [models.Index(fields=["organization", "day"], name="usage_by_organization")]
+
+
+class DailyUsage(models.Model):
+    """Sum of the records of a day: what pages read."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+")
+    offering = models.ForeignKey(Offering, on_delete=models.PROTECT, related_name="+")
+    day = models.DateField()
+    gpu_seconds = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "day", "project", "provider", "offering"], name="daily_usage_once"
+            )
+        ]
