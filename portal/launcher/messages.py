@@ -1,0 +1,195 @@
+"""Every sentence the launcher shows, in English and Japanese. Standard library only."""
+
+import os
+import sys
+import time
+from typing import TextIO
+
+_STARTED = time.monotonic()
+
+# name: (English, Japanese). The English ones are plain ASCII: they are what a bare terminal gets.
+SENTENCES: dict[str, tuple[str, str]] = {
+    # --- making .venv
+    "installing": (
+        "Installing the locked packages of {lock} into .venv (about 500 MB; usually under a minute, once) ...",
+        "{lock} で固定したパッケージを .venv にインストールしています(約500 MB。通常1分以内、初回のみ)…",
+    ),
+    "installed": ("Packages installed in {seconds} s.", "パッケージのインストールが完了しました({seconds}秒)。"),
+    "install_interrupted": (
+        "The last installation was interrupted: making .venv anew.",
+        "前回のインストールが途中で止まっていたため、.venv を作り直します。",
+    ),
+    "no_venv_module": (
+        "This Python cannot make virtual environments. Run: sudo apt-get install python3-venv"
+        "  Then run the same command again.",
+        "この Python では仮想環境を作成できません。sudo apt-get install python3-venv を実行してから、"
+        "同じコマンドをもう一度実行してください。",
+    ),
+    "install_failed": (
+        "The packages could not be installed ({step}). Check the network connection and run the same command again; "
+        "it goes on from there.\n{lines}",
+        "パッケージをインストールできませんでした({step})。"
+        "ネットワーク接続を確認して、同じコマンドをもう一度実行してください。\n{lines}",
+    ),
+    "module_missing": (
+        "The installation in .venv is broken (module {module} is missing). "
+        "Delete the folder .venv and run the same command again.",
+        ".venv のインストールが壊れています(モジュール {module} が見つかりません)。"
+        ".venv フォルダーを削除して、同じコマンドをもう一度実行してください。",
+    ),
+    # --- the machine
+    "folder_not_writable": (
+        "The folder {path} is not writable. Give this account the right to write there, "
+        "or set PORTAL_DATA to another folder.",
+        "フォルダー {path} に書き込めません。書き込み権限を付与するか、"
+        "環境変数 PORTAL_DATA で別のフォルダーを指定してください。",
+    ),
+    "code_folder_not_writable": (
+        "The folder {path} is not writable, so .venv cannot be made in it. "
+        "Copy the portal to a folder of your own and start it there.",
+        "フォルダー {path} に書き込めないため、.venv を作成できません。"
+        "書き込めるフォルダーにポータルをコピーして実行してください。",
+    ),
+    "folder_not_ours": (
+        "The folder {path} belongs to another account. Remove it, or set TMPDIR to a folder of your own.",
+        "フォルダー {path} は別のアカウントのものです。削除するか、"
+        "環境変数 TMPDIR で自分のフォルダーを指定してください。",
+    ),
+    "disk_full": (
+        "The disk that holds {path} is full. Free some space (the portal needs about 2 GB) "
+        "and run the same command again.",
+        "{path} のディスクに空きがありません。空き容量(目安は約2 GB)を確保して、"
+        "同じコマンドをもう一度実行してください。",
+    ),
+    "port_taken": (
+        "Port {port} is taken by another program. Stop that program, or choose another port: "
+        "PORT={other} python3 manage.py start",
+        "ポート {port} はほかのプログラムが使用しています。そのプログラムを終了するか、"
+        "別のポートを指定してください: PORT={other} python3 manage.py start",
+    ),
+    "not_a_number": (
+        "{name} must be a whole number between {least} and {most}, not '{value}'.",
+        "{name} には {least} から {most} までの整数を指定してください(現在の値: {value})。",
+    ),
+    "already_running": (
+        "The portal is already running (process {pid}): {url}  Stop it there with Ctrl-C.",
+        "ポータルはすでに起動しています(プロセス {pid}): {url}  停止するには、起動した画面で Ctrl-C を押してください。",
+    ),
+    # --- settings
+    "production_needs": (
+        "PORTAL_MODE is production, and {names} is not set. In production the portal uses real servers; "
+        "README.md shows how to run it there.",
+        "PORTAL_MODE が production ですが、{names} が設定されていません。"
+        "本番環境では実際のサーバーを使用します。手順は README.md を参照してください。",
+    ),
+    "s3_needs_keys": (
+        "S3_ENDPOINT is set, so {names} must be set as well.",
+        "S3_ENDPOINT を設定した場合は、{names} も設定してください。",
+    ),
+    # --- starting
+    "starting": ("Starting {names} ...", "{names} を起動しています…"),
+    "ready": ("{name} is ready.", "{name}: 準備完了"),
+    "external": ("{name}: using {variable} from the environment.", "{name}: 環境変数 {variable} の接続先を使用します。"),
+    "preparing": (
+        "Preparing the database, the static files and the demo data ...",
+        "データベース、静的ファイル、デモ用データを準備しています…",
+    ),
+    "prepared": ("Database, static files and demo data are ready.", "データベース、静的ファイル、デモ用データ: 準備完了"),
+    "prepare_failed": (
+        "The database could not be prepared. The whole log: {log}  Its last lines:\n{lines}",
+        "データベースの準備に失敗しました。ログの全文: {log}  最後の部分:\n{lines}",
+    ),
+    "initdb_failed": (
+        "The database could not be created. PostgreSQL says:\n{lines}",
+        "データベースを作成できませんでした。PostgreSQL のメッセージ:\n{lines}",
+    ),
+    "leftover": (
+        "Ended what a killed start had left running: {names}.",
+        "強制終了された前回の起動で残っていたプロセスを終了しました: {names}",
+    ),
+    "child_ended": (
+        "{name} ended while starting (status {status}). The whole log: {log}  Its last lines:\n{lines}",
+        "{name} が起動中に終了しました(終了コード {status})。ログの全文: {log}  最後の部分:\n{lines}",
+    ),
+    "child_not_ready": (
+        "{name} did not get ready within {seconds} s. The whole log: {log}  Its last lines:\n{lines}",
+        "{name} が{seconds}秒以内に準備できませんでした。ログの全文: {log}  最後の部分:\n{lines}",
+    ),
+    # --- running
+    "address": (
+        "The portal is running after {seconds} s:  {url}",
+        "ポータルが起動しました({seconds}秒):  {url}",
+    ),
+    "logins": ("Demo logins:", "デモ用アカウント:"),
+    "mail": ("Mail that the portal sends: {url}", "ポータルが送信したメール: {url}"),
+    "how_to_stop": ("Data and logs: {data}   Stop: Ctrl-C", "データとログ: {data}   停止: Ctrl-C"),
+    "restarting": (
+        "{name} ended (status {status}); starting it again.",
+        "{name} が終了しました(終了コード {status})。再起動します。",
+    ),
+    "keeps_ending": (
+        "{name} ended {times} times within {seconds} s, so the portal stops. The whole log: {log}  Its last lines:\n{lines}",
+        "{name} が{seconds}秒間に{times}回終了したため、ポータルを停止します。ログの全文: {log}  最後の部分:\n{lines}",
+    ),
+    "stopping": ("Stopping ...", "停止しています…"),
+    "stopped": ("Stopped. Your data stays in {data}", "停止しました。データは {data} に残ります。"),
+    # --- testing
+    "installing_debian": (
+        "Installing Debian packages for the tests: {packages} ...",
+        "テストに必要な Debian パッケージをインストールしています: {packages} …",
+    ),
+    "debian_failed": (
+        "The Debian packages could not be installed: {packages}.\n{lines}",
+        "Debian パッケージをインストールできませんでした: {packages}\n{lines}",
+    ),
+    "cannot_test": (
+        "{package} is missing and cannot be installed here: {tests} will not run. "
+        "Ask an administrator for: apt-get install {package}",
+        "{package} がなく、ここではインストールできません。{tests}は実行されません。"
+        "管理者に次のコマンドの実行を依頼してください: apt-get install {package}",
+    ),
+    "tests_browser": ("the journeys in the browser", "ブラウザーでの操作テスト"),
+    "tests_fonts": ("the screenshots with Japanese text", "日本語表示のスクリーンショット"),
+    "tests_sandbox": ("the tests of the jobs' sandbox", "ジョブのサンドボックスのテスト"),
+    "check_passed": ("{name}: passed in {seconds} s.", "{name}: 合格({seconds}秒)"),
+    "check_failed": ("{name}: FAILED\n{lines}", "{name}: 不合格\n{lines}"),
+    "lock_has_address": (
+        "{file}, line {line}: an address of a registry must not be committed",
+        "{file} の{line}行目: レジストリのアドレスをコミットしないでください",
+    ),
+}
+
+
+def sentence(message: str, **values: object) -> str:
+    return SENTENCES[message][_wants_japanese()].format(**values)
+
+
+def say(message: str, **values: object) -> None:
+    """One line of what is going on, with the seconds since the command began."""
+    show(f"[{time.monotonic() - _STARTED:5.1f} s] {sentence(message, **values)}")
+
+
+def show(text: str, *, to: TextIO | None = None) -> None:
+    """Print at once, whatever the terminal can display."""
+    stream = to or sys.stdout
+    encoding = stream.encoding or "ascii"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    except BrokenPipeError:  # nobody reads any more, which must not end the portal
+        pass
+
+
+def seconds_so_far() -> float:
+    return time.monotonic() - _STARTED
+
+
+def _wants_japanese() -> bool:
+    # The order in which every program looks for the language of its messages.
+    language = next((v for n in ("LC_ALL", "LC_MESSAGES", "LANG") if (v := os.environ.get(n))), "")
+    if not language.startswith("ja"):
+        return False
+    try:
+        "日本語".encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
