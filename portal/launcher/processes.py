@@ -37,6 +37,7 @@ class Program:
     is_ready: Callable[[], bool]
     environment: Mapping[str, str] = field(default_factory=dict)
     before_start: Callable[[], None] = _do_nothing
+    after_end: Callable[[], None] = _do_nothing
     # Also sent by the kernel when the supervisor itself is killed.
     stop_signal: signal.Signals = signal.SIGTERM
     # Some programs have a gentler way to end than dying with their parent.
@@ -126,6 +127,7 @@ class Child:
         except ProcessLookupError:
             pass
         self._started.wait()
+        self.program.after_end()
 
     def last_words(self) -> dict[str, str]:
         """Path and last lines of its log, as the messages want them."""

@@ -7,6 +7,7 @@ points Django at it. No password and no TCP port where a Unix socket in a privat
 
 import hashlib
 import importlib.util
+import json
 import os
 import secrets
 import shutil
@@ -15,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -267,12 +267,19 @@ def s3(directory: Path, *, log: Path) -> Definition:
         for name in ("filer.sock", "s3.sock"):
             (sockets / name).unlink(missing_ok=True)
 
-    def is_healthy() -> bool:
+    def knows_its_volumes() -> bool:
+        """The health check passes a moment before the volumes have registered; objects read until then are errors."""
         try:
-            with urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (OSError, urllib.error.URLError):
+            with urllib.request.urlopen(f"{url}/healthz", timeout=2):
+                pass
+            with urllib.request.urlopen(f"http://127.0.0.1:{own.ports['master']}/dir/status", timeout=2) as answer:
+                return bool(json.load(answer)["Topology"]["DataCenters"])
+        except (OSError, ValueError, KeyError):
             return False
+
+    def remove_sockets() -> None:
+        for part in S3_PARTS:  # a name it has no option for
+            Path(f"/tmp/seaweedfs-{part}-grpc-{own.ports[f'{part}_grpc']}.sock").unlink(missing_ok=True)
 
     return Definition(
         url,
@@ -308,11 +315,11 @@ def s3(directory: Path, *, log: Path) -> Definition:
                 "WEED_JWT_FILER_SIGNING_READ_KEY": own.filer_key,
                 "GOMEMLIMIT": "384MiB",  # 2.3 GB after large uploads otherwise
                 "GOGC": "50",
-                "TMPDIR": str(sockets),  # it leaves gRPC sockets in the temporary folder
             },
             log=log,
-            is_ready=is_healthy,
+            is_ready=knows_its_volumes,
             before_start=write_identities,
+            after_end=remove_sockets,
             death_signal=SIGKILL,
             patience_s=1,  # it takes 16 s and more to stop by itself; what it acknowledged is on disk
         ),
