@@ -1,0 +1,110 @@
+"""Prices and availability from the providers themselves, where an adapter can tell them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import transaction
+from django.utils import timezone
+
+from portal.catalog.models import (
+    AvailabilityState,
+    CapacityObservation,
+    Offering,
+    Price,
+    PriceUnit,
+    ProviderAccount,
+)
+from portal.catalog.provider_accounts import adapter_of, note_failure, note_success
+from portal.providers.base import Availability, PriceList, RemoteOffering
+from portal.providers.errors import ProviderError
+
+KEEP_OBSERVATIONS = 50  # per offering: the newest is shown, the rest serve to look back
+UNITS = {"second": (PriceUnit.SECOND, False), "gpu_minute": (PriceUnit.MINUTE, True)}
+
+
+def sync_prices(account: ProviderAccount) -> int:
+    """Turn what the provider publishes now into dated rows; returns how many are new. Silent without the ability."""
+    try:
+        adapter = adapter_of(account)
+        if not isinstance(adapter, PriceList):
+            return 0
+        published = adapter.offerings()
+    except ProviderError as error:
+        note_failure(account.pk, error.summary)
+        return 0
+    note_success(account.pk)
+    plans = {offer.plan: offer for offer in published if offer.unit_price is not None and offer.unit in UNITS}
+    new = 0
+    for offering in Offering.objects.filter(provider=account.provider, adapter=account.kind, plan__in=plans):
+        new += _take_over(offering, plans[offering.plan], source=f"{account.kind} API", now=timezone.now())
+    return new
+
+
+@transaction.atomic
+def _take_over(offering: Offering, published: RemoteOffering, *, source: str, now: datetime) -> bool:
+    """End the old row and begin a new one where price or minimum differ; mark an equal one as confirmed by the provider.
+
+    Today's row is looked for under the offering's lock, so that two syncs at once make one row.
+    """
+    Offering.objects.select_for_update().get(pk=offering.pk)
+    unit, per_gpu = UNITS[published.unit]
+    today = timezone.localdate(now)
+    rows = Price.objects.filter(offering=offering, unit=unit, valid_to=None).order_by("-valid_from")
+    current = rows.first()
+    if current and current.amount == published.unit_price and current.minimum_s == published.minimum_s:
+        # Says when the same price was last read; the price itself is never edited.
+        if current.as_of != today or not current.confirmed:
+            Price.objects.filter(pk=current.pk).update(as_of=today, source=source, confirmed=True)
+        return False
+    rows.update(valid_to=now)
+    Price.objects.create(
+        offering=offering,
+        unit=unit,
+        amount=published.unit_price,
+        per_gpu=per_gpu,
+        minimum_s=published.minimum_s,
+        valid_from=now,
+        source=source,
+        as_of=today,
+        confirmed=True,
+    )
+    return True
+
+
+def observe_availability(account: ProviderAccount) -> int:
+    """Store what the provider says is free now; returns the number of observations. Silent without the ability."""
+    try:
+        adapter = adapter_of(account)
+        if not isinstance(adapter, Availability):
+            return 0
+        seen = {item.plan: item for item in adapter.availability()}
+    except ProviderError as error:
+        note_failure(account.pk, error.summary)
+        return 0
+    note_success(account.pk)
+    offerings = Offering.objects.filter(provider=account.provider, adapter=account.kind, plan__in=seen)
+    rows = [
+        CapacityObservation(
+            offering=offering,
+            state=_state(seen[offering.plan].free_gpus, offering.gpus_min),
+            free_gpus=seen[offering.plan].free_gpus,
+            queued_jobs=seen[offering.plan].queued_jobs,
+            observed_at=seen[offering.plan].observed_at,
+            source=account.kind,
+        )
+        for offering in offerings
+    ]
+    CapacityObservation.objects.bulk_create(rows)
+    for row in rows:
+        old = CapacityObservation.objects.filter(offering=row.offering).order_by("-observed_at")[KEEP_OBSERVATIONS:]
+        CapacityObservation.objects.filter(pk__in=list(old.values_list("pk", flat=True))).delete()
+    return len(rows)
+
+
+def _state(free_gpus: int | None, smallest: int) -> AvailabilityState:
+    if free_gpus is None:
+        return AvailabilityState.UNKNOWN
+    if free_gpus < smallest:
+        return AvailabilityState.FULL
+    return AvailabilityState.FEW if free_gpus < 2 * smallest else AvailabilityState.AVAILABLE

@@ -1,0 +1,26 @@
+"""The catalog's timetable: see portal/celery.py."""
+
+from celery import shared_task
+
+from portal.catalog import sync
+from portal.catalog.models import ProviderAccount
+
+
+@shared_task(name="catalog.sync_offerings")
+def sync_offerings() -> None:
+    for account in ProviderAccount.objects.filter(active=True).select_related("provider"):
+        sync.sync_prices(account)
+
+
+@shared_task(name="catalog.observe_availability")
+def observe_availability() -> None:
+    """One message per account: a provider that hangs does not keep the others waiting."""
+    for pk in ProviderAccount.objects.filter(active=True).values_list("pk", flat=True):
+        observe_account.delay(pk)
+
+
+@shared_task(name="catalog.observe_account")
+def observe_account(account_id: int) -> None:
+    account = ProviderAccount.objects.select_related("provider").filter(pk=account_id, active=True).first()
+    if account:
+        sync.observe_availability(account)

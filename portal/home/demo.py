@@ -1,0 +1,79 @@
+"""The demo's people and provider accounts. Refuses to run in production.
+
+Everything is made once and left alone afterwards, so that what a visitor changed stays changed.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from django.conf import settings
+from django.db import transaction
+
+from portal.accounts.models import Membership, Organization, Project, User
+from portal.accounts.roles import Role
+from portal.billing.credits import grant_trial
+from portal.catalog.models import Provider, ProviderAccount
+
+PROVIDER_OF = {"sakura_dok": "sakura", "slurm_rest": "kddi", "slurm_ssh": "highreso"}
+PEOPLE = (
+    ("owner@demo.example", "佐藤", "健", Role.OWNER),
+    ("engineer@demo.example", "山田", "花子", Role.MEMBER),
+    ("accountant@demo.example", "鈴木", "葵", Role.BILLING),
+)
+
+
+class NotHere(Exception):
+    """Demo logins and emulators do not exist in production."""
+
+
+def seed() -> None:
+    if settings.PRODUCTION:
+        raise NotHere
+    for access in sorted(settings.EMULATORS_DIR.glob("*/access.json")):
+        _connect(json.loads(access.read_text()))
+    _invite_people(settings.PORTAL_DATA / "demo-logins.json")
+
+
+@transaction.atomic
+def _connect(access: dict[str, Any]) -> None:
+    """An emulator's keys and port may be new after its folder was emptied: the account follows."""
+    kind = access["kind"]
+    account = ProviderAccount.objects.filter(kind=kind, organization=None).first() or ProviderAccount(
+        provider=Provider.objects.get(slug=PROVIDER_OF[kind]), kind=kind
+    )
+    account.endpoint = access["endpoint"]
+    account.options = {k: v for k, v in access["options"].items() if k != "emulated"}
+    account.emulated = True
+    if not account.pk or account.credentials() != access["credentials"]:
+        account.set_credentials(access["credentials"])
+    account.save()
+
+
+@transaction.atomic
+def _invite_people(logins: Path) -> None:
+    """One password for each person and installation, written where only this account's user can read it."""
+    if logins.exists() and User.objects.filter(email=PEOPLE[0][0]).exists():
+        return
+    organization = Organization.objects.filter(name="株式会社ミライ言語研究所（デモ）").first()
+    if organization is None:
+        organization = Organization.objects.create(name="株式会社ミライ言語研究所（デモ）", kind="startup")
+        Project.objects.create(organization=organization, name="llm-jp-tuning")
+        grant_trial(organization)
+    written = []
+    for email, family_name, given_name, role in PEOPLE:
+        password = secrets.token_urlsafe(9)
+        user = User.objects.filter(email=email).first() or User.objects.create_user(
+            email, family_name=family_name, given_name=given_name
+        )
+        user.set_password(password)
+        user.save()
+        EmailAddress.objects.update_or_create(user=user, email=email, defaults={"verified": True, "primary": True})
+        Membership.objects.get_or_create(user=user, organization=organization, project=None, defaults={"role": role})
+        written.append({"role": role.value, "email": email, "password": password})
+    logins.touch(mode=0o600)
+    logins.write_text(json.dumps(written, ensure_ascii=False, indent=1))

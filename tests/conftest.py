@@ -1,0 +1,150 @@
+"""Fixtures for all. The servers are started by tests/services.py; nothing here talks to anything but loopback.
+
+personas: `organization`, `project`, and one signed-up person per role (`owner`, `manager`, `member`, `viewer`,
+`billing`), a `stranger` with an organization of their own. `client_of(user)` is a signed-in Django test client.
+`emulator(kind)` is an Account of a running provider emulator; `storage_ready` makes the bucket.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+
+from portal.accounts.models import Organization, Project, User
+from portal.accounts.roles import Role
+from portal.providers.base import Account
+from tests.factories import MembershipFactory, OrganizationFactory, ProjectFactory, UserFactory
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _fresh_cache() -> Iterator[None]:
+    yield
+    cache.clear()  # rate limits of one test must not meet the next
+
+
+@pytest.fixture(autouse=True)
+def _fast_passwords(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def organization(db: None) -> Organization:
+    return OrganizationFactory(name="株式会社ミライ言語研究所")
+
+
+@pytest.fixture
+def project(organization: Organization) -> Project:
+    return ProjectFactory(organization=organization, name="llm-jp-tuning")
+
+
+def _person(organization: Organization, role: Role) -> User:
+    return MembershipFactory(organization=organization, role=role, user__email=f"{role.value}@example.jp").user
+
+
+@pytest.fixture
+def owner(organization: Organization) -> User:
+    return _person(organization, Role.OWNER)
+
+
+@pytest.fixture
+def manager(organization: Organization) -> User:
+    return _person(organization, Role.MANAGER)
+
+
+@pytest.fixture
+def member(organization: Organization) -> User:
+    return _person(organization, Role.MEMBER)
+
+
+@pytest.fixture
+def viewer(organization: Organization) -> User:
+    return _person(organization, Role.VIEWER)
+
+
+@pytest.fixture
+def billing(organization: Organization) -> User:
+    return _person(organization, Role.BILLING)
+
+
+@pytest.fixture
+def stranger(db: None) -> User:
+    other = OrganizationFactory(name="Other Inc.")
+    ProjectFactory(organization=other)
+    return MembershipFactory(organization=other, role=Role.OWNER, user__email="stranger@example.jp").user
+
+
+@pytest.fixture
+def client_of() -> Callable[[User], Client]:
+    def sign_in(user: User, language: str = "ja") -> Client:
+        client = Client(headers={"accept-language": language})
+        client.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
+        return client
+
+    return sign_in
+
+
+@pytest.fixture(scope="session")
+def storage_ready() -> None:
+    from portal.datasets import storage
+
+    storage.ensure_bucket()
+
+
+@pytest.fixture(scope="session")
+def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Account]]:
+    """Starts each kind of emulator once, when first asked for."""
+    running: dict[str, tuple[subprocess.Popen[bytes], Account]] = {}
+
+    def get(kind: str) -> Account:
+        if kind not in running:
+            folder = tmp_path_factory.mktemp(f"emulator-{kind}")
+            process = subprocess.Popen(
+                [sys.executable, "-m", "portal.providers.emulators", kind, "--state", folder, "--port", str(_port())],
+                cwd=ROOT,
+            )
+            running[kind] = (process, _wait_for_access(folder / "access.json", process))
+        return running[kind][1]
+
+    yield get
+    for process, _account in running.values():
+        process.terminate()
+    for process, _account in running.values():
+        process.wait(10)
+
+
+@pytest.fixture
+def emulator(emulators: Callable[[str], Account]) -> Callable[[str], Account]:
+    return emulators
+
+
+def _port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for_access(path: Path, process: subprocess.Popen[bytes]) -> Account:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.exists():
+            access = json.loads(path.read_text())
+            host, port = access["endpoint"].removeprefix("http://").split("/")[0].rsplit(":", 1)
+            try:
+                socket.create_connection((host, int(port)), timeout=1).close()
+                return Account(access["kind"], access["endpoint"], access["credentials"], access["options"])
+            except OSError:
+                pass
+        time.sleep(0.05)
+    raise RuntimeError(f"the emulator did not start ({process.poll()})")

@@ -1,0 +1,27 @@
+"""One factory per model; `from tests.factories import JobFactory`."""
+
+from tests.factories.accounts import MembershipFactory, OrganizationFactory, ProjectFactory, UserFactory
+from tests.factories.billing import BillingAccountFactory
+from tests.factories.catalog import OfferingFactory, PriceFactory, ProviderAccountFactory, ProviderFactory, SiteFactory
+from tests.factories.datasets import DataFileFactory, DatasetFactory
+from tests.factories.jobs import ArtifactFactory, AttemptFactory, JobEventFactory, JobFactory, LogChunkFactory
+
+__all__ = [
+    "ArtifactFactory",
+    "AttemptFactory",
+    "BillingAccountFactory",
+    "DataFileFactory",
+    "DatasetFactory",
+    "JobEventFactory",
+    "JobFactory",
+    "LogChunkFactory",
+    "MembershipFactory",
+    "OfferingFactory",
+    "OrganizationFactory",
+    "PriceFactory",
+    "ProjectFactory",
+    "ProviderAccountFactory",
+    "ProviderFactory",
+    "SiteFactory",
+    "UserFactory",
+]

@@ -1,0 +1,35 @@
+import hashlib
+from datetime import UTC, datetime
+
+import factory
+from factory.django import DjangoModelFactory
+
+from portal.datasets.models import DataFile, Dataset
+from tests.factories.accounts import ProjectFactory, UserFactory
+
+
+class DatasetFactory(DjangoModelFactory[Dataset]):
+    class Meta:
+        model = Dataset
+
+    project = factory.SubFactory(ProjectFactory)
+    organization = factory.SelfAttribute("project.organization")
+    name = factory.Sequence(lambda n: f"データ{n}")
+    folder = factory.SelfAttribute("name")
+    created_by = factory.SubFactory(UserFactory)
+
+
+class DataFileFactory(DjangoModelFactory[DataFile]):
+    """A verified file; its bytes are not in storage unless the test puts them there."""
+
+    class Meta:
+        model = DataFile
+
+    dataset = factory.SubFactory(DatasetFactory)
+    name = factory.Sequence(lambda n: f"words-{n}.txt")
+    size_bytes = 5
+    state = "ready"
+    storage_key = factory.Sequence(lambda n: f"t/test/file-{n}")
+    sha256 = hashlib.sha256(b"words").hexdigest()
+    created_by = factory.SelfAttribute("dataset.created_by")
+    ready_at = datetime(2026, 11, 1, tzinfo=UTC)
