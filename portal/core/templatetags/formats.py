@@ -1,0 +1,218 @@
+"""Money, quantities and instants as people read them, in Japanese or English. Built in: no {% load %} is needed.
+
+The patterns stand here as code, like Django's own conf/locale: they are rules, not sentences. An unknown value (None) is a dash.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+from typing import Any
+
+from django import template
+from django.utils import timezone
+from django.utils.translation import get_language, pgettext
+
+from portal.core.money import Money
+from portal.core.periods import JST, BillingMonth
+
+register = template.Library()
+
+NOTHING = "–"
+_WEEKDAYS = {"ja": "月火水木金土日", "en": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")}
+_MONTHS = ("January", "February", "March", "April", "May", "June", "July")
+_MONTHS += ("August", "September", "October", "November", "December")
+
+
+@register.filter
+def yen(value: Money | Decimal | int | None, look: str = "") -> str:
+    """¥1,234, parts of a yen cut off. `yen:"sign"` writes the plus of a difference too."""
+    amount = _amount(value)
+    if amount is None:
+        return NOTHING
+    whole = int(amount.quantize(Decimal(1), ROUND_DOWN))
+    sign = "-" if whole < 0 else "+" if look == "sign" and whole > 0 else ""
+    return f"{sign}¥{abs(whole):,}"
+
+
+@register.filter
+def unit_yen(value: Money | Decimal | int | None) -> str:
+    """A unit price, exactly: ¥0.28, ¥57.6, ¥1,008."""
+    amount = _amount(value)
+    if amount is None:
+        return NOTHING
+    return f"{'-' if amount < 0 else ''}¥{_trimmed(abs(amount))}"
+
+
+@register.filter
+def tax_words(tax: str) -> str:
+    """`"in"` or `"ex"`: what stands beside an amount."""
+    if tax == "in":
+        return pgettext("beside an amount", "(tax incl.)")
+    return pgettext("beside an amount", "(tax excl.)")
+
+
+@register.filter
+def gpu_hours(gpu_seconds: int | None) -> str:
+    """From whole GPU-seconds: 1,310.7 GPU時間. Under one hour three decimals, so that a short job does not read as nothing."""
+    if gpu_seconds is None:
+        return NOTHING
+    return f"{gpu_hours_number(gpu_seconds)} {'GPU時間' if _ja() else 'GPU-hours'}"
+
+
+@register.filter
+def gpu_hours_number(gpu_seconds: int | None) -> str:
+    if gpu_seconds is None:
+        return NOTHING
+    step = "0.001" if 0 < gpu_seconds < 3600 else "0.1"
+    return f"{(Decimal(gpu_seconds) / 3600).quantize(Decimal(step), ROUND_HALF_UP):,}"
+
+
+@register.filter
+def duration(value: int | timedelta | None) -> str:
+    """Whole seconds or a timedelta: 7秒, 1分7秒, 3時間00分, 2日3時間."""
+    if value is None:
+        return NOTHING
+    seconds = max(0, int(value.total_seconds()) if isinstance(value, timedelta) else int(value))
+    minutes, s = divmod(seconds, 60)
+    h, m = divmod(minutes, 60)
+    if h >= 48:
+        return f"{h // 24}日{h % 24}時間" if _ja() else f"{h // 24} d {h % 24} h"
+    if h:
+        return f"{h}時間{m:02}分" if _ja() else f"{h} h {m:02} min"
+    if m:
+        return f"{m}分{s}秒" if _ja() else f"{m} min {s} s"
+    return f"{s}秒" if _ja() else f"{s} s"
+
+
+@register.filter
+def bytes(value: int | None) -> str:
+    """Decimal units: 16.1 GB, 1.2 MB, 812 B."""
+    if value is None:
+        return NOTHING
+    size = Decimal(value)
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        shown = size.quantize(Decimal(1) if unit == "B" else Decimal("0.1"), ROUND_HALF_UP)
+        if shown < 1000 or unit == "TB":
+            return f"{shown:,} {unit}"
+        size /= 1000
+    raise AssertionError("unreachable")
+
+
+@register.filter
+def number(value: int | Decimal | None) -> str:
+    """4,218; decimals as they are."""
+    return NOTHING if value is None else f"{value:,}"
+
+
+@register.filter
+def percent(value: int | Decimal | float | None, decimals: int = 0) -> str:
+    """Of a value in hundredths: 40 is 40%, and 34.8|percent:1 is 34.8%."""
+    if value is None:
+        return NOTHING
+    step = Decimal(1).scaleb(-int(decimals))
+    return f"{Decimal(str(value)).quantize(step, ROUND_HALF_UP):,}%"
+
+
+@register.filter
+def instant(at: datetime | None) -> str:
+    """11月24日（火） 13:07 in Japan time; the year only when it is not this one."""
+    if at is None:
+        return NOTHING
+    local = at.astimezone(JST)
+    return f"{day(local.date())} {local:%H:%M}"
+
+
+@register.filter
+def instant_short(at: datetime | None) -> str:
+    """For tables: 11/24 13:07, 24 Nov 13:07."""
+    if at is None:
+        return NOTHING
+    local = at.astimezone(JST)
+    return f"{day_short(local.date())} {local:%H:%M}"
+
+
+@register.filter
+def day(on: date | datetime | None) -> str:
+    """11月24日（火）, Tue 24 Nov."""
+    if on is None:
+        return NOTHING
+    on = _day(on)
+    if _ja():
+        return f"{'' if _this_year(on) else f'{on.year}年'}{on.month}月{on.day}日（{_WEEKDAYS['ja'][on.weekday()]}）"
+    return f"{_WEEKDAYS['en'][on.weekday()]} {on.day} {_MONTHS[on.month - 1][:3]}{'' if _this_year(on) else f' {on.year}'}"
+
+
+@register.filter
+def day_short(on: date | datetime | None) -> str:
+    """11/24, 24 Nov."""
+    if on is None:
+        return NOTHING
+    on = _day(on)
+    if _ja():
+        return f"{'' if _this_year(on) else f'{on.year}/'}{on.month}/{on.day}"
+    return f"{on.day} {_MONTHS[on.month - 1][:3]}{'' if _this_year(on) else f' {on.year}'}"
+
+
+@register.filter
+def month(value: BillingMonth | date | datetime | None) -> str:
+    """2026年11月, November 2026."""
+    if value is None:
+        return NOTHING
+    on = value if isinstance(value, BillingMonth) else _day(value)
+    return f"{on.year}年{on.month}月" if _ja() else f"{_MONTHS[on.month - 1]} {on.year}"
+
+
+@register.filter
+def clock(at: datetime | None) -> str:
+    """10:04:31 in Japan time."""
+    return NOTHING if at is None else f"{at.astimezone(JST):%H:%M:%S}"
+
+
+@register.filter
+def ago(at: datetime | None) -> str:
+    """3分前, 3 min ago; after a week the day itself."""
+    if at is None:
+        return NOTHING
+    seconds = int((timezone.now() - at).total_seconds())
+    if seconds < 10:
+        return "たった今" if _ja() else "just now"
+    for limit, size, ja, en in ((60, 1, "秒", "s"), (3600, 60, "分", "min"), (86400, 3600, "時間", "h"), (604800, 86400, "日", "d")):
+        if seconds < limit:
+            return f"{seconds // size}{ja}前" if _ja() else f"{seconds // size} {en} ago"
+    return day(at)
+
+
+@register.filter
+def iso(at: datetime | None) -> str:
+    """For <time datetime="…">."""
+    return "" if at is None else at.astimezone(JST).isoformat(timespec="seconds")
+
+
+def _ja() -> bool:
+    return not (get_language() or "ja").startswith("en")
+
+
+def _amount(value: Money | Decimal | int | None) -> Decimal | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, float):
+        raise TypeError("A float is not money.")
+    return value.amount if isinstance(value, Money) else Decimal(value)
+
+
+def _trimmed(amount: Decimal) -> str:
+    whole, _, decimals = f"{amount:,f}".partition(".")
+    decimals = decimals.rstrip("0")
+    return f"{whole}.{decimals}" if decimals else whole
+
+
+def _day(value: Any) -> date:
+    if isinstance(value, datetime):
+        return value.astimezone(JST).date()
+    assert isinstance(value, date)
+    return value
+
+
+def _this_year(on: date) -> bool:
+    return on.year == timezone.now().astimezone(JST).year
