@@ -1,0 +1,433 @@
+"""The object store. The only file that speaks S3; everyone else passes keys, bytes and presigned addresses.
+
+Keys are ours and plain ASCII (t/<organization code>/<...>): people's file names live in the database and come back
+with the download. Presigned addresses use S3_PUBLIC_ENDPOINT, which browsers and providers' machines can reach; the
+portal itself talks to S3_ENDPOINT. Every function may be called from any thread.
+
+Checksums are sent only where an operation needs one (`when_required`): Sakura's store refuses the newer default
+(manual, "Object storage: AWS CLI and SDK", read 2026-11-23).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from threading import Lock
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.utils.http import content_disposition_header
+
+MIB = 1024 * 1024
+PIECE_BYTES = MIB
+STREAM_PART_BYTES = 16 * MIB
+PARTS_MAX = 10_000
+
+
+class StorageError(Exception):
+    """Anything that kept the store from doing what was asked."""
+
+
+class StorageUnavailable(StorageError):
+    """The store did not answer, or not in a usable way. Ask again later; nothing is known to have changed."""
+
+
+class NotInStorage(StorageError):
+    """There is no such object or upload."""
+
+
+class StorageRefused(StorageError):
+    """The parts do not make an object: one is missing, too small, or not the one that was sent."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    size_bytes: int
+    sha256: str  # hex
+
+
+@dataclass(frozen=True)
+class StoredPart:
+    number: int  # from 1
+    size_bytes: int
+    etag: str
+
+
+@dataclass(frozen=True)
+class PresignedPart:
+    """An address for one PUT of one part, with the headers that are part of its signature."""
+
+    url: str
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class PresignedForm:
+    """A form that a browser may post once with a file in its last field, `file`."""
+
+    url: str
+    fields: dict[str, str]
+
+
+@dataclass(frozen=True)
+class OpenUpload:
+    key: str
+    upload_id: str
+    started_at: datetime
+
+
+# --- addresses for browsers and machines: no call to the store ---------------------------------------------------------
+
+
+def presigned_get(key: str, *, expires_s: int, download_name: str = "", content_type: str = "") -> str:
+    """With a name the answer is an attachment of that name (RFC 6266), whatever its letters."""
+    params = {"Bucket": settings.S3_BUCKET, "Key": key}
+    if download_name:
+        params["ResponseContentDisposition"] = _attachment(download_name)
+    if content_type or download_name:
+        params["ResponseContentType"] = content_type or "application/octet-stream"
+    return _presign("get_object", params, expires_s)
+
+
+def presigned_put(key: str, *, expires_s: int) -> str:
+    return _presign("put_object", {"Bucket": settings.S3_BUCKET, "Key": key}, expires_s)
+
+
+def presigned_part(
+    key: str, upload_id: str, number: int, *, size_bytes: int, sha256: str, expires_s: int
+) -> PresignedPart:
+    """Length and SHA-256 (hex) are signed: a store that knows checksums refuses other bytes, any store another length."""
+    digest = base64.b64encode(bytes.fromhex(sha256)).decode()
+    url = _presign(
+        "upload_part",
+        {
+            "Bucket": settings.S3_BUCKET,
+            "Key": key,
+            "UploadId": upload_id,
+            "PartNumber": number,
+            "ContentLength": size_bytes,
+            "ChecksumAlgorithm": "SHA256",
+            "ChecksumSHA256": digest,
+        },
+        expires_s,
+    )
+    return PresignedPart(url, {"x-amz-checksum-sha256": digest, "x-amz-sdk-checksum-algorithm": "SHA256"})
+
+
+def presigned_form(key: str, *, max_bytes: int, redirect_to: str, expires_s: int) -> PresignedForm:
+    """A plain HTML upload: at most `max_bytes`, then the store sends the browser on to `redirect_to`."""
+    made = _public().generate_presigned_post(
+        settings.S3_BUCKET,
+        key,
+        Fields={"success_action_redirect": redirect_to},
+        Conditions=[{"success_action_redirect": redirect_to}, ["content-length-range", 0, max_bytes]],
+        ExpiresIn=expires_s,
+    )
+    return PresignedForm(made["url"], made["fields"])
+
+
+# --- objects ---------------------------------------------------------------------------------------------------------
+
+
+def put_bytes(key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+    with _asking():
+        _internal().put_object(Bucket=settings.S3_BUCKET, Key=key, Body=data, ContentType=content_type)
+
+
+def put_stream(key: str, pieces: Iterable[bytes]) -> Stored:
+    """Memory stays at a few parts, whatever the length. When `pieces` raises, nothing is left under the key."""
+    parts = _in_parts(pieces)
+    first, second = next(parts, b""), next(parts, None)
+    if second is None:
+        put_bytes(key, first)
+        return Stored(len(first), hashlib.sha256(first).hexdigest())
+    upload_id = create_upload(key)
+    whole, size, sent = hashlib.sha256(), 0, []
+    try:
+        for number, part in enumerate(chain((first, second), parts), start=1):
+            whole.update(part)
+            size += len(part)
+            sent.append(_send_part(key, upload_id, number, part))
+        complete_upload(key, upload_id, sent)
+    except BaseException:
+        abort_upload(key, upload_id, quietly=True)
+        raise
+    return Stored(size, whole.hexdigest())
+
+
+def _send_part(key: str, upload_id: str, number: int, part: bytes) -> StoredPart:
+    """With its SHA-256, so that the store refuses what the network garbled."""
+    with _asking():
+        answer = _internal().upload_part(
+            Bucket=settings.S3_BUCKET,
+            Key=key,
+            UploadId=upload_id,
+            PartNumber=number,
+            Body=part,
+            ChecksumAlgorithm="SHA256",
+            ChecksumSHA256=base64.b64encode(hashlib.sha256(part).digest()).decode(),
+        )
+    return StoredPart(number, len(part), answer["ETag"])
+
+
+def read(key: str, *, start: int = 0, length: int | None = None) -> bytes:
+    """Raises NotInStorage. Beyond the end there are no bytes, and that is not an error."""
+    if length == 0:
+        return b""
+    with _asking():
+        try:
+            answer = _internal().get_object(Bucket=settings.S3_BUCKET, Key=key, **_range(start, length))
+        except _client_error() as refused:
+            if _status(refused) == 416:
+                return b""
+            raise
+        return bytes(answer["Body"].read())
+
+
+def pieces(key: str) -> Iterator[bytes]:
+    """The whole object, about 1 MiB at a time. A connection that breaks is taken up where it broke, a few times."""
+    position, breaks, etag = 0, 0, ""
+    while True:
+        try:
+            with _asking():
+                same = {"IfMatch": etag} if etag else {}
+                try:
+                    answer = _internal().get_object(Bucket=settings.S3_BUCKET, Key=key, **_range(position, None), **same)
+                except _client_error() as refused:
+                    if _status(refused) == 416:  # empty, or the break was after the last byte
+                        return
+                    raise
+                etag = answer["ETag"]
+                for piece in answer["Body"].iter_chunks(PIECE_BYTES):
+                    yield piece
+                    position, breaks = position + len(piece), 0
+                return
+        except StorageUnavailable:
+            breaks += 1
+            if not position or breaks > 3:
+                raise
+
+
+def size_of(key: str) -> int | None:
+    """None when there is no such object."""
+    try:
+        with _asking():
+            return int(_internal().head_object(Bucket=settings.S3_BUCKET, Key=key)["ContentLength"])
+    except NotInStorage:
+        return None
+
+
+def delete(key: str) -> None:
+    """Nothing there is also fine."""
+    try:
+        with _asking():
+            _internal().delete_object(Bucket=settings.S3_BUCKET, Key=key)
+    except NotInStorage:
+        pass
+
+
+# --- uploads in parts --------------------------------------------------------------------------------------------------
+
+
+def create_upload(key: str, *, content_type: str = "application/octet-stream") -> str:
+    with _asking():
+        made = _internal().create_multipart_upload(Bucket=settings.S3_BUCKET, Key=key, ContentType=content_type)
+    return str(made["UploadId"])
+
+
+def parts_of(key: str, upload_id: str) -> list[StoredPart]:
+    """The parts the store holds, by number: this list is the truth about an upload. Raises NotInStorage."""
+    found: list[StoredPart] = []
+    with _asking():
+        pages = _internal().get_paginator("list_parts").paginate(
+            Bucket=settings.S3_BUCKET, Key=key, UploadId=upload_id
+        )
+        for page in pages:
+            for part in page.get("Parts", []):
+                found.append(StoredPart(part["PartNumber"], part["Size"], part["ETag"]))
+    return found
+
+
+def complete_upload(key: str, upload_id: str, parts: list[StoredPart]) -> None:
+    """Raises NotInStorage when the upload is no more (also: completed before), StorageRefused for wrong parts."""
+    with _asking():
+        _internal().complete_multipart_upload(
+            Bucket=settings.S3_BUCKET,
+            Key=key,
+            UploadId=upload_id,
+            MultipartUpload={"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]},
+        )
+
+
+def abort_upload(key: str, upload_id: str, *, quietly: bool = False) -> None:
+    """The store forgets the parts. An upload that is no more is fine; `quietly` leaves an outage to the sweep."""
+    try:
+        with _asking():
+            _internal().abort_multipart_upload(Bucket=settings.S3_BUCKET, Key=key, UploadId=upload_id)
+    except NotInStorage:
+        pass
+    except StorageError:
+        if not quietly:
+            raise
+
+
+def open_uploads() -> Iterator[OpenUpload]:
+    """Every unfinished upload of the bucket, ours or left behind by a crash."""
+    with _asking():
+        for page in (
+            _internal().get_paginator("list_multipart_uploads").paginate(Bucket=settings.S3_BUCKET, Prefix="t/")
+        ):
+            for upload in page.get("Uploads", []):
+                yield OpenUpload(upload["Key"], upload["UploadId"], upload["Initiated"])
+
+
+# --- the bucket --------------------------------------------------------------------------------------------------------
+
+
+def ensure_bucket() -> None:
+    """Make the bucket if it is not there, and let browsers on the portal's own address send parts to it."""
+    client = _internal()
+    with _asking():
+        try:
+            client.head_bucket(Bucket=settings.S3_BUCKET)
+        except _client_error() as refused:
+            if _status(refused) != 404:
+                raise
+            client.create_bucket(Bucket=settings.S3_BUCKET)
+        client.put_bucket_cors(
+            Bucket=settings.S3_BUCKET,
+            CORSConfiguration={
+                "CORSRules": [
+                    {
+                        "AllowedOrigins": _portal_origins(),
+                        "AllowedMethods": ["PUT", "GET"],
+                        "AllowedHeaders": ["content-type", "x-amz-checksum-sha256", "x-amz-sdk-checksum-algorithm"],
+                        "ExposeHeaders": ["ETag"],
+                        "MaxAgeSeconds": 3600,
+                    }
+                ]
+            },
+        )
+
+
+def _portal_origins() -> list[str]:
+    address = urlsplit(settings.PORTAL_URL)
+    hosts = [address.netloc]
+    twins = {"localhost": "127.0.0.1", "127.0.0.1": "localhost"}
+    if not settings.PRODUCTION and address.hostname in twins:
+        hosts.append(address.netloc.replace(address.hostname, twins[address.hostname], 1))
+    return [f"{address.scheme}://{host}" for host in hosts]
+
+
+# --- inside ----------------------------------------------------------------------------------------------------------
+
+_clients: dict[tuple[str, str], Any] = {}
+_making = Lock()
+
+
+def _internal() -> Any:
+    return _client(settings.S3_ENDPOINT)
+
+
+def _public() -> Any:
+    return _client(settings.S3_PUBLIC_ENDPOINT)
+
+
+def _client(endpoint: str) -> Any:
+    """One per endpoint and process: clients may be shared between threads, making one may not."""
+    known = _clients.get((endpoint, settings.S3_ACCESS_KEY))
+    if known is None:
+        with _making:
+            known = _clients.get((endpoint, settings.S3_ACCESS_KEY))
+            if known is None:
+                known = _clients[(endpoint, settings.S3_ACCESS_KEY)] = _make_client(endpoint)
+    return known
+
+
+def _make_client(endpoint: str) -> Any:
+    import boto3  # here: 25 MB that a process without a first use never pays
+    from botocore.config import Config
+
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=settings.S3_REGION,
+        aws_access_key_id=settings.S3_ACCESS_KEY,
+        aws_secret_access_key=settings.S3_SECRET_KEY,
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            connect_timeout=3,
+            read_timeout=30,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=16,
+            proxies={},  # none from the environment
+        ),
+    )
+
+
+def _client_error() -> type[Exception]:
+    from botocore.exceptions import ClientError
+
+    return ClientError
+
+
+def _status(refused: Any) -> int:
+    return int(refused.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Around calls to the store: its errors become ours."""
+    _internal()  # botocore is imported with the first client
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as refused:
+        code = str(refused.response.get("Error", {}).get("Code", ""))
+        if code in ("InvalidPart", "InvalidPartOrder", "EntityTooSmall", "BadDigest", "InvalidDigest"):
+            raise StorageRefused(code) from refused
+        if code in ("NoSuchKey", "NoSuchUpload") or (_status(refused) == 404 and code != "NoSuchBucket"):
+            raise NotInStorage(code) from refused
+        raise StorageUnavailable(f"{refused.operation_name}: {code}") from refused
+    except BotoCoreError as failed:
+        raise StorageUnavailable(type(failed).__name__) from failed
+
+
+def _presign(operation: str, params: dict[str, Any], expires_s: int) -> str:
+    return str(_public().generate_presigned_url(operation, Params=params, ExpiresIn=expires_s))
+
+
+def _attachment(name: str) -> str:
+    printable = "".join(letter if letter.isprintable() else "_" for letter in name)
+    return str(content_disposition_header(True, printable))
+
+
+def _range(start: int, length: int | None) -> dict[str, str]:
+    if not start and length is None:
+        return {}
+    return {"Range": f"bytes={start}-{'' if length is None else start + length - 1}"}
+
+
+def _in_parts(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Parts of 16 MiB; they grow with their number so that 10,000 of them hold a terabyte."""
+    waiting, number = bytearray(), 0
+    for piece in pieces:
+        waiting += piece
+        wanted = STREAM_PART_BYTES * (1 + number // 1000)
+        while len(waiting) >= wanted:
+            yield bytes(waiting[:wanted])
+            del waiting[:wanted]
+            number += 1
+    if waiting:
+        yield bytes(waiting)
+
