@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
+from django.conf import settings
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import resolve_url
 from django.utils.cache import patch_cache_control
 
 
@@ -17,3 +21,34 @@ class PrivatePages:
         if not response.has_header("Cache-Control"):
             patch_cache_control(response, private=True, no_store=True)
         return response
+
+
+class HtmxRedirects:
+    """A redirect answered to htmx becomes a whole-page visit; the browser would else follow it unseen and swap that page,
+    often the sign-in form, into a corner of this one. After signing in the reader returns to the page they were on."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if request.headers.get("HX-Request") != "true" or not 300 <= response.status_code < 400:
+            return response
+        target = response.headers.get("Location")
+        if not target:
+            return response  # 304
+        visit = HttpResponse(status=204)
+        visit.cookies = response.cookies
+        visit["HX-Redirect"] = _return_to_page(request, target)
+        return visit
+
+
+def _return_to_page(request: HttpRequest, target: str) -> str:
+    parts = urlsplit(target)
+    if parts.path != resolve_url(settings.LOGIN_URL):
+        return target
+    page = urlsplit(request.headers.get("HX-Current-URL", ""))
+    path = urlunsplit(("", "", page.path, page.query, ""))
+    if page.netloc != request.get_host() or not path.startswith("/") or path.startswith("//"):
+        path = "/"
+    return f"{parts.path}?{urlencode({REDIRECT_FIELD_NAME: path})}"

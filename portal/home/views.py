@@ -1,21 +1,3 @@
-from django.http import HttpRequest, HttpResponse
+from portal.core.error_pages import bad_request, csrf_failure, page_not_found, permission_denied, server_error
 
-
-def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return HttpResponse(status=400)
-
-
-def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return HttpResponse(status=403)
-
-
-def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return HttpResponse(status=404)
-
-
-def server_error(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(status=500)
-
-
-def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return HttpResponse(status=403)
+__all__ = ["bad_request", "csrf_failure", "page_not_found", "permission_denied", "server_error"]
