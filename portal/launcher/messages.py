@@ -3,12 +3,25 @@
 import os
 import sys
 import time
+from contextlib import suppress
 from typing import TextIO
 
 _STARTED = time.monotonic()
 
 # name: (English, Japanese). The English ones are plain ASCII: they are what a bare terminal gets.
 SENTENCES: dict[str, tuple[str, str]] = {
+    "usage": (
+        "The portal: python3 manage.py start (runs it)   python3 manage.py test [pytest arguments] (runs all checks)\n"
+        "Any other command is Django's:",
+        "ポータルのコマンド: python3 manage.py start(起動)   python3 manage.py test [pytest の引数](全テストの実行)\n"
+        "そのほかは Django のコマンドです:",
+    ),
+    "start_takes_nothing": (
+        "start takes no arguments; it is set by environment variables (README.md has the table), for example: "
+        "PORT=8001 python3 manage.py start",
+        "start に引数はありません。設定は環境変数で指定してください(一覧は README.md)。"
+        "例: PORT=8001 python3 manage.py start",
+    ),
     # --- making .venv
     "installing": (
         "Installing the locked packages of {lock} into .venv (about 500 MB; usually under a minute, once) ...",
@@ -26,8 +39,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "同じコマンドをもう一度実行してください。",
     ),
     "install_failed": (
-        "The packages could not be installed ({step}). Check the network connection and run the same command again; "
-        "it goes on from there.\n{lines}",
+        "The packages could not be installed ({step}). Check the network connection and run the same command "
+        "again.\n{lines}",
         "パッケージをインストールできませんでした({step})。"
         "ネットワーク接続を確認して、同じコマンドをもう一度実行してください。\n{lines}",
     ),
@@ -54,6 +67,12 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "The folder {path} belongs to another account. Remove it, or set TMPDIR to a folder of your own.",
         "フォルダー {path} は別のアカウントのものです。削除するか、"
         "環境変数 TMPDIR で自分のフォルダーを指定してください。",
+    ),
+    "secrets_unreadable": (
+        "The file {path} cannot be read, and it may hold the only copy of keys that sealed data. "
+        "Put it back from a backup, or delete it if its data is not needed.",
+        "ファイル {path} を読み取れません。データを暗号化した鍵がこのファイルにしかない可能性があります。"
+        "バックアップから戻してください。データが不要な場合は削除してください。",
     ),
     "disk_full": (
         "The disk that holds {path} is full. Free some space (the portal needs about 2 GB) "
@@ -89,12 +108,14 @@ SENTENCES: dict[str, tuple[str, str]] = {
     # --- starting
     "starting": ("Starting {names} ...", "{names} を起動しています…"),
     "ready": ("{name} is ready.", "{name}: 準備完了"),
-    "external": ("{name}: using {variable} from the environment.", "{name}: 環境変数 {variable} の接続先を使用します。"),
     "preparing": (
         "Preparing the database, the static files and the demo data ...",
         "データベース、静的ファイル、デモ用データを準備しています…",
     ),
-    "prepared": ("Database, static files and demo data are ready.", "データベース、静的ファイル、デモ用データ: 準備完了"),
+    "prepared": (
+        "Database, static files and demo data are ready.",
+        "データベース、静的ファイル、デモ用データ: 準備完了",
+    ),
     "prepare_failed": (
         "The database could not be prepared. The whole log: {log}  Its last lines:\n{lines}",
         "データベースの準備に失敗しました。ログの全文: {log}  最後の部分:\n{lines}",
@@ -128,7 +149,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "{name} が終了しました(終了コード {status})。再起動します。",
     ),
     "keeps_ending": (
-        "{name} ended {times} times within {seconds} s, so the portal stops. The whole log: {log}  Its last lines:\n{lines}",
+        "{name} ended {times} times within {seconds} s, so the portal stops. "
+        "The whole log: {log}  Its last lines:\n{lines}",
         "{name} が{seconds}秒間に{times}回終了したため、ポータルを停止します。ログの全文: {log}  最後の部分:\n{lines}",
     ),
     "stopping": ("Stopping ...", "停止しています…"),
@@ -173,10 +195,8 @@ def show(text: str, *, to: TextIO | None = None) -> None:
     """Print at once, whatever the terminal can display."""
     stream = to or sys.stdout
     encoding = stream.encoding or "ascii"
-    try:
+    with suppress(BrokenPipeError):  # nobody reads any more, which must not end the portal
         print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
-    except BrokenPipeError:  # nobody reads any more, which must not end the portal
-        pass
 
 
 def seconds_so_far() -> float:

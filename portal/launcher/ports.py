@@ -1,6 +1,6 @@
 """TCP ports on loopback."""
 
-import random
+import secrets
 import socket
 
 # Below the range that the kernel takes for outgoing connections, which would now and then occupy a remembered port.
@@ -10,7 +10,7 @@ RANGE = range(20_000, 30_000)
 def free_port(*, besides: set[int] | None = None) -> int:
     """A port nobody listens on, to be remembered: the next start wants the same."""
     while True:
-        port = random.choice(RANGE)
+        port = secrets.choice(RANGE)
         if port not in (besides or set()) and is_free(port):
             return port
 

@@ -23,7 +23,7 @@ def write_private(path: Path, value: Any) -> None:
     """As JSON, whole or not at all."""
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(value, file, indent=1)
         file.flush()
         os.fsync(file.fileno())

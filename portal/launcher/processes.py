@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class Program:
     """How to run one process; enough to start it again after it died."""
 
     name: str
-    argv: Sequence[str | Path | int]
+    argv: Sequence[str]
     log: Path
     is_ready: Callable[[], bool]
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -45,6 +46,11 @@ class Program:
     # How long after the stop signal SIGKILL follows.
     patience_s: float = 8.0
     cwd: Path | None = None
+
+
+def words(*parts: object) -> list[str]:
+    """For an argv of texts, paths and numbers."""
+    return [str(part) for part in parts]
 
 
 class Child:
@@ -69,14 +75,14 @@ class Child:
 
         with program.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(argument) for argument in program.argv],
+                program.argv,
                 env={**os.environ, **program.environment},
                 cwd=program.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C in the terminal reaches the supervisor alone
-                preexec_fn=die_with_parent,  # noqa: PLW1509  children start from the main thread only
+                preexec_fn=die_with_parent,
             )
 
     @property
@@ -109,11 +115,14 @@ class Child:
         if self.exit_status is None:
             self._started.send_signal(self.program.stop_signal)
 
+    def kill(self) -> None:
+        """At once, and without waiting."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
     def wait_until_stopped(self, *, patience_s: float | None = None) -> None:
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._started.wait(self.program.patience_s if patience_s is None else patience_s)
-        except subprocess.TimeoutExpired:
-            pass
         self.end_group()
 
     def stop(self) -> None:
@@ -122,10 +131,7 @@ class Child:
 
     def end_group(self) -> None:
         """Kill the process and whatever it started in its own group and left behind."""
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        self.kill()
         self._started.wait()
         self.program.after_end()
 
@@ -139,7 +145,8 @@ class Child:
 
     @property
     def _started(self) -> "subprocess.Popen[bytes]":
-        assert self._process is not None, f"{self.program.name} was never started"
+        if self._process is None:
+            raise RuntimeError(f"{self.program.name} was never started")
         return self._process
 
 
@@ -179,7 +186,7 @@ def end_leftovers(path: Path, *, timeout_s: float = 10) -> list[str]:
 
 
 def started_at(pid: int) -> str | None:
-    """Start time in clock ticks since boot plus the boot itself; None when it is gone, a zombie, or /proc is not there."""
+    """Boot and clock ticks since then; None when it is gone, a zombie, or there is no /proc."""
     try:
         # The command name may hold blanks and brackets; the fields after its last bracket are numbers.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

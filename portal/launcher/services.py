@@ -28,7 +28,7 @@ import psycopg
 from portal.launcher.errors import CannotContinue
 from portal.launcher.ports import free_port, is_free
 from portal.launcher.private_files import make_private_folder, read_json, write_private
-from portal.launcher.processes import Child, Program
+from portal.launcher.processes import Child, Program, words
 
 NOBODY = 65534  # a uid with a line in every passwd file; PostgreSQL looks its own up
 DATABASE = "portal"
@@ -100,9 +100,12 @@ def postgres(directory: Path, *, log: Path, durable: bool = True) -> Definition:
         unfinished = directory / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         made = subprocess.run(
-            [*as_user, binaries / "initdb", "-D", unfinished, "-U", "portal", "--auth=trust", "--encoding=UTF8"]
-            + ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--data-checksums"]
-            + ([] if durable else ["--no-sync"]),
+            [
+                *as_user,
+                *words(binaries / "initdb", "-D", unfinished, "-U", "portal", "--auth=trust", "--encoding=UTF8"),
+                *words("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--data-checksums"),
+                *([] if durable else ["--no-sync"]),
+            ],
             cwd=directory,
             capture_output=True,
             text=True,
@@ -129,8 +132,8 @@ def postgres(directory: Path, *, log: Path, durable: bool = True) -> Definition:
             name="postgres",
             argv=[
                 *_as_ordinary_user(directory, sockets, dry=True),
-                *[binaries / "postgres", "-D", data, "-h", "", "-k", sockets],
-                *["-c", "max_connections=100", "-c", "timezone=UTC", "-c", "log_timezone=UTC", "-c", "jit=off"],
+                *words(binaries / "postgres", "-D", data, "-h", "", "-k", sockets),
+                *words("-c", "max_connections=100", "-c", "timezone=UTC", "-c", "log_timezone=UTC", "-c", "jit=off"),
                 *hasty,
             ],
             log=log,
@@ -193,11 +196,11 @@ def _clear_locks_of_the_dead(data: Path, sockets: Path, *, timeout_s: float = 5)
 
 
 def _is_a_working_directory(folder: Path) -> bool:
-    real = str(folder.resolve())
+    real = folder.resolve()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if os.readlink(entry / "cwd") == real:
+                if (entry / "cwd").readlink() == real:
                     return True
             except OSError:  # gone, a zombie, or not ours
                 continue
@@ -231,8 +234,8 @@ def valkey(directory: Path, *, log: Path) -> Definition:
         Program(
             name="valkey",
             argv=[
-                *[binary, "--dir", directory, "--port", 0, "--unixsocket", path, "--unixsocketperm", 700],
-                *["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""],
+                *words(binary, "--dir", directory, "--port", 0, "--unixsocket", path, "--unixsocketperm", 700),
+                *words("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
                 *["--maxmemory-policy", "noeviction"],  # a broker may refuse, never forget
             ],
             log=log,
@@ -279,7 +282,7 @@ def s3(directory: Path, *, log: Path) -> Definition:
 
     def remove_sockets() -> None:
         for part in S3_PARTS:  # a name it has no option for
-            Path(f"/tmp/seaweedfs-{part}-grpc-{own.ports[f'{part}_grpc']}.sock").unlink(missing_ok=True)
+            Path(f"/tmp/seaweedfs-{part}-grpc-{own.ports[f'{part}_grpc']}.sock").unlink(missing_ok=True)  # noqa: S108
 
     return Definition(
         url,
@@ -294,17 +297,19 @@ def s3(directory: Path, *, log: Path) -> Definition:
         Program(
             name="s3",
             argv=[
-                *[_weed(), "-logtostderr=true", "server", f"-dir={directory}"],
+                *words(_weed(), "-logtostderr=true", "server", f"-dir={directory}"),
                 *["-ip=127.0.0.1", "-ip.bind=127.0.0.1"],  # the default is every address of the machine
-                *["-filer", "-s3", f"-s3.config={identities}"],
+                *words("-filer", "-s3", f"-s3.config={identities}"),
                 # Each gRPC port is given: the default is HTTP + 10,000, beyond 65,535 for many.
                 *[f"-{part}.port={own.ports[part]}" for part in S3_PARTS],
                 *[f"-{part}.port.grpc={own.ports[f'{part}_grpc']}" for part in S3_PARTS],
-                *["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-master.telemetry=false"],
+                *words(
+                    "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-master.telemetry=false"
+                ),
                 *["-master.raftHashicorp", "-master.electionTimeout=1s"],  # ready in 2 s instead of 12
-                *["-master.volumeSizeLimitMB=1024", "-volume.max=0", "-volume.preStopSeconds=0"],
-                *["-filer.disableDirListing", "-filer.exposeDirectoryData=false"],
-                *[f"-filer.localSocket={sockets}/filer.sock", f"-s3.localSocket={sockets}/s3.sock"],
+                *words("-master.volumeSizeLimitMB=1024", "-volume.max=0", "-volume.preStopSeconds=0"),
+                *words("-filer.disableDirListing", "-filer.exposeDirectoryData=false"),
+                *words(f"-filer.localSocket={sockets}/filer.sock", f"-s3.localSocket={sockets}/s3.sock"),
             ],
             environment={
                 "WEED_S3_SSE_KEY": own.sse_key,

@@ -1,0 +1,48 @@
+import hashlib
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+
+class Command(BaseCommand):
+    help = (
+        "What every start needs: migrations, static files, catalog, and in the demo its people. Cheap when done before."
+    )
+
+    def handle(self, *args: object, **options: object) -> None:
+        self._migrate()
+        self._collect_static_files()
+        call_command("seed_catalog")
+        if not settings.PRODUCTION:
+            call_command("seed_demo")
+
+    def _migrate(self) -> None:
+        executor = MigrationExecutor(connection)
+        # `migrate` looks through every permission and content type even when there is nothing to do.
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            self.stdout.write("migrate")
+            call_command("migrate", verbosity=1, interactive=False)
+
+    def _collect_static_files(self) -> None:
+        """Hashing and compressing takes seconds, so only when a file changed since the last time."""
+        stamp = settings.STATIC_ROOT / ".collected"
+        state = _state_of_static_files()
+        if not stamp.exists() or stamp.read_text() != state:
+            self.stdout.write("collectstatic")
+            stamp.unlink(missing_ok=True)  # an interrupted run is repeated
+            call_command("collectstatic", verbosity=0, interactive=False)
+            stamp.write_text(state)
+
+
+def _state_of_static_files() -> str:
+    known = hashlib.sha256(repr(settings.STORAGES["staticfiles"]).encode())
+    for finder in get_finders():
+        for name, storage in finder.list([]):
+            found = Path(storage.path(name)).stat()
+            known.update(f"{name} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return known.hexdigest()

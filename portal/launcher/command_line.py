@@ -1,0 +1,62 @@
+"""Which command was meant, and in which environment it runs. Standard library only, until .venv is there."""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from portal.launcher.bootstrap import ROOT, RUNTIME_LOCK, TEST_LOCK, continue_in_environment
+from portal.launcher.errors import CannotContinue
+from portal.launcher.messages import sentence, show
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns the exit status. What the launcher refuses is one sentence, not a traceback."""
+    command = argv[1] if len(argv) > 1 else ""
+    try:
+        continue_in_environment(argv, lock=TEST_LOCK if command == "test" else RUNTIME_LOCK)
+        if command == "start":
+            return _start(argv[2:])
+        if command == "test":
+            from portal.launcher.checks import check_and_test
+
+            return check_and_test(argv[2:])
+        return _django(argv)
+    except CannotContinue as problem:
+        show(str(problem), to=sys.stderr)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        show(sentence("disk_full", path=error.filename or ROOT), to=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+def _start(arguments: Sequence[str]) -> int:
+    if arguments:
+        raise CannotContinue("start_takes_nothing")
+    try:
+        from portal.launcher.supervisor import start
+    except ModuleNotFoundError as error:
+        raise CannotContinue("module_missing", module=error.name) from None
+    return start()
+
+
+def _django(argv: Sequence[str]) -> int:
+    """Any other command is Django's, in the environment of the running (or last) start: it reaches the same servers."""
+    if len(argv) == 1 or argv[1] in ("help", "--help", "-h"):
+        show(sentence("usage") + "\n")
+    try:
+        from django.core.management import execute_from_command_line
+    except ModuleNotFoundError as error:
+        raise CannotContinue("module_missing", module=error.name) from None
+    from portal.launcher import environment
+    from portal.launcher.state_folder import StateFolder
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+    if os.environ.get("PORTAL_MODE", "demo") == "demo":
+        state = StateFolder.from_environment()
+        os.environ.update(environment.for_django(state, url=state.last_url()))
+    execute_from_command_line(list(argv))
+    return 0

@@ -1,0 +1,63 @@
+"""What the tests need from Debian, installed where that is allowed."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from portal.launcher.errors import CannotContinue
+from portal.launcher.messages import say, sentence
+
+
+@dataclass(frozen=True)
+class Package:
+    name: str
+    is_there: Callable[[], bool]
+    tests: str  # the message that names what cannot run without it
+
+
+PACKAGES = (
+    Package("chromium", lambda: shutil.which(os.environ.get("CHROMIUM", "chromium")) is not None, "tests_browser"),
+    Package("fonts-noto-cjk", lambda: any(Path("/usr/share/fonts").rglob("NotoSansCJK*")), "tests_fonts"),
+    Package("bubblewrap", lambda: shutil.which("bwrap") is not None, "tests_sandbox"),
+)
+
+
+def install_missing() -> None:
+    """In CI a missing package ends the run: tests that silently do not run are worse than none."""
+    missing = [package for package in PACKAGES if not package.is_there()]
+    if not missing:
+        return
+    names = [package.name for package in missing]
+    as_root = _as_root()
+    problem = ""
+    if shutil.which("apt-get") and as_root is not None:
+        say("installing_debian", packages=" ".join(names))
+        problem = _install(names, as_root)
+        missing = [package for package in PACKAGES if not package.is_there()]
+    for package in missing:
+        say("cannot_test", package=package.name, tests=sentence(package.tests))
+    if missing and os.environ.get("CI") == "true":
+        raise CannotContinue("debian_failed", packages=" ".join(package.name for package in missing), lines=problem)
+
+
+def _as_root() -> list[str] | None:
+    """What to put before a command to run it as root; None where that is not allowed without a password."""
+    if os.getuid() == 0:
+        return []
+    if shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0:
+        return ["sudo", "-n"]
+    return None
+
+
+def _install(names: list[str], as_root: list[str]) -> str:
+    """Returns apt's last words when it failed. The package lists are fetched only when the ones here do not do."""
+    apt = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"]
+    install = [*apt, "install", "-y", "--no-install-recommends", *names]
+    for command in (install, [*apt, "update"], install):
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+        if command is install and done.returncode == 0:
+            return ""
+    return "\n".join(f"  {line}" for line in (done.stdout + done.stderr).strip().splitlines()[-8:])

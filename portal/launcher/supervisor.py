@@ -1,0 +1,219 @@
+"""`start`: every server the portal needs, as children of this process, until Ctrl-C."""
+
+import importlib.util
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Sequence
+from types import FrameType
+
+from portal.launcher import environment, programs, services
+from portal.launcher.errors import CannotContinue
+from portal.launcher.messages import say, seconds_so_far, sentence, show
+from portal.launcher.ports import is_free
+from portal.launcher.private_files import read_json
+from portal.launcher.processes import Child, Program, end_leftovers, remember
+from portal.launcher.state_folder import StateFolder
+
+WATCH_S = 0.2
+DEATHS_ALLOWED, DEATHS_WINDOW_S = 5, 60.0
+RESTART_DELAYS_S = (0.0, 0.3, 0.7, 1.5)  # after the first, second, ... death within the window
+MODULES = ("django", "celery", "granian", "psycopg", "redis", "allauth", "whitenoise", "boto3", "httpx", "asyncssh")
+
+
+class StopRequested(BaseException):
+    """Ctrl-C, SIGTERM, or the terminal was closed."""
+
+
+def start() -> int:
+    environment.check()
+    for module in MODULES:
+        if importlib.util.find_spec(module) is None:
+            raise CannotContinue("module_missing", module=module)
+    supervisor = Supervisor(StateFolder.from_environment(), port=_number("PORT", 8000, least=1, most=65535))
+    try:
+        supervisor.start()
+        supervisor.watch()
+    except StopRequested:
+        pass
+    finally:
+        supervisor.stop()
+    return 0
+
+
+class Supervisor:
+    def __init__(self, state: StateFolder, *, port: int) -> None:
+        self.state = state
+        self.port = port
+        self.url = f"http://localhost:{port}/"
+        self.web_workers = _number("WEB_WORKERS", 2, most=64)
+        self.queue_workers = _number("QUEUE_WORKERS", 2, most=64)
+        self.queue_threads = _number("QUEUE_THREADS", 8, most=256)
+        # In the order in which they were started; each group stops as a whole before the one above it.
+        self._servers: list[Child] = []
+        self._emulators: list[Child] = []
+        self._portal: list[Child] = []
+
+    # --- start -------------------------------------------------------------------------------------------------------
+    def start(self) -> None:
+        self.state.take(url=self.url)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _request_stop)
+        ended = end_leftovers(self.state.children)
+        if ended:
+            say("leftover", names=", ".join(ended))
+        if not is_free(self.port):
+            raise CannotContinue("port_taken", port=self.port, other=self._other_port())
+        self._start_servers()
+        django = environment.for_django(self.state, url=self.url.rstrip("/"))
+        self._prepare(programs.prepare(self.state, django))
+        self._start_portal(django)
+        self._announce()
+
+    def _start_servers(self) -> None:
+        if not os.environ.get("S3_ENDPOINT"):
+            services.renew_taken_ports(self.state.s3)
+        wanted = [definition.program for definition in environment.embedded_services(self.state)]
+        emulators = [] if _is_production() else self._emulator_programs()
+        say("starting", names=", ".join(program.name for program in (*wanted, *emulators)))
+        # The slowest first; PostgreSQL last, because this process makes its data folder on first use.
+        for group, group_programs in ((self._servers, wanted), (self._emulators, emulators)):
+            for program in group_programs:
+                self._launch(program, group)
+        self._wait_for([*self._servers, *self._emulators])
+
+    def _emulator_programs(self) -> list[Program]:
+        remembered = self.state.remembered()
+        ports = remembered.emulator_ports if remembered else {}
+        return [programs.emulator(kind, self.state, port=port) for kind, port in ports.items()]
+
+    def _prepare(self, program: Program) -> None:
+        say("preparing")
+        child = self._launch(program, self._portal)
+        while child.exit_status is None:
+            self._fail_if_ended([*self._servers, *self._emulators])
+            time.sleep(0.05)
+        self._portal.remove(child)
+        if child.exit_status != 0:
+            raise CannotContinue("prepare_failed", **child.last_words())
+        say("prepared")
+
+    def _start_portal(self, django: dict[str, str]) -> None:
+        web = self._launch(programs.web(self.state, django, port=self.port, workers=self.web_workers), self._portal)
+        for number in range(1, self.queue_workers + 1):
+            program = programs.worker(self.state, django, number=number, threads=self.queue_threads)
+            self._launch(program, self._portal)
+        self._launch(programs.beat(self.state, django), self._portal)
+        self._wait_for([web])
+
+    def _launch(self, program: Program, group: list[Child]) -> Child:
+        child = Child(program)
+        child.start()
+        group.append(child)
+        remember(self._all(), self.state.children)
+        return child
+
+    def _wait_for(self, children: Sequence[Child], *, timeout_s: float = 90) -> None:
+        """Say of each that it is ready, in the order in which they get ready."""
+        pending = list(children)
+        deadline = time.monotonic() + timeout_s
+        while pending:
+            for child in list(pending):
+                if child.is_ready():
+                    pending.remove(child)
+                    say("ready", name=child.program.name)
+            self._fail_if_ended(self._all())
+            if pending and time.monotonic() > deadline:
+                name, words = pending[0].program.name, pending[0].last_words()
+                raise CannotContinue("child_not_ready", name=name, seconds=int(timeout_s), **words)
+            time.sleep(0.03)
+
+    def _fail_if_ended(self, children: Sequence[Child]) -> None:
+        for child in children:
+            if child.exit_status is not None:
+                name, words = child.program.name, child.last_words()
+                raise CannotContinue("child_ended", name=name, status=child.exit_status, **words)
+
+    def _announce(self) -> None:
+        say("address", seconds=f"{seconds_so_far():.1f}", url=self.url)
+        logins = [] if _is_production() else read_json(self.state.demo_logins) or []
+        if logins:
+            show("  " + sentence("logins"))
+            widths = [max(len(str(login[key])) for login in logins) for key in ("email", "password")]
+            for login in logins:
+                show(f"    {login['email']:{widths[0]}}  {login['password']:{widths[1]}}  {login['role']}")
+        if not os.environ.get("EMAIL_URL"):
+            show("  " + sentence("mail", url=f"{self.url}dev/mail/"))
+        show("  " + sentence("how_to_stop", data=self.state.path))
+
+    # --- watch -------------------------------------------------------------------------------------------------------
+    def watch(self) -> None:
+        """Bring back what dies. Ends by StopRequested, or by CannotContinue when one child keeps dying."""
+        deaths: dict[str, deque[float]] = {}
+        due: dict[str, float] = {}
+        while True:
+            for child in self._all():
+                if child.exit_status is None:
+                    continue
+                name, now = child.program.name, time.monotonic()
+                if name not in due:
+                    recent = deaths.setdefault(name, deque(maxlen=DEATHS_ALLOWED))
+                    recent.append(now)
+                    if len(recent) == DEATHS_ALLOWED and now - recent[0] < DEATHS_WINDOW_S:
+                        words = child.last_words()
+                        seconds = int(DEATHS_WINDOW_S)
+                        raise CannotContinue("keeps_ending", name=name, times=len(recent), seconds=seconds, **words)
+                    lately = sum(now - at < DEATHS_WINDOW_S for at in recent)
+                    due[name] = now + RESTART_DELAYS_S[min(lately, len(RESTART_DELAYS_S)) - 1]
+                    say("restarting", name=name, status=child.exit_status)
+                    child.end_group()
+                if now >= due[name]:
+                    del due[name]
+                    child.start()
+                    remember(self._all(), self.state.children)
+            time.sleep(WATCH_S)
+
+    # --- stop --------------------------------------------------------------------------------------------------------
+    def stop(self) -> None:
+        """Those that use the servers first, so that they can finish what they are writing. Ctrl-C again: at once."""
+        if not self._all():
+            return
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._hurry)
+        say("stopping")
+        for group in (self._portal, self._emulators, self._servers):
+            asked_at = time.monotonic()
+            for child in group:
+                child.ask_to_stop()
+            for child in group:
+                left = child.program.patience_s - (time.monotonic() - asked_at)
+                child.wait_until_stopped(patience_s=max(0.0, left))
+        self.state.children.unlink(missing_ok=True)
+        say("stopped", data=self.state.path)
+
+    def _hurry(self, number: int, frame: FrameType | None) -> None:
+        for child in self._all():
+            if child.exit_status is None:
+                child.kill()
+
+    def _all(self) -> list[Child]:
+        return [*self._servers, *self._emulators, *self._portal]
+
+    def _other_port(self) -> int:
+        return next((port for port in range(self.port + 1, min(self.port + 100, 65535)) if is_free(port)), 8080)
+
+
+def _request_stop(number: int, frame: FrameType | None) -> None:
+    raise StopRequested
+
+
+def _is_production() -> bool:
+    return os.environ.get("PORTAL_MODE") == "production"
+
+
+def _number(name: str, default: int, *, least: int = 1, most: int) -> int:
+    value = os.environ.get(name) or str(default)
+    if not (value.isascii() and value.isdigit() and least <= int(value) <= most):
+        raise CannotContinue("not_a_number", name=name, value=value, least=least, most=most)
+    return int(value)
