@@ -58,8 +58,8 @@ def _install(venv: Path, lock: Path) -> None:
         say("install_interrupted")
         shutil.rmtree(venv)
     say("installing", lock=lock.name)
-    python = venv / "bin" / "python"
-    if not python.exists():
+    python = str(venv / "bin" / "python")
+    if not (venv / "bin" / "python").exists():
         shutil.rmtree(venv, ignore_errors=True)
         _make_venv(venv, with_pip=uv is None)
     (venv / _MARKER).touch()
@@ -68,10 +68,21 @@ def _install(venv: Path, lock: Path) -> None:
         if not uv.exists():
             installer_lock = lock.parent / INSTALLER_LOCK
             pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-            _run([*pip, "--require-hashes", "-r", installer_lock], step="pip install uv")
+            _run([*pip, "--require-hashes", "-r", str(installer_lock)], step="pip install uv")
     _run(
         # Compiled now: where bytecode is not written at run time, every process would compile everything anew.
-        [str(uv), "pip", "install", "-q", "--compile-bytecode", "--python", python, "--require-hashes", "-r", lock],
+        [
+            str(uv),
+            "pip",
+            "install",
+            "-q",
+            "--compile-bytecode",
+            "--python",
+            python,
+            "--require-hashes",
+            "-r",
+            str(lock),
+        ],
         step=f"uv pip install -r {lock.name}",
     )
     stamp = _stamp(venv, lock)
@@ -86,7 +97,7 @@ def _make_venv(venv: Path, *, with_pip: bool) -> None:
     venv.mkdir()
     (venv / _MARKER).touch()  # also an interrupted `python -m venv` is seen
     python = getattr(sys, "_base_executable", sys.executable)
-    _run([python, "-m", "venv", *([] if with_pip else ["--without-pip"]), venv], step="python -m venv")
+    _run([python, "-m", "venv", *([] if with_pip else ["--without-pip"]), str(venv)], step="python -m venv")
 
 
 def _installed_uv() -> Path | None:
@@ -101,9 +112,9 @@ def _installed_uv() -> Path | None:
     return Path(found) if works else None
 
 
-def _run(command: Sequence[str | Path], *, step: str) -> None:
+def _run(command: Sequence[str], *, step: str) -> None:
     done = subprocess.run(
-        [str(part) for part in command],
+        command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

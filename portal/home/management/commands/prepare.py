@@ -8,15 +8,16 @@ from django.core.management.base import BaseCommand
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from portal.datasets.storage import ensure_bucket
+
 
 class Command(BaseCommand):
-    help = (
-        "What every start needs: migrations, static files, catalog, and in the demo its people. Cheap when done before."
-    )
+    help = "What a start needs: tables, static files, bucket, catalog, the demo's people. Cheap when it is all there."
 
     def handle(self, *args: object, **options: object) -> None:
         self._migrate()
         self._collect_static_files()
+        ensure_bucket()
         call_command("seed_catalog")
         if not settings.PRODUCTION:
             call_command("seed_demo")
