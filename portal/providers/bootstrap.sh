@@ -1,0 +1,320 @@
+#!/bin/sh
+# Runs one job of the portal on a provider's machine. Needs a POSIX shell and one of curl, python3, wget.
+# Prints nothing of its own unless something fails, and never an address or a value. Manifest and exit codes: bootstrap.py.
+set -u
+
+main() {
+    claim
+    choose_tools
+    trap on_stop TERM INT
+    fetch_manifest
+    start_log
+    make_places
+    stage
+    run_command
+    finish "$code"
+}
+
+# The atomic mkdir lets one copy through, whatever was sent twice. Its directory is private: it will hold addresses.
+claim() {
+    work=${PORTAL_WORK_DIR:-$PWD}
+    mkdir -p "$work" 2>/dev/null && work=$(cd "$work" && pwd) && cd "$work" || die 95 "cannot use the work directory"
+    work=${work%/}
+    own=$work/.portal
+    if ! mkdir "$own" 2>/dev/null; then
+        [ -d "$own" ] && exit 98
+        die 95 "cannot write to the work directory"
+    fi
+    chmod 700 "$own"
+}
+
+choose_tools() {
+    if has curl; then web=curl
+    elif has python3; then web=python3
+    elif has wget; then web=wget
+    else die 97 "this image has none of curl, python3 and wget: one of them is needed to fetch the job"
+    fi
+    if has base64; then decoder=base64
+    elif has openssl; then decoder=openssl
+    elif has python3; then decoder=python3
+    else die 97 "this image has none of base64, openssl and python3: one of them is needed to read the job"
+    fi
+}
+
+fetch_manifest() {
+    [ -n "${PORTAL_MANIFEST_URL:-}" ] || die 95 "PORTAL_MANIFEST_URL is not set"
+    fetch "$PORTAL_MANIFEST_URL" "$own/manifest" || fetch "$PORTAL_MANIFEST_URL" "$own/manifest" ||
+        die 95 "cannot fetch the job's manifest"
+    first='' last=''
+    while read -r line <&9; do
+        last=$line
+        [ -n "$first" ] || first=$line
+    done 9<"$own/manifest"
+    [ "$first" = "portal-manifest${tab}1" ] && [ "$last" = end ] || die 95 "the job's manifest is cut or not ours"
+    put_output=$(record put-output)
+    put_log=$(record put-log)
+    log_every=$(record log-every)
+    if [ -n "$put_output$put_log" ] && [ "$web" = wget ] && ! wget --help 2>&1 | grep -q body-file; then
+        die 97 "this image's wget cannot upload: curl or python3 is needed"
+    fi
+}
+
+# From here on everything printed goes to the job's own output and, where the portal wants it, into a file as well.
+start_log() {
+    exec 2>&1
+    [ -n "$put_log" ] || return 0
+    mkfifo "$own/pipe" && : >"$own/log" || die 95 "cannot write to the work directory"
+    (trap '' TERM INT; exec tee "$own/log") <"$own/pipe" &
+    tee_pid=$!
+    exec 3>&1 >"$own/pipe" 2>&1
+    save_log_while_it_grows >/dev/null 2>&1 3>&- &
+    saver=$!
+}
+
+make_places() {
+    PORTAL_DATA_DIR=${PORTAL_DATA_DIR:-$work/data}
+    PORTAL_OUTPUT_DIR=${SAKURA_ARTIFACT_DIR:-$work/output}
+    PORTAL_JOB=$(record job)
+    PYTHONUNBUFFERED=${PYTHONUNBUFFERED:-1} # or a live log shows a Python program's lines minutes late
+    export PORTAL_DATA_DIR PORTAL_OUTPUT_DIR PORTAL_JOB PYTHONUNBUFFERED
+    mkdir -p "$PORTAL_DATA_DIR" "$PORTAL_OUTPUT_DIR" || die 95 "cannot make the data and output directories"
+}
+
+stage() {
+    while IFS=$tab read -r kind url sum size path <&9; do
+        case $kind in
+            input) place "$url" "$sum" "$size" "$PORTAL_DATA_DIR" "$path" ;;
+            script) place "$url" "$sum" "$size" "$work" "$path" && chmod 700 "$work/$path" ;;
+        esac
+    done 9<"$own/manifest"
+}
+
+place() { # url sha256 size_bytes directory relative_path
+    case /$5/ in */../* | */./* | *//*) die 95 "the job's manifest names a path outside its directory" ;; esac
+    target=$4/$5
+    mkdir -p "${target%/*}" || die 95 "cannot make the directory of $5"
+    wrong="cannot be fetched"
+    for try in 1 2; do
+        if fetch "$1" "$target.part"; then
+            if [ "$(size_of "$target.part")" != "$3" ]; then wrong="has another size than the portal stored"
+            elif [ "$(sha256_of "$target.part")" != "$2" ]; then wrong="has another checksum than the portal stored"
+            else mv "$target.part" "$target" && return 0
+            fi
+        fi
+        [ -z "$stopped" ] || finish 143
+    done
+    rm -f "$target.part"
+    die 96 "input $5 $wrong"
+}
+
+# The command gets a session of its own, so that a stop reaches all of its processes and none of ours.
+run_command() {
+    [ -z "$stopped" ] || finish 143
+    command=$(record command | decode)
+    session=''
+    if has setsid; then session=setsid; fi
+    (
+        trap - TERM INT
+        set --
+        while IFS=$tab read -r kind name value <&9; do
+            [ "$kind" = env ] || continue
+            value=$(printf '%s' "$value" | decode; printf x) # the x keeps newlines at the end
+            set -- "$@" "$name=${value%x}"
+        done 9<"$own/manifest"
+        unset PORTAL_MANIFEST_URL PORTAL_WORK_DIR PORTAL_OUTPUT_ARCHIVE PORTAL_STOP_GRACE_S
+        if has setsid; then session=$(command -v setsid); fi
+        [ $# -eq 0 ] || export "$@"
+        exec $session /bin/sh -c "$command" 3>&-
+    ) </dev/null &
+    child=$!
+    group=$child
+    await
+    code=$?
+    kill -KILL "-$group" 2>/dev/null # what it left in the background
+    group=''
+}
+
+on_stop() {
+    stopped=1
+    [ -n "$child" ] || return 0
+    kill -TERM "-$child" 2>/dev/null || kill -TERM "$child" 2>/dev/null
+    if [ -n "$group" ] && [ -z "$killer" ]; then
+        (sleep "${PORTAL_STOP_GRACE_S:-5}"; kill -KILL "-$group" || kill -KILL "$group") >/dev/null 2>&1 3>&- &
+        killer=$!
+    fi
+}
+
+# Saves output and log, whatever happened before. A second stop must not cut the saving short: only KILL can.
+finish() { # exit_code
+    trap '' TERM INT
+    code=$1
+    [ -z "$killer" ] || kill "$killer" 2>/dev/null
+    if ! save_output; then
+        printf 'portal: %s\n' "the output could not be saved"
+        [ "$code" -ne 0 ] || code=94
+    fi
+    if [ -n "$tee_pid" ]; then
+        exec >&3 2>&1 3>&-
+        (sleep 5; kill -KILL "$tee_pid") >/dev/null 2>&1 & # a daemon of the command may hold the pipe open
+        watchdog=$!
+        wait "$tee_pid" 2>/dev/null
+        kill "$watchdog" "$saver" 2>/dev/null
+        wait "$saver" 2>/dev/null # so that an older copy cannot land after the last
+        send "$own/log" "$put_log" || send "$own/log" "$put_log" || printf 'portal: %s\n' "the log could not be saved"
+    fi
+    rm -f "$own"/manifest "$own"/request.* "$own"/pipe "$own"/log.part "$own"/output.tar.gz
+    exit "$code"
+}
+
+save_output() {
+    [ -n "${PORTAL_OUTPUT_DIR:-}" ] && [ -n "$put_output${PORTAL_OUTPUT_ARCHIVE:-}" ] || return 0
+    [ -n "$(ls -A "$PORTAL_OUTPUT_DIR" 2>/dev/null)" ] || return 0
+    pack "$own/output.tar.gz" || return 1
+    if [ -n "$put_output" ]; then
+        if [ "$(size_of "$own/output.tar.gz")" -gt 5368709120 ]; then
+            printf 'portal: %s\n' "the packed output is larger than 5 GB, the most that one upload can carry"
+            return 1
+        fi
+        for try in 1 2 3; do
+            if send "$own/output.tar.gz" "$put_output"; then break; fi
+            [ "$try" != 3 ] || return 1
+            sleep "$try"
+        done
+    fi
+    [ -z "${PORTAL_OUTPUT_ARCHIVE:-}" ] || mv "$own/output.tar.gz" "$PORTAL_OUTPUT_ARCHIVE"
+}
+
+pack() { # archive; sorted, so that equal files give an equal list
+    if tar --version 2>/dev/null | grep -q GNU && has gzip; then
+        tar --sort=name --owner=0 --group=0 --numeric-owner -I 'gzip -n' -cf "$1" -C "$PORTAL_OUTPUT_DIR" .
+    elif has python3; then
+        python3 -c 'import sys, tarfile
+with tarfile.open(sys.argv[1], "w:gz") as archive: archive.add(sys.argv[2], ".")' "$1" "$PORTAL_OUTPUT_DIR"
+    elif has tar; then
+        (cd "$PORTAL_OUTPUT_DIR" && find . ! -type d | LC_ALL=C sort | tar -czf "$1" -T -)
+    else
+        printf 'portal: %s\n' "this image has neither tar nor python3: the output cannot be packed"
+        return 1
+    fi
+}
+
+save_log_while_it_grows() {
+    trap 'kill "$nap" 2>/dev/null; exit 0' TERM
+    trap '' INT
+    saved=0
+    while :; do
+        sleep "$((${log_every:-10} + saved / 1048576))" & # a large log is sent less often: it goes as a whole
+        nap=$!
+        wait "$nap"
+        size=$(size_of "$own/log")
+        [ "$size" != "$saved" ] || continue
+        cp "$own/log" "$own/log.part" && (upload "$own/log.part" "$put_log") && saved=$size
+    done
+}
+
+# fetch and send run in the background, because a shell hears a stop only while it waits.
+fetch() { # url file
+    [ -z "$stopped" ] || return 1
+    (trap - TERM INT; download "$1" "$2") </dev/null &
+    child=$!
+    await
+}
+
+send() { # file url
+    (upload "$1" "$2") </dev/null &
+    child=$!
+    await
+}
+
+await() {
+    while :; do
+        wait "$child" 2>/dev/null # some shells print "Killed" here
+        result=$?
+        [ "$result" -gt 128 ] && kill -0 "$child" 2>/dev/null || break # a signal ended the wait, not the child
+    done
+    child=''
+    return "$result"
+}
+
+# Addresses are secrets. They go by a private file or the environment, because everyone on a machine can read arguments;
+# only wget knows no such way, and is taken last.
+download() { # url file; ends the shell
+    case $web in
+        curl)
+            printf 'url = "%s"\n' "$1" >"$own/request.get"
+            exec curl -q -gfsS --proto =http,https --connect-timeout 20 --speed-limit 1 --speed-time 60 \
+                -o "$2" --config "$own/request.get"
+            ;;
+        python3)
+            PORTAL_URL=$1 exec python3 -c '
+import os, shutil, sys, urllib.request
+try:
+    with urllib.request.urlopen(os.environ["PORTAL_URL"], timeout=60) as answer, open(sys.argv[1], "wb") as file:
+        shutil.copyfileobj(answer, file, 1 << 20)
+except Exception as error:
+    sys.exit("python3: %s %s" % (type(error).__name__, getattr(error, "code", "")))' "$2"
+            ;;
+        wget) exec wget -q -T 60 -O "$2" "$1" 2>/dev/null ;;
+    esac
+}
+
+upload() { # file url; ends the shell
+    case $web in
+        curl)
+            request=$own/request.${1##*/}
+            printf 'url = "%s"\n' "$2" >"$request"
+            exec curl -q -gfsS --proto =http,https --connect-timeout 20 --speed-limit 1 --speed-time 60 \
+                -H 'Expect:' -T "$1" -o /dev/null --config "$request"
+            ;;
+        python3)
+            PORTAL_URL=$2 exec python3 -c '
+import os, sys, urllib.request
+try:
+    with open(sys.argv[1], "rb") as file:
+        length = str(os.fstat(file.fileno()).st_size)
+        request = urllib.request.Request(os.environ["PORTAL_URL"], file, {"Content-Length": length}, method="PUT")
+        urllib.request.urlopen(request, timeout=60).close()
+except Exception as error:
+    sys.exit("python3: %s %s" % (type(error).__name__, getattr(error, "code", "")))' "$1"
+            ;;
+        wget) exec wget -q -T 60 -O /dev/null --method=PUT --body-file="$1" "$2" 2>/dev/null ;;
+    esac
+}
+
+sha256_of() { # file
+    if has sha256sum; then sum=$(sha256sum <"$1"); printf '%s' "${sum%% *}"
+    elif has openssl; then sum=$(openssl dgst -sha256 <"$1"); printf '%s' "${sum##* }"
+    else python3 -c '
+import hashlib, sys
+digest = hashlib.sha256()
+while piece := sys.stdin.buffer.read(1 << 20): digest.update(piece)
+print(digest.hexdigest())' <"$1"
+    fi
+}
+
+size_of() { echo $(($(wc -c <"$1"))); }
+
+decode() {
+    case $decoder in
+        base64) base64 -d ;;
+        openssl) openssl base64 -d -A ;;
+        python3) python3 -c 'import base64, sys; sys.stdout.buffer.write(base64.b64decode(sys.stdin.read()))' ;;
+    esac
+}
+
+record() { # kind: the value of its first record
+    while IFS=$tab read -r kind value <&9; do
+        if [ "$kind" = "$1" ]; then printf '%s' "$value"; break; fi
+    done 9<"$own/manifest"
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+die() { # exit_code sentence
+    printf 'portal: %s\n' "$2"
+    finish "$1"
+}
+
+tab=$(printf '\t')
+code=0 stopped='' child='' group='' killer='' tee_pid='' saver='' put_output='' put_log='' log_every='' own=/nonexistent
+main

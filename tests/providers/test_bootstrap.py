@@ -1,0 +1,286 @@
+"""The script that every provider runs, run here for real by each shell and each download tool that is there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from portal.providers.bootstrap import BootstrapExit, Manifest, ManifestFile, bootstrap_script, render_manifest
+from tests.providers.file_server import FileServer
+
+SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
+BASIC = "sh dash bash setsid mkdir chmod mkfifo tee cat cp mv rm ls tar gzip find sort grep sleep env kill wc id head printf base64 sha256sum".split()
+
+
+@pytest.fixture
+def store() -> Iterator[FileServer]:
+    server = FileServer()
+    yield server
+    server.close()
+
+
+def file(store: FileServer, path: str, data: bytes | str) -> ManifestFile:
+    raw = data.encode() if isinstance(data, str) else data
+    url = store.put(f"in/{hashlib.sha1(path.encode()).hexdigest()}?X-Amz-Signature=canary".partition("?")[0], raw)
+    return ManifestFile(f"{url}?X-Amz-Signature=canary", hashlib.sha256(raw).hexdigest(), len(raw), path)
+
+
+def start(
+    store: FileServer, manifest: Manifest, work: Path, *, shell: str = "dash", path: str = "", **environment: str
+) -> subprocess.Popen[bytes]:
+    url = store.put("manifest", render_manifest(manifest))
+    command = [shutil.which(shell) or shell, *(["sh"] if shell == "busybox" else []), "-c", bootstrap_script()]
+    return subprocess.Popen(
+        command,
+        cwd=work,
+        env={"PATH": path or os.environ["PATH"], "PORTAL_MANIFEST_URL": f"{url}?token=canary", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def run(store: FileServer, manifest: Manifest, work: Path, **more: str) -> tuple[int, str]:
+    process = start(store, manifest, work, **more)
+    output, _ = process.communicate(timeout=60)
+    return process.returncode, output.decode(errors="replace")
+
+
+def tools(folder: Path, *names: str) -> str:
+    """A PATH that holds these tools and the basic ones, and nothing else."""
+    folder.mkdir()
+    for name in [*BASIC, *names]:
+        if where := shutil.which("python3" if name == "python3" else name, path=f"{Path('.venv/bin').resolve()}:/usr/bin:/bin"):
+            (folder / name).symlink_to(where)
+    return str(folder)
+
+
+def unpacked(data: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return {
+            member.name.removeprefix("./"): stream.read()
+            for member in archive
+            if member.isfile() and (stream := archive.extractfile(member))
+        }
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_stages_runs_and_saves(store: FileServer, tmp_path: Path, shell: str) -> None:
+    manifest = Manifest(
+        job="J-7K3M",
+        command='./run.py "two words" && echo "$PORTAL_JOB" "$GREETING" "[$EMPTY]" "$LINES"',
+        inputs=(file(store, "words/日本 語.txt", "かな\n"), file(store, "empty.bin", b"")),
+        scripts=(
+            file(
+                store,
+                "run.py",
+                "#!/usr/bin/env python3\nimport os, sys\nprint(sys.argv[1:], sys.stdin.read() == '')\n"
+                "text = open(os.environ['PORTAL_DATA_DIR'] + '/words/日本 語.txt').read()\n"
+                "open(os.environ['PORTAL_OUTPUT_DIR'] + '/結果 1.txt', 'w').write(text.upper() + 'A')\n"
+                "print('to stderr', file=sys.stderr)\n",
+            ),
+        ),
+        environment={"GREETING": "こんにちは 'x' \"y\" $Z", "EMPTY": "", "LINES": "a\nb\n\n"},
+        put_output_url=store.url("out.tar.gz?sig=canary"),
+        put_log_url=store.url("log?sig=canary"),
+    )
+    code, printed = run(store, manifest, tmp_path, shell=shell)
+    expected = "['two words'] True\nto stderr\nJ-7K3M こんにちは 'x' \"y\" $Z [] a\nb\n\n\n"
+    assert (code, printed) == (0, expected)
+    assert store.objects["log"].decode() == expected
+    assert unpacked(store.objects["out.tar.gz"]) == {"結果 1.txt": "かな\nA".encode()}
+    assert (tmp_path / "data/empty.bin").read_bytes() == b""
+    assert sorted(item.name for item in (tmp_path / ".portal").iterdir()) == ["log"]
+
+
+@pytest.mark.parametrize("web", ["curl", "wget", "python3"])
+def test_any_one_download_tool_will_do(store: FileServer, tmp_path: Path, web: str) -> None:
+    manifest = Manifest(
+        job="J",
+        command='cat "$PORTAL_DATA_DIR/a" && cp "$PORTAL_DATA_DIR/a" "$PORTAL_OUTPUT_DIR/b"',
+        inputs=(file(store, "a", b"\x00\xffbytes\n"),),
+        put_output_url=store.url("out"),
+        put_log_url=store.url("log"),
+    )
+    (tmp_path / "work").mkdir()
+    code, _ = run(store, manifest, tmp_path / "work", path=tools(tmp_path / "bin", web))
+    assert (code, unpacked(store.objects["out"]), store.objects["log"]) == (
+        0,
+        {"b": b"\x00\xffbytes\n"},
+        b"\x00\xffbytes\n",
+    )
+
+
+def test_no_download_tool_is_said_and_ends_with_97(store: FileServer, tmp_path: Path) -> None:
+    code, printed = run(store, Manifest(job="J", command="true"), tmp_path, path=tools(tmp_path / "bin"))
+    assert (code, printed) == (
+        BootstrapExit.NO_TOOL,
+        "portal: this image has none of curl, python3 and wget: one of them is needed to fetch the job\n",
+    )
+
+
+@pytest.mark.parametrize("web", ["curl", "python3", "wget"])
+def test_a_refused_manifest_ends_with_95_and_shows_no_address(store: FileServer, tmp_path: Path, web: str) -> None:
+    store.refuse.add("manifest")
+    (tmp_path / "work").mkdir()
+    code, printed = run(store, Manifest(job="J", command="true"), tmp_path / "work", path=tools(tmp_path / "bin", web))
+    assert (code, printed.splitlines()[-1]) == (BootstrapExit.NOT_STARTED, "portal: cannot fetch the job's manifest")
+    assert "canary" not in printed and "127.0.0.1" not in printed
+
+
+def test_a_cut_manifest_runs_nothing(store: FileServer, tmp_path: Path) -> None:
+    process_manifest = Manifest(job="J", command="touch ran")
+    process = start(store, process_manifest, tmp_path)
+    process.kill()
+    process.wait()
+    shutil.rmtree(tmp_path / ".portal", ignore_errors=True)
+    url = store.put("manifest", render_manifest(process_manifest).removesuffix("end\n"))
+    done = subprocess.run(
+        ["dash", "-c", bootstrap_script()],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PORTAL_MANIFEST_URL": url},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, (tmp_path / "ran").exists()) == (
+        95,
+        "portal: the job's manifest is cut or not ours\n",
+        False,
+    )
+
+
+def test_an_input_that_changed_ends_with_96(store: FileServer, tmp_path: Path) -> None:
+    item = file(store, "words.txt", "good")
+    store.objects[item.url.split("/", 3)[3].partition("?")[0]] = b"evil"
+    manifest = Manifest(job="J", command="touch ran", inputs=(item,), put_log_url=store.url("log"))
+    code, printed = run(store, manifest, tmp_path)
+    sentence = "portal: input words.txt has another checksum than the portal stored\n"
+    assert (code, printed, store.objects["log"].decode()) == (96, sentence, sentence)
+    assert not (tmp_path / "ran").exists()
+    assert len([path for path in store.gets if path.startswith("in/")]) == 2  # one retry
+
+
+def test_a_second_copy_ends_quietly_and_runs_nothing(store: FileServer, tmp_path: Path) -> None:
+    manifest = Manifest(job="J", command="echo x >>ran")
+    assert [run(store, manifest, tmp_path) for _ in range(2)] == [(0, ""), (BootstrapExit.SECOND_COPY, "")]
+    assert (tmp_path / "ran").read_text() == "x\n"
+
+
+def test_twenty_copies_at_once_run_once(store: FileServer, tmp_path: Path) -> None:
+    manifest = Manifest(job="J", command="echo x >>ran")
+    copies = [start(store, manifest, tmp_path) for _ in range(20)]
+    for copy in copies:
+        copy.communicate(timeout=60)
+    assert sorted(copy.returncode for copy in copies) == [0] + [98] * 19
+    assert (tmp_path / "ran").read_text() == "x\n"
+
+
+@pytest.mark.parametrize(("command", "expected"), [("exit 3", 3), ("kill -9 $$", 137), ("nothing-such", 127)])
+def test_the_exit_code_is_the_commands(store: FileServer, tmp_path: Path, command: str, expected: int) -> None:
+    assert run(store, Manifest(job="J", command=command), tmp_path)[0] == expected
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_stop_reaches_the_command_and_still_saves(store: FileServer, tmp_path: Path, shell: str) -> None:
+    manifest = Manifest(
+        job="J",
+        command='echo kept >"$PORTAL_OUTPUT_DIR/part"; sh -c "echo child; sleep 60" & echo started; sleep 60; wait',
+        put_output_url=store.url("out"),
+        put_log_url=store.url("log"),
+        log_every_s=1,
+    )
+    process = start(store, manifest, tmp_path, shell=shell)
+    while b"started" not in store.objects.get("log", b""):
+        time.sleep(0.05)
+    began = time.monotonic()
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert (process.returncode, unpacked(store.objects["out"])) == (143, {"part": b"kept\n"})
+    assert sorted(store.objects["log"].split()) == [b"child", b"started"]
+    assert time.monotonic() - began < 4
+
+
+def test_a_command_that_ignores_the_stop_is_killed(store: FileServer, tmp_path: Path) -> None:
+    manifest = Manifest(job="J", command="trap '' TERM; echo on; while :; do sleep 1; done", put_log_url=store.url("log"))
+    process = start(store, manifest, tmp_path, PORTAL_STOP_GRACE_S="1")
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"on\n"
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert (process.returncode, store.objects["log"]) == (137, b"on\n")
+
+
+def test_output_that_cannot_be_saved_is_no_success(store: FileServer, tmp_path: Path) -> None:
+    store.refuse.add("out")
+    manifest = Manifest(job="J", command='echo x >"$PORTAL_OUTPUT_DIR/x"', put_output_url=store.url("out"))
+    code, printed = run(store, manifest, tmp_path)
+    assert (code, printed.splitlines()[-1]) == (94, "portal: the output could not be saved")
+
+
+def test_empty_output_is_fine(store: FileServer, tmp_path: Path) -> None:
+    assert run(store, Manifest(job="J", command="true", put_output_url=store.url("out")), tmp_path) == (0, "")
+    assert "out" not in store.objects
+
+
+def test_output_is_packed_where_the_adapter_collects_it(store: FileServer, tmp_path: Path) -> None:
+    manifest = Manifest(job="J", command='echo x >"$PORTAL_OUTPUT_DIR/x"; env | grep PORTAL_ | cut -d= -f1 | sort')
+    code, printed = run(store, manifest, tmp_path, PORTAL_OUTPUT_ARCHIVE=str(tmp_path / "output.tar.gz"))
+    assert (code, printed) == (0, "PORTAL_DATA_DIR\nPORTAL_JOB\nPORTAL_OUTPUT_DIR\n")
+    assert unpacked((tmp_path / "output.tar.gz").read_bytes()) == {"x": b"x\n"}
+
+
+def test_the_users_variables_cannot_disturb_the_bootstrap(store: FileServer, tmp_path: Path) -> None:
+    manifest = Manifest(
+        job="J",
+        command='echo "$PATH"',
+        environment={"PATH": "/nowhere", "IFS": "x", "LAST": "1"},
+        put_log_url=store.url("log"),
+    )
+    assert run(store, manifest, tmp_path) == (0, "/nowhere\n")
+    assert store.objects["log"] == b"/nowhere\n"
+
+
+@pytest.mark.parametrize(
+    "path", ["../up", "/etc/passwd", "a//b", "a/./b", "a/..", "", "tab\there", "line\nbreak", "nul\0"]
+)
+def test_a_path_that_the_format_cannot_carry_is_refused(path: str) -> None:
+    item = ManifestFile("http://s3/x", "0" * 64, 1, path)
+    with pytest.raises(ValueError):
+        render_manifest(Manifest(job="J", command="true", inputs=(item,)))
+
+
+@pytest.mark.parametrize("url", ["ftp://s3/x", 'http://s3/"', "http://s3/a b", "http://s3/x\n", "http://s3/\\"])
+def test_an_address_that_could_break_out_is_refused(url: str) -> None:
+    with pytest.raises(ValueError):
+        render_manifest(Manifest(job="J", command="true", put_log_url=url))
+
+
+def test_the_manifest_as_text() -> None:
+    item = ManifestFile("http://s3/x?a=b", "a" * 64, 5, "dir/日本.txt")
+    assert render_manifest(
+        Manifest(
+            job="J-1",
+            command="echo",
+            inputs=(item,),
+            scripts=(item,),
+            environment={"A": "b"},
+            put_output_url="http://s3/o",
+            put_log_url="http://s3/l",
+        )
+    ) == (
+        "portal-manifest\t1\njob\tJ-1\ncommand\tZWNobw==\n"
+        f"input\thttp://s3/x?a=b\t{'a' * 64}\t5\tdir/日本.txt\nscript\thttp://s3/x?a=b\t{'a' * 64}\t5\tdir/日本.txt\n"
+        "env\tA\tYg==\nput-output\thttp://s3/o\nput-log\thttp://s3/l\nlog-every\t10\nend\n"
+    )
+    assert "http" not in repr(item)
