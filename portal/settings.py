@@ -95,6 +95,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "portal.core.middleware.HtmxRedirects",
+    "portal.accounts.middleware.FormErrors",
     "portal.core.middleware.PrivatePages",
 ]
 
@@ -195,18 +196,44 @@ ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
 ACCOUNT_SESSION_REMEMBER = False
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
-ACCOUNT_FORMS = {"signup": "portal.accounts.forms.SignUpForm"}
+ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_RESEND = True
+ACCOUNT_PASSWORD_RESET_BY_CODE_ENABLED = True
+ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_RATE_LIMITS = {"invite": "30/h/user", "accept_invitation": "20/m/user"}  # beside allauth's own
+ACCOUNT_FORMS = {
+    "signup": "portal.accounts.forms.SignUpForm",
+    "login": "portal.accounts.forms.LoginForm",
+    "add_email": "portal.accounts.forms.EmailForm",
+    "change_password": "portal.accounts.forms.ChangePasswordForm",
+    "set_password": "portal.accounts.forms.SetPasswordForm",
+    "reset_password": "portal.accounts.forms.ResetPasswordForm",
+    "reset_password_from_key": "portal.accounts.forms.ResetPasswordKeyForm",
+    "reauthenticate": "portal.accounts.forms.ReauthenticateForm",
+    "confirm_email_verification_code": "portal.accounts.forms.VerifyEmailForm",
+    "confirm_password_reset_code": "portal.accounts.forms.VerifyResetForm",
+}
 ALLAUTH_TRUSTED_PROXY_COUNT = number("TRUSTED_PROXY_COUNT", 0)
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "GPU Alliance"
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not PRODUCTION
 MFA_ADAPTER = "portal.accounts.adapters.MFAAdapter"
+MFA_FORMS = {
+    "authenticate": "portal.accounts.forms.AuthenticateForm",
+    "reauthenticate": "portal.accounts.forms.ReauthenticateCodeForm",
+    "activate_totp": "portal.accounts.forms.ActivateTOTPForm",
+    "add_webauthn": "portal.accounts.forms.AddPasskeyForm",
+    "edit_webauthn": "portal.accounts.forms.EditPasskeyForm",
+    "login_webauthn": "portal.accounts.forms.PasskeyLoginForm",
+    "authenticate_webauthn": "portal.accounts.forms.PasskeyAuthenticateForm",
+    "reauthenticate_webauthn": "portal.accounts.forms.PasskeyReauthenticateForm",
+}
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
-CSRF_FAILURE_VIEW = "portal.home.views.csrf_failure"
+CSRF_FAILURE_VIEW = "portal.core.error_pages.csrf_failure"
 INVITATION_DAYS = 7
 
 # --- mail: SMTP in production, files that /dev/mail/ shows in the demo ---------------------------------------------------

@@ -16,7 +16,7 @@ urlpatterns = [
 if not settings.PRODUCTION:
     urlpatterns.append(path("dev/", include("portal.home.dev_urls")))
 
-handler400 = "portal.home.views.bad_request"
-handler403 = "portal.home.views.permission_denied"
-handler404 = "portal.home.views.page_not_found"
+handler400 = "portal.core.error_pages.bad_request"
+handler403 = "portal.core.error_pages.permission_denied"
+handler404 = "portal.core.error_pages.page_not_found"
 handler500 = "portal.home.views.server_error"

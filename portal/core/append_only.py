@@ -11,9 +11,9 @@ END $$;
 
 
 def append_only(table: str) -> RunSQL:
-    """For migrations. UPDATE and DELETE of the table's rows raise IntegrityError from then on."""
+    """For migrations. Updating or deleting a row raises IntegrityError from then on."""
     return RunSQL(
         f"{_FUNCTION} CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table}"
-        " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();",
+        " FOR EACH ROW EXECUTE FUNCTION refuse_change();",
         f"DROP TRIGGER {table}_append_only ON {table};",
     )

@@ -1,4 +1,4 @@
-"""Page or fragment: the one helper every view uses. Header names and their meaning: read in htmx 4.0.1, dist/htmx.js."""
+"""Page or fragment: the one helper every view uses. Header names: read in the source of htmx 4.0.1."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def not_modified(request: HttpRequest, version: str) -> HttpResponse | None:
 
 
 def wants_fragment(request: HttpRequest) -> bool:
-    """htmx says "full" when it selects from the answer or replaces the body. Going back in history it sends no HX-Request."""
+    """htmx says "full" when it selects from the answer or replaces the body; in history it sends no HX-Request."""
     headers = request.headers
     return (
         headers.get("HX-Request") == "true"

@@ -24,8 +24,8 @@ class PrivatePages:
 
 
 class HtmxRedirects:
-    """A redirect answered to htmx becomes a whole-page visit; the browser would else follow it unseen and swap that page,
-    often the sign-in form, into a corner of this one. After signing in the reader returns to the page they were on."""
+    """A redirect answered to htmx becomes a whole-page visit. Else the browser follows it unseen and htmx swaps that
+    page, often the sign-in form, into a corner of this one. After signing in the reader is back on the page."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

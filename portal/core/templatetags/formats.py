@@ -1,13 +1,12 @@
 """Money, quantities and instants as people read them, in Japanese or English. Built in: no {% load %} is needed.
 
-The patterns stand here as code, like Django's own conf/locale: they are rules, not sentences. An unknown value (None) is a dash.
+The patterns stand here as code, like Django's own conf/locale: rules, not sentences. None is shown as a dash.
 """
 
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
-from typing import Any
 
 from django import template
 from django.utils import timezone
@@ -19,9 +18,10 @@ from portal.core.periods import JST, BillingMonth
 register = template.Library()
 
 NOTHING = "–"
+_AGO = ((60, 1, "秒", "s"), (3600, 60, "分", "min"), (86400, 3600, "時間", "h"), (604800, 86400, "日", "d"))
 _WEEKDAYS = {"ja": "月火水木金土日", "en": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")}
-_MONTHS = ("January", "February", "March", "April", "May", "June", "July")
-_MONTHS += ("August", "September", "October", "November", "December")
+_MONTHS = ["January", "February", "March", "April", "May", "June", "July"]
+_MONTHS += ["August", "September", "October", "November", "December"]
 
 
 @register.filter
@@ -54,10 +54,10 @@ def tax_words(tax: str) -> str:
 
 @register.filter
 def gpu_hours(gpu_seconds: int | None) -> str:
-    """From whole GPU-seconds: 1,310.7 GPU時間. Under one hour three decimals, so that a short job does not read as nothing."""
+    """From whole GPU-seconds: 1,310.7 GPU時間. Under one hour three decimals: a short job must not read as nothing."""
     if gpu_seconds is None:
         return NOTHING
-    return f"{gpu_hours_number(gpu_seconds)} {'GPU時間' if _ja() else 'GPU-hours'}"
+    return f"{gpu_hours_number(gpu_seconds)} {'GPU時間' if is_japanese() else 'GPU-hours'}"
 
 
 @register.filter
@@ -77,12 +77,12 @@ def duration(value: int | timedelta | None) -> str:
     minutes, s = divmod(seconds, 60)
     h, m = divmod(minutes, 60)
     if h >= 48:
-        return f"{h // 24}日{h % 24}時間" if _ja() else f"{h // 24} d {h % 24} h"
+        return f"{h // 24}日{h % 24}時間" if is_japanese() else f"{h // 24} d {h % 24} h"
     if h:
-        return f"{h}時間{m:02}分" if _ja() else f"{h} h {m:02} min"
+        return f"{h}時間{m:02}分" if is_japanese() else f"{h} h {m:02} min"
     if m:
-        return f"{m}分{s}秒" if _ja() else f"{m} min {s} s"
-    return f"{s}秒" if _ja() else f"{s} s"
+        return f"{m}分{s}秒" if is_japanese() else f"{m} min {s} s"
+    return f"{s}秒" if is_japanese() else f"{s} s"
 
 
 @register.filter
@@ -138,9 +138,9 @@ def day(on: date | datetime | None) -> str:
     if on is None:
         return NOTHING
     on = _day(on)
-    if _ja():
-        return f"{'' if _this_year(on) else f'{on.year}年'}{on.month}月{on.day}日（{_WEEKDAYS['ja'][on.weekday()]}）"
-    return f"{_WEEKDAYS['en'][on.weekday()]} {on.day} {_MONTHS[on.month - 1][:3]}{'' if _this_year(on) else f' {on.year}'}"
+    if is_japanese():
+        return f"{'' if _this_year(on) else f'{on.year}年'}{on.month}月{on.day}日（{weekday(on)}）"
+    return f"{weekday(on)} {on.day} {_MONTHS[on.month - 1][:3]}{'' if _this_year(on) else f' {on.year}'}"
 
 
 @register.filter
@@ -149,7 +149,7 @@ def day_short(on: date | datetime | None) -> str:
     if on is None:
         return NOTHING
     on = _day(on)
-    if _ja():
+    if is_japanese():
         return f"{'' if _this_year(on) else f'{on.year}/'}{on.month}/{on.day}"
     return f"{on.day} {_MONTHS[on.month - 1][:3]}{'' if _this_year(on) else f' {on.year}'}"
 
@@ -160,7 +160,7 @@ def month(value: BillingMonth | date | datetime | None) -> str:
     if value is None:
         return NOTHING
     on = value if isinstance(value, BillingMonth) else _day(value)
-    return f"{on.year}年{on.month}月" if _ja() else f"{_MONTHS[on.month - 1]} {on.year}"
+    return f"{on.year}年{on.month}月" if is_japanese() else f"{_MONTHS[on.month - 1]} {on.year}"
 
 
 @register.filter
@@ -176,10 +176,10 @@ def ago(at: datetime | None) -> str:
         return NOTHING
     seconds = int((timezone.now() - at).total_seconds())
     if seconds < 10:
-        return "たった今" if _ja() else "just now"
-    for limit, size, ja, en in ((60, 1, "秒", "s"), (3600, 60, "分", "min"), (86400, 3600, "時間", "h"), (604800, 86400, "日", "d")):
+        return "たった今" if is_japanese() else "just now"
+    for limit, size, ja, en in _AGO:
         if seconds < limit:
-            return f"{seconds // size}{ja}前" if _ja() else f"{seconds // size} {en} ago"
+            return f"{seconds // size}{ja}前" if is_japanese() else f"{seconds // size} {en} ago"
     return day(at)
 
 
@@ -189,7 +189,12 @@ def iso(at: datetime | None) -> str:
     return "" if at is None else at.astimezone(JST).isoformat(timespec="seconds")
 
 
-def _ja() -> bool:
+def weekday(on: date) -> str:
+    """火, Tue."""
+    return _WEEKDAYS["ja" if is_japanese() else "en"][on.weekday()]
+
+
+def is_japanese() -> bool:
     return not (get_language() or "ja").startswith("en")
 
 
@@ -207,10 +212,9 @@ def _trimmed(amount: Decimal) -> str:
     return f"{whole}.{decimals}" if decimals else whole
 
 
-def _day(value: Any) -> date:
+def _day(value: date | datetime) -> date:
     if isinstance(value, datetime):
         return value.astimezone(JST).date()
-    assert isinstance(value, date)
     return value
 
 

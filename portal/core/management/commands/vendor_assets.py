@@ -67,8 +67,12 @@ def fetch(found: list[Asset]) -> None:
         by_package[f"{asset.package}@{asset.version}"].append(asset)
     for package, wanted in by_package.items():
         with tempfile.TemporaryDirectory() as folder:
-            packed = subprocess.run(  # noqa: S603
-                ["npm", "pack", "--silent", package], cwd=folder, check=True, capture_output=True, text=True  # noqa: S607
+            packed = subprocess.run(
+                ["npm", "pack", "--silent", package],
+                cwd=folder,
+                check=True,
+                capture_output=True,
+                text=True,
             )
             with tarfile.open(Path(folder) / packed.stdout.split()[-1]) as archive:
                 archive.extractall(folder, filter="data")
