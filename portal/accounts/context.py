@@ -7,6 +7,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
+from structlog.contextvars import get_contextvars
 
 from portal.accounts.access import access_of
 from portal.accounts.models import Organization, Project
@@ -103,4 +104,5 @@ def current(request: HttpRequest) -> dict[str, Any]:
     return {
         "current": SimpleLazyObject(lambda: current_of(request)),
         "theme": theme if theme in ("light", "dark") else "auto",
+        "request_id": get_contextvars().get("request_id", ""),
     }

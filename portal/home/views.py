@@ -1,3 +1,145 @@
-from portal.core.error_pages import bad_request, csrf_failure, page_not_found, permission_denied, server_error
+from __future__ import annotations
 
-__all__ = ["bad_request", "csrf_failure", "page_not_found", "permission_denied", "server_error"]
+import tomllib
+from functools import cache as remember
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import cache
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from portal.accounts.access import access_of
+from portal.accounts.context import current_of
+from portal.accounts.roles import Permission
+from portal.billing.holds import room_for
+from portal.catalog.models import ProviderAccount
+from portal.core.error_pages import error_page
+from portal.home import readiness
+from portal.jobs.models import Job
+from portal.jobs.starters import STARTERS
+
+RECENT_JOBS = 8
+
+
+@require_safe
+def dashboard(request: HttpRequest) -> HttpResponse:
+    """What runs, what is left to spend, and where to begin."""
+    if not request.user.is_authenticated:
+        return render(request, "home/landing.html")
+    current = current_of(request)
+    if current.organization is None:
+        return redirect("home:start")
+    access = access_of(request.user)
+    jobs: list[Job] = []
+    if Permission.VIEW in current.can:
+        scope = Job.objects.visible_to(request.user)
+        scope = scope.filter(project=current.project) if current.project else scope.filter(organization=current.organization)
+        jobs = list(scope.select_related("offering__provider", "project").order_by("-id")[:RECENT_JOBS])
+    places = current.projects[:1] if current.project is None else [current.project]
+    # The dashboard's money is that of one project: its own room, or the first project's where none is chosen.
+    may_see_money = any(access.may_in(place, Permission.VIEW_MONEY) for place in places)
+    context = {
+        "jobs": jobs,
+        "active": [job for job in jobs if not job.is_final],
+        "room": room_for(places[0]) if places and may_see_money else None,
+        "starters": STARTERS,
+    }
+    return render(request, "home/dashboard.html", context)
+
+
+@require_safe
+def status(request: HttpRequest) -> HttpResponse:
+    """Open to everybody, and works as far as it can while parts are down."""
+    known = cache_safely("home:status")
+    if known is None:
+        known = {"parts": [(p.name, p.ok, p.age_s) for p in readiness.parts()]}
+        cache_safely("home:status", known)
+    accounts: list[ProviderAccount] = []
+    if dict((name, ok) for name, ok, _age in known["parts"])["database"]:
+        accounts = list(
+            ProviderAccount.objects.filter(active=True, organization=None)
+            .select_related("provider")
+            .order_by("provider__position")
+        )
+    return render(request, "home/status.html", {"parts": known["parts"], "accounts": accounts})
+
+
+def cache_safely(key: str, value: dict[str, Any] | None = None) -> dict[str, Any] | None:
+    """The status page must not fail because the cache did."""
+    try:
+        if value is not None:
+            cache.set(key, value, 10)
+            return None
+        found: dict[str, Any] | None = cache.get(key)
+        return found
+    except Exception:
+        return None
+
+
+@require_safe
+@never_cache
+def healthz(request: HttpRequest) -> HttpResponse:
+    """The process answers."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@require_safe
+@never_cache
+def readyz(request: HttpRequest) -> HttpResponse:
+    """200 when every part is there, 503 when one is not; which one stands in the answer, with its age in seconds."""
+    parts = readiness.parts()
+    answer = {p.name: {"ok": p.ok, "detail": p.detail, "age_s": p.age_s} for p in parts}
+    return JsonResponse(answer, status=200 if all(p.ok for p in parts) else 503)
+
+
+@require_POST
+def theme(request: HttpRequest) -> HttpResponse:
+    """For pages without script; portal.js sets the same cookie."""
+    chosen = request.POST.get("theme", "")
+    to = request.POST.get("next", "/")
+    if not url_has_allowed_host_and_scheme(to, allowed_hosts={request.get_host()}, require_https=request.is_secure()):
+        to = "/"
+    response = redirect(to)
+    if chosen in ("light", "dark", "auto"):
+        response.set_cookie("theme", chosen, max_age=365 * 24 * 3600, samesite="Lax", secure=settings.PRODUCTION)
+    return response
+
+
+@require_safe
+def help_page(request: HttpRequest) -> HttpResponse:
+    return render(request, "home/help.html")
+
+
+@require_safe
+def licences(request: HttpRequest) -> HttpResponse:
+    return render(request, "home/licences.html", {"packages": _packages()})
+
+
+@remember
+def _packages() -> list[dict[str, str]]:
+    """One line per vendored package, from the file that also pins their checksums."""
+    listed = tomllib.loads((settings.BASE_DIR / "static" / "vendor" / "VENDOR.toml").read_text())["file"]
+    return list({entry["package"]: entry for entry in listed}.values())
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+def server_error(request: HttpRequest) -> HttpResponse:
+    """The fault may be the database itself: 503 says so, and that it is worth asking again."""
+    if _database_answers():
+        return error_page(request, 500)
+    response = error_page(request, 503)
+    response["Retry-After"] = "10"
+    return response
+
+
+def _database_answers() -> bool:
+    try:
+        connection.ensure_connection()
+        return connection.is_usable()
+    except Exception:
+        return False

@@ -1,0 +1,161 @@
+"""Offerings as the catalog shows them: with today's price, what was last seen free, and whether one can start a job now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.db.models import Q
+from django.utils import timezone
+
+from portal.catalog import pricing
+from portal.catalog.models import (
+    AvailabilityState,
+    CapacityObservation,
+    Offering,
+    OfferingKind,
+    Price,
+    PriceUnit,
+    ProviderAccount,
+)
+
+STALE_AFTER = timedelta(minutes=5)
+_UNIT_ORDER = [PriceUnit.SECOND, PriceUnit.MINUTE, PriceUnit.HOUR, PriceUnit.DAY, PriceUnit.MONTH]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the comparison is made for."""
+
+    gpus: int | None = None  # None: the smallest the offering has
+    hours: int = 24
+    with_tax: bool = True
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One row. Amounts are yen, exact, with or without tax as wished; None: nobody has published a price."""
+
+    offering: Offering
+    gpus: int
+    price: Price | None
+    per_gpu_hour: Decimal | None
+    total: Decimal | None
+    observation: CapacityObservation | None
+    is_fresh: bool
+    has_account: bool
+    is_cheapest: bool = False
+    is_soonest: bool = False
+
+    @property
+    def can_submit(self) -> bool:
+        """A job can be created on it here and now (it may still have to wait)."""
+        return self.offering.kind == OfferingKind.JOB and self.has_account and self.price is not None
+
+    @property
+    def state(self) -> str:
+        """available, few, full: seen lately. on_request, by_order: no live figure exists. unknown: nobody has looked."""
+        if self.offering.on_request:
+            return "on_request"
+        if self.offering.kind != OfferingKind.JOB:
+            return "by_order"
+        if self.observation is None or not self.is_fresh:
+            return "unknown"
+        return self.observation.state
+
+    @property
+    def is_confirmed(self) -> bool:
+        return self.price.confirmed if self.price else self.offering.confirmed
+
+
+def offers(wish: Wish, offerings: Iterable[Offering] | None = None, *, at: datetime | None = None) -> list[Offer]:
+    """In the catalog's order. Three statements besides the offerings' own, however many there are."""
+    now = at or timezone.now()
+    chosen = list(listed(now) if offerings is None else offerings)
+    ids = [offering.pk for offering in chosen]
+    prices: dict[int, list[Price]] = {}
+    for price in pricing.prices_at(now).filter(offering__in=ids).order_by("valid_from"):
+        prices.setdefault(price.offering_id, []).append(price)
+    newest = CapacityObservation.objects.filter(offering__in=ids).order_by("offering", "-observed_at")
+    observations = {seen.offering_id: seen for seen in newest.distinct("offering")}
+    accounts = set(ProviderAccount.objects.filter(active=True, organization=None).values_list("provider_id", "kind"))
+    rows = [
+        _offer(
+            offering,
+            prices.get(offering.pk, []),
+            observations.get(offering.pk),
+            (offering.provider_id, offering.adapter) in accounts,
+            wish,
+            now,
+        )
+        for offering in chosen
+    ]
+    return _mark_best(rows)
+
+
+def listed(now: datetime) -> Iterable[Offering]:
+    today = timezone.localdate(now)
+    return (
+        Offering.objects.filter(Q(ends_on=None) | Q(ends_on__gte=today), active=True)
+        .select_related("provider", "site")
+        .order_by("provider__position", "pk")
+    )
+
+
+def _offer(
+    offering: Offering,
+    prices: list[Price],
+    observation: CapacityObservation | None,
+    has_account: bool,
+    wish: Wish,
+    now: datetime,
+) -> Offer:
+    gpus = wish.gpus or offering.gpus_min
+    prices = sorted(prices, key=lambda p: _UNIT_ORDER.index(PriceUnit(p.unit)))
+    price = prices[0] if prices else None
+    per_hour = total = None
+    if price is not None:
+        factor = Decimal(1) if wish.with_tax else pricing.without_tax(price) / pricing.with_tax(price)
+        per_hour = pricing.per_gpu_hour(price, gpus=gpus) * factor
+        total = min(_for_duration(p, gpus=gpus, hours=wish.hours) for p in prices) * factor
+    return Offer(
+        offering=offering,
+        gpus=gpus,
+        price=price,
+        per_gpu_hour=per_hour,
+        total=total,
+        observation=observation,
+        is_fresh=observation is not None and now - observation.observed_at <= STALE_AFTER,
+        has_account=has_account,
+    )
+
+
+def _for_duration(price: Price, *, gpus: int, hours: int) -> Decimal:
+    """Days and months are sold whole; seconds, minutes and hours as used."""
+    seconds = hours * 3600
+    length = pricing.SECONDS[PriceUnit(price.unit)]
+    if length >= 86_400:
+        seconds = -(-seconds // length) * length
+    return pricing.cost_of_job(price, gpus=gpus, seconds=seconds)
+
+
+def _mark_best(rows: list[Offer]) -> list[Offer]:
+    """The lowest price per GPU-hour of all shown; the first that is free now among those that take jobs."""
+    priced = [row.per_gpu_hour for row in rows if row.per_gpu_hour is not None]
+    cheapest = min(priced) if len(priced) > 1 else None
+    free = [row.observation.free_gpus or 0 for row in rows if row.state == "available" and row.observation]
+    most_free = max(free) if free else None
+    return [
+        replace(
+            row,
+            is_cheapest=cheapest is not None and row.per_gpu_hour == cheapest,
+            is_soonest=most_free is not None
+            and row.state == "available"
+            and row.observation is not None
+            and row.observation.free_gpus == most_free
+            and len(rows) > 1,
+        )
+        for row in rows
+    ]

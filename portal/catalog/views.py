@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_safe
+
+from portal.catalog import comparison
+from portal.catalog.forms import CatalogFilter
+from portal.catalog.models import Offering
+from portal.catalog.offers import Offer, Wish, listed, offers
+from portal.core.csv import csv_response
+from portal.core.htmx import respond
+
+_START_ORDER = {"available": 0, "few": 1, "unknown": 2, "full": 3, "by_order": 4, "on_request": 5}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the filter left, and what it was asked."""
+
+    form: CatalogFilter
+    wish: Wish
+    rows: list[Offer]
+    compared: list[Offer]
+    all_count: int
+    only_differences: bool
+
+
+@require_safe
+def offer_list(request: HttpRequest) -> HttpResponse:
+    """Open to everybody: prices are shown before anybody signs up."""
+    shown = _filtered(request.GET)
+    times = [row.observation.observed_at for row in shown.rows if row.observation and row.is_fresh]
+    context = {
+        "form": shown.form,
+        "wish": shown.wish,
+        "rows": [_row(row, request.GET, shown) for row in shown.rows],
+        "all_count": shown.all_count,
+        "count_text": ngettext("%(count)d of %(all)d shown", "%(count)d of %(all)d shown", shown.all_count)
+        % {"count": len(shown.rows), "all": shown.all_count},
+        "observed_at": min(times) if times else None,
+        "compared": [_row(row, request.GET, shown) for row in shown.compared],
+        "groups": comparison.compare(shown.compared, shown.wish, only_differences=shown.only_differences)
+        if shown.compared
+        else [],
+        "too_many": len(request.GET.getlist("cmp")) > comparison.MOST,
+        "total_label": comparison.total_label(shown.wish),
+        "csv_url": f"{reverse('catalog:csv')}?{request.GET.urlencode()}",
+        "only_differences": shown.only_differences,
+        "most": comparison.MOST,
+    }
+    return respond(request, "catalog/list.html", "catalog/_offers.html", context)
+
+
+@require_safe
+def offers_csv(request: HttpRequest) -> HttpResponse:
+    shown = _filtered(request.GET)
+    header = [
+        _("Provider"), _("Offering"), _("How to use"), _("GPU model"), _("Memory per GPU (GB)"), _("GPUs"),
+        _("One GPU, one hour (yen)"), comparison.total_label(shown.wish) + _(" (yen)"), _("Tax"), _("Confirmed"),
+        _("Availability"), _("CPU"), _("Place"), _("Source"), _("As of"),
+    ]  # fmt: skip
+    rows = [
+        [
+            row.offering.provider.name,
+            row.offering.name,
+            row.offering.get_kind_display(),
+            row.offering.gpu_model,
+            row.offering.gpu_memory_gb,
+            row.gpus,
+            _cents(row.per_gpu_hour),
+            _cents(row.total),
+            _("tax incl.") if shown.wish.with_tax else _("tax excl."),
+            _("Confirmed") if row.is_confirmed else _("To be confirmed"),
+            comparison.availability_words(row)[0],
+            row.offering.architecture,
+            row.offering.site.prefecture if row.offering.site else "",
+            (row.price or row.offering).source,
+            (row.price or row.offering).as_of.isoformat(),
+        ]
+        for row in shown.rows
+    ]
+    return csv_response("gpu-catalog.csv", header, rows)
+
+
+def _filtered(query: QueryDict) -> Shown:
+    all_offerings = list(listed(timezone.now()))
+    models = sorted({o.gpu_model for o in all_offerings if o.gpu_model}, key=_newest_first(all_offerings))
+    providers = {o.provider.slug: o.provider.name for o in all_offerings}
+    form = CatalogFilter(
+        query, models=models, providers=list(providers.items()), slugs=[o.slug for o in all_offerings]
+    )
+    want = form.chosen()
+    wish = Wish(
+        gpus=int(str(want["n"])) if want["n"] else None,
+        hours=int(str(want["h"])) if want["h"] else 24,
+        with_tax=want["tax"] != "ex",
+    )
+    fitting = [o for o in all_offerings if _fits(o, want, wish)]
+    marked = list(dict.fromkeys(want["cmp"]))[: comparison.MOST]  # type: ignore[call-overload]
+    to_compare = [o for o in all_offerings if o.slug in marked]
+    priced = {row.offering.slug: row for row in offers(wish, fitting)}
+    rows = [row for row in priced.values() if not want["now"] or row.state in ("available", "few")]
+    others = [o for o in to_compare if o.slug not in priced]
+    also = {row.offering.slug: row for row in offers(wish, others)} if others else {}
+    if want["jobs"]:
+        rows = [row for row in rows if row.can_submit]
+    rows.sort(key=_order(str(want["sort"] or "price")))
+    return Shown(
+        form=form,
+        wish=wish,
+        rows=rows,
+        compared=[(priced | also)[slug] for slug in marked],
+        all_count=len(all_offerings),
+        only_differences=bool(want["diff"]),
+    )
+
+
+def _fits(offering: Offering, want: dict[str, object], wish: Wish) -> bool:
+    return (
+        (not want["gpu"] or offering.gpu_model in want["gpu"])  # type: ignore[operator]
+        and (not want["provider"] or offering.provider.slug == want["provider"])
+        and (wish.gpus is None or offering.allows_gpus(wish.gpus))
+    )
+
+
+def _newest_first(offerings: list[Offering]):  # type: ignore[no-untyped-def]
+    memory = {o.gpu_model: o.gpu_memory_gb or 0 for o in offerings}
+    return lambda model: (-memory[model], model)
+
+
+def _order(sort: str):  # type: ignore[no-untyped-def]
+    """No published price comes last; equals keep the catalog's own order."""
+    dear = Decimal("Infinity")
+    if sort == "start":
+        return lambda row: _START_ORDER[row.state]
+    if sort == "memory":
+        return lambda row: -(row.offering.gpu_memory_gb or 0)
+    return lambda row: row.per_gpu_hour if row.per_gpu_hour is not None else dear
+
+
+def _row(row: Offer, query: QueryDict, shown: Shown) -> dict[str, object]:
+    word, note = comparison.availability_words(row)
+    without = query.copy()
+    without.setlist("cmp", [slug for slug in query.getlist("cmp") if slug != row.offering.slug])
+    tones = {"available": ("ok", "ok"), "few": ("warn", "warn"), "full": ("", "clock"), "unknown": ("", "help")}
+    tone, icon = tones.get(row.state, ("run-static", "clock"))
+    return {
+        "offer": row,
+        "offering": row.offering,
+        "availability": word,
+        "availability_note": note,
+        "tone": tone,
+        "icon": icon,
+        "gpus_words": comparison.gpus_words(row.gpus),
+        "gpu_range": comparison.gpu_range(row),
+        "charged_by": comparison.charged_by(row),
+        "is_compared": row in shown.compared,
+        "remove_url": f"{reverse('catalog:list')}?{without.urlencode()}",
+        "create_url": f"{reverse('jobs:new')}?offering={row.offering.slug}&gpus={row.gpus}" if row.can_submit else "",
+        "price_text": comparison._money(row.per_gpu_hour),
+        "total_text": comparison._money(row.total),
+    }
+
+
+def _cents(amount: Decimal | None) -> Decimal | str:
+    return round(amount, 2) if amount is not None else ""

@@ -1,0 +1,78 @@
+"""Is everything that the portal stands on there? Each part answers with its age or its fault; nothing is ever assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.core.cache import cache
+from django.db import DatabaseError, connection
+from django.utils import timezone
+
+from portal.celery import app
+from portal.datasets import storage
+from portal.home.models import Heartbeat
+
+SILENT_AFTER = timedelta(seconds=60)
+ANSWER_TIMEOUT_S = 2
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    ok: bool
+    detail: str = ""
+    age_s: float | None = None
+
+
+def parts() -> list[Part]:
+    return [
+        _ask("database", _database),
+        _ask("storage", _storage),
+        _ask("broker", _broker),
+        _ask("cache", _cache),
+        _ask("workers", _workers),
+    ]
+
+
+def _ask(name: str, question: Callable[[], Part]) -> Part:
+    """Whatever goes wrong is that part's answer: a health check never ends in a trace."""
+    try:
+        return question()
+    except Exception as error:
+        return Part(name, False, type(error).__name__)
+
+
+def _database() -> Part:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return Part("database", True)
+
+
+def _storage() -> Part:
+    storage.size_of("health")
+    return Part("storage", True)
+
+
+def _broker() -> Part:
+    with app.connection_for_write(connect_timeout=ANSWER_TIMEOUT_S) as broker:
+        broker.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=ANSWER_TIMEOUT_S)
+    return Part("broker", True)
+
+
+def _cache() -> Part:
+    cache.set("health", 1, 10)
+    return Part("cache", cache.get("health") == 1)
+
+
+def _workers() -> Part:
+    """The youngest heartbeat counts: one worker alive keeps work going."""
+    try:
+        newest = Heartbeat.objects.order_by("-seen_at").values_list("seen_at", flat=True).first()
+    except DatabaseError:
+        return Part("workers", False, "database")
+    if newest is None:
+        return Part("workers", False, "never seen")
+    age = timezone.now() - newest
+    return Part("workers", age < SILENT_AFTER, "" if age < SILENT_AFTER else "silent", round(age.total_seconds(), 1))
