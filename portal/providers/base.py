@@ -122,14 +122,14 @@ class Adapter(ABC):
 
     @abstractmethod
     def submit(self, spec: JobSpec) -> RemoteJob:
-        """Hand the job over, once. Raises Rejected, Unavailable (certainly not received), OutcomeUnknown, Misconfigured.
+        """Hand the job over once. Raises Rejected, Unavailable (certainly not received), Misconfigured, OutcomeUnknown.
 
         Never repeats a request by itself: the caller looks with `find` first.
         """
 
     @abstractmethod
     def find(self, key: str) -> list[RemoteJob]:
-        """Every job that carries this key, oldest first; empty when there is none. Raises Unavailable, Misconfigured."""
+        """Every job that carries this key, oldest first; none: empty. Raises Unavailable, Misconfigured."""
 
     @abstractmethod
     def get(self, remote_id: str) -> RemoteJob:
@@ -146,7 +146,7 @@ class Adapter(ABC):
         The job has ended only when `get` says so.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  nothing to give back is fine
         """Give back connections. Safe to call twice."""
 
 

@@ -1,7 +1,7 @@
 """What every provider is given to run, and the manifest it reads: the two ends of one format.
 
 The script claims the attempt with an atomic mkdir, lays inputs at $PORTAL_DATA_DIR, runs the command, and saves log and
-$PORTAL_OUTPUT_DIR. Only the address of the manifest travels in the job's environment (DOK allows 8,192 characters there).
+$PORTAL_OUTPUT_DIR. Only the address of the manifest travels in the job's environment (DOK allows 8,192 characters).
 
 Environment: PORTAL_MANIFEST_URL (required); PORTAL_WORK_DIR (default: where the job starts); PORTAL_DATA_DIR (default:
 `data` in it); PORTAL_OUTPUT_ARCHIVE (a file to pack the output into, for an adapter that collects it by SFTP);
@@ -23,7 +23,7 @@ END = "end"  # the last line, so that a cut answer is noticed
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_URL = re.compile(r"https?://[!#-\[\]-~]+\Z")  # printable ASCII without space, quote and backslash: safe in curl's config
+_URL = re.compile(r"https?://[!#-\[\]-~]+\Z")  # no space, quote or backslash: safe in curl's config
 
 
 class BootstrapExit(enum.IntEnum):

@@ -148,7 +148,7 @@ on_stop() {
 finish() { # exit_code
     trap '' TERM INT
     code=$1
-    [ -z "$killer" ] || kill "$killer" 2>/dev/null
+    [ -z "$killer" ] || kill -KILL "$killer" 2>/dev/null
     if ! save_output; then
         printf 'portal: %s\n' "the output could not be saved"
         [ "$code" -ne 0 ] || code=94
@@ -158,11 +158,13 @@ finish() { # exit_code
         (sleep 5; kill -KILL "$tee_pid") >/dev/null 2>&1 & # a daemon of the command may hold the pipe open
         watchdog=$!
         wait "$tee_pid" 2>/dev/null
-        kill "$watchdog" "$saver" 2>/dev/null
+        : >"$own/ended"
+        kill -KILL "$watchdog" 2>/dev/null
+        kill "$saver" 2>/dev/null
         wait "$saver" 2>/dev/null # so that an older copy cannot land after the last
         send "$own/log" "$put_log" || send "$own/log" "$put_log" || printf 'portal: %s\n' "the log could not be saved"
     fi
-    rm -f "$own"/manifest "$own"/request.* "$own"/pipe "$own"/log.part "$own"/output.tar.gz
+    rm -f "$own"/manifest "$own"/request.* "$own"/pipe "$own"/ended "$own"/log.part "$own"/output.tar.gz
     exit "$code"
 }
 
@@ -201,11 +203,13 @@ with tarfile.open(sys.argv[1], "w:gz") as archive: archive.add(sys.argv[2], ".")
 save_log_while_it_grows() {
     trap 'kill "$nap" 2>/dev/null; exit 0' TERM
     trap '' INT
-    saved=0
+    saved=0 pause=1
     while :; do
-        sleep "$((${log_every:-10} + saved / 1048576))" & # a large log is sent less often: it goes as a whole
+        sleep "$pause" &
         nap=$!
         wait "$nap"
+        [ ! -e "$own/ended" ] || exit 0 # a signal sent in the first moment may be lost
+        pause=$((${log_every:-10} + saved / 1048576)) # a large log is sent less often: it goes as a whole
         size=$(size_of "$own/log")
         [ "$size" != "$saved" ] || continue
         cp "$own/log" "$own/log.part" && (upload "$own/log.part" "$put_log") && saved=$size

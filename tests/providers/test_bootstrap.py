@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ from portal.providers.bootstrap import BootstrapExit, Manifest, ManifestFile, bo
 from tests.providers.file_server import FileServer
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
-BASIC = "sh dash bash setsid mkdir chmod mkfifo tee cat cp mv rm ls tar gzip find sort grep sleep env kill wc id head printf base64 sha256sum".split()
+BASIC = ["sh", "dash", "setsid", "mkdir", "chmod", "mkfifo", "tee", "cat", "cp", "mv", "rm", "ls", "tar", "gzip"]
+BASIC += ["find", "sort", "grep", "sleep", "env", "kill", "wc", "base64", "sha256sum"]
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def tools(folder: Path, *names: str) -> str:
     """A PATH that holds these tools and the basic ones, and nothing else."""
     folder.mkdir()
     for name in [*BASIC, *names]:
-        if where := shutil.which("python3" if name == "python3" else name, path=f"{Path('.venv/bin').resolve()}:/usr/bin:/bin"):
+        if where := shutil.which(name, path=f"{Path(sys.executable).parent}:/usr/bin:/bin"):
             (folder / name).symlink_to(where)
     return str(folder)
 
@@ -212,7 +214,9 @@ def test_a_stop_reaches_the_command_and_still_saves(store: FileServer, tmp_path:
 
 
 def test_a_command_that_ignores_the_stop_is_killed(store: FileServer, tmp_path: Path) -> None:
-    manifest = Manifest(job="J", command="trap '' TERM; echo on; while :; do sleep 1; done", put_log_url=store.url("log"))
+    manifest = Manifest(
+        job="J", command="trap '' TERM; echo on; while :; do sleep 1; done", put_log_url=store.url("log")
+    )
     process = start(store, manifest, tmp_path, PORTAL_STOP_GRACE_S="1")
     assert process.stdout is not None
     assert process.stdout.readline() == b"on\n"
