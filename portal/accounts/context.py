@@ -1,4 +1,4 @@
-"""What every page shows of the person: where they are, where they could go, what they may do. Two queries, when asked."""
+"""What every page shows of the person: where they are, where they could go, what they may do. Three queries at most."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
@@ -28,7 +28,9 @@ class User(AbstractBaseUser):
     email = models.EmailField(_("E-mail address"), unique=True)
     family_name = models.CharField(_("Family name"), max_length=50, blank=True)
     given_name = models.CharField(_("Given name"), max_length=50, blank=True)
-    language = models.CharField(_("Language"), max_length=5, default="ja", choices=[("ja", "日本語"), ("en", "English")])
+    language = models.CharField(
+        _("Language"), max_length=5, default="ja", choices=[("ja", "日本語"), ("en", "English")]
+    )
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
     date_joined = models.DateTimeField(default=timezone.now)
@@ -106,7 +108,9 @@ class Project(models.Model):
     objects = ProjectQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["organization", "name"], name="project_name_once_per_organization")]
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "name"], name="project_name_once_per_organization")
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -120,8 +124,19 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
     def active(self) -> MembershipQuerySet:
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
 
+    def visible_to(self, user: User) -> MembershipQuerySet:
+        """Expired ones too. Who belongs to one project sees the people of that project."""
+        from portal.accounts.access import access_of
 
-class Membership(models.Model):
+        access = access_of(user)
+        return self.filter(Q(organization__in=access.by_organization) | Q(project__in=access.by_project))
+
+    def owners(self) -> MembershipQuerySet:
+        """Those who can act as owner today."""
+        return self.active().filter(role=Role.OWNER, project=None, user__is_active=True)
+
+
+class Membership(models.Model):  # noqa: DJ008 - shown by its person and place
     """A role in a whole organization (project empty) or in one of its projects."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
@@ -142,10 +157,38 @@ class Membership(models.Model):
             models.CheckConstraint(
                 condition=Q(project=None) | ~Q(role=Role.OWNER), name="membership_owner_of_organization_only"
             ),
+            # Otherwise an organization could be without an owner one morning.
+            models.CheckConstraint(
+                condition=Q(expires_at=None) | ~Q(role=Role.OWNER), name="membership_owner_has_no_last_day"
+            ),
         ]
 
+    @property
+    def is_active(self) -> bool:
+        return self.expires_at is None or self.expires_at > timezone.now()
 
-class Invitation(models.Model):
+    @property
+    def last_day(self) -> date | None:
+        """In Japan; the membership ends with that day."""
+        return timezone.localdate(self.expires_at - timedelta(microseconds=1)) if self.expires_at else None
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def open(self) -> InvitationQuerySet:
+        return self.filter(accepted_at=None, revoked_at=None, expires_at__gt=timezone.now())
+
+    def visible_to(self, user: User) -> InvitationQuerySet:
+        """To those who may invite there."""
+        from portal.accounts.access import access_of
+
+        access = access_of(user)
+        return self.filter(
+            Q(organization__in=access.organizations_with(Permission.MANAGE_MEMBERS))
+            | Q(project__in=access.projects_with(Permission.MANAGE_MEMBERS))
+        )
+
+
+class Invitation(models.Model):  # noqa: DJ008 - shown by its address
     """Asks one e-mail address into an organization or one project. Only the token's digest is stored."""
 
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="invitations")
@@ -159,6 +202,8 @@ class Invitation(models.Model):
     accepted_at = models.DateTimeField(null=True, blank=True)
     accepted_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects = InvitationQuerySet.as_manager()
 
     @property
     def is_open(self) -> bool:

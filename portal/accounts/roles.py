@@ -29,7 +29,12 @@ class Permission(models.TextChoices):
 
 _VIEWER = frozenset({Permission.VIEW, Permission.VIEW_MONEY})
 _MEMBER = _VIEWER | {Permission.SUBMIT, Permission.UPLOAD}
-_MANAGER = _MEMBER | {Permission.STOP_ANY, Permission.MANAGE_PROJECTS, Permission.MANAGE_MEMBERS, Permission.MANAGE_MONEY}
+_MANAGER = _MEMBER | {
+    Permission.STOP_ANY,
+    Permission.MANAGE_PROJECTS,
+    Permission.MANAGE_MEMBERS,
+    Permission.MANAGE_MONEY,
+}
 
 MATRIX: dict[Role, frozenset[Permission]] = {
     Role.OWNER: _MANAGER | {Permission.MANAGE_ORGANIZATION},
@@ -43,3 +48,13 @@ MATRIX: dict[Role, frozenset[Permission]] = {
 
 def may(role: str | None, permission: Permission) -> bool:
     return role is not None and permission in MATRIX[Role(role)]
+
+
+def covers(own: str, role: str) -> bool:
+    """Whether `own` can do all that `role` can."""
+    return MATRIX[Role(role)] <= MATRIX[Role(own)]
+
+
+def may_give(own: str | None, role: str) -> bool:
+    """Nobody gives, changes or takes away a role that can do more than their own."""
+    return own is not None and may(own, Permission.MANAGE_MEMBERS) and covers(own, role)

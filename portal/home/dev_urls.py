@@ -1,4 +1,9 @@
-from django.urls import URLPattern
+from django.urls import path
+
+from portal.home import dev_mail
 
 app_name = "dev"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("mail/", dev_mail.mailbox, name="mail"),
+    path("mail/<str:name>/", dev_mail.mail, name="mail_message"),
+]

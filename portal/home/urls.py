@@ -1,14 +1,8 @@
 from django.urls import path
 
-from portal.home import views
+from portal.home import onboarding
 
 app_name = "home"
 urlpatterns = [
-    path("", views.dashboard, name="dashboard"),
-    path("status/", views.status, name="status"),
-    path("help/", views.help_page, name="help"),
-    path("licences/", views.licences, name="licences"),
-    path("theme/", views.theme, name="theme"),
-    path("healthz", views.healthz, name="healthz"),
-    path("readyz", views.readyz, name="readyz"),
+    path("start/", onboarding.start, name="start"),
 ]

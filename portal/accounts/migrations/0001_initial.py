@@ -97,4 +97,8 @@ class Migration(migrations.Migration):
             model_name='membership',
             constraint=models.CheckConstraint(condition=models.Q(('project', None), models.Q(('role', 'owner'), _negated=True), _connector='OR'), name='membership_owner_of_organization_only'),
         ),
+        migrations.AddConstraint(
+            model_name='membership',
+            constraint=models.CheckConstraint(condition=models.Q(('expires_at', None), models.Q(('role', 'owner'), _negated=True), _connector='OR'), name='membership_owner_has_no_last_day'),
+        ),
     ]
