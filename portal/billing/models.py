@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -24,7 +24,8 @@ class BillingAccount(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=Q(held__gte=0) & Q(posted__gte=0), name="account_held_and_posted_not_negative")
+            models.CheckConstraint(condition=Q(held__gte=0) & Q(posted__gte=0), name="account_held_and_posted_not_negative"),
+            models.CheckConstraint(condition=Q(credit__gte=F("held")), name="account_never_overdrawn"),
         ]
 
     @property
@@ -40,15 +41,33 @@ class CreditKind(models.TextChoices):
     COMPENSATION = "compensation", _("Compensation")
 
 
-class Credit(AppendOnly):
-    """Money given to an organization to use here. Trial and grant credits expire."""
+class Credit(models.Model):
+    """Money given to an organization to use here. `amount` never changes; `used` and `expired` only grow.
+
+    Charges use up what expires soonest. What is left of all credits together is the account's `credit`.
+    """
 
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="credits")
     kind = models.CharField(max_length=12, choices=CreditKind.choices)
     amount = models.PositiveBigIntegerField()
+    used = models.PositiveBigIntegerField(default=0)
+    expired = models.PositiveBigIntegerField(default=0)
     issued_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(null=True, blank=True)
     issued_by = models.CharField(max_length=80, default="portal")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gte=F("used") + F("expired")), name="credit_not_overused"),
+            models.UniqueConstraint(
+                fields=["organization"], condition=Q(kind=CreditKind.TRIAL), name="credit_one_trial_per_organization"
+            ),
+        ]
+        indexes = [models.Index(fields=["expires_at"], name="credit_unexpired", condition=Q(amount__gt=F("used") + F("expired")))]
+
+    @property
+    def left(self) -> int:
+        return self.amount - self.used - self.expired
 
 
 class LedgerAccount(models.TextChoices):
@@ -68,6 +87,7 @@ class LedgerEntry(AppendOnly):
     account = models.CharField(max_length=10, choices=LedgerAccount.choices)
     amount = models.BigIntegerField()
     reference = models.CharField(max_length=80)  # "hold:J-…", "charge:123", "credit:4"
+    by = models.CharField(max_length=80)  # "user:12", "portal:metering"
     at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -106,8 +126,13 @@ class Hold(models.Model):
     released_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        constraints = [models.CheckConstraint(condition=Q(used__lte=models.F("amount")), name="hold_not_overused")]
+        constraints = [models.CheckConstraint(condition=Q(used__lte=F("amount")), name="hold_not_overused")]
         indexes = [models.Index(fields=["project"], condition=Q(released_at=None), name="hold_open_by_project")]
+
+    @property
+    def left(self) -> int:
+        """Yen still put aside."""
+        return self.amount - self.used if self.released_at is None else 0
 
 
 class Charge(AppendOnly):
@@ -150,3 +175,19 @@ class DailyCharge(models.Model):
                 fields=["organization", "day", "project", "provider", "offering"], name="daily_charge_once"
             )
         ]
+
+
+class JobCharge(models.Model):
+    """Sum of a job's charges in a month: the dearest jobs are found without reading charges."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    offering = models.ForeignKey(Offering, on_delete=models.PROTECT, related_name="+")  # where it ran last
+    job_code = models.CharField(max_length=24)
+    month = models.DateField()  # its first day, in Japan
+    amount = models.BigIntegerField(default=0)
+    gpu_seconds = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job_code", "month"], name="job_charge_once")]
+        indexes = [models.Index(fields=["organization", "month", "-amount"], name="job_charge_dearest")]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
@@ -39,6 +41,11 @@ class UsageRecord(AppendOnly):
         ]
         indexes = [models.Index(fields=["organization", "day"], name="usage_by_organization")]
 
+    @property
+    def shape(self) -> tuple[datetime, datetime, int]:
+        """What must be the same when the same interval is told again."""
+        return self.started_at, self.ended_at, self.gpus
+
 
 class DailyUsage(models.Model):
     """Sum of the records of a day: what pages read."""
@@ -49,6 +56,7 @@ class DailyUsage(models.Model):
     offering = models.ForeignKey(Offering, on_delete=models.PROTECT, related_name="+")
     day = models.DateField()
     gpu_seconds = models.PositiveBigIntegerField(default=0)
+    metered_until = models.DateTimeField()  # the newest end of a record in the sum: how fresh the figure is
 
     class Meta:
         constraints = [

@@ -1,0 +1,63 @@
+"""Double entry: the only writer of ledger entries and of an account's sums.
+
+Money moves between four accounts of one organization: issued -> available -> held -> spent, and back.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+from django.db import connection
+
+from portal.accounts.models import Organization
+from portal.billing.models import BillingAccount, LedgerAccount, LedgerEntry
+
+
+class Unbalanced(Exception):
+    """The sides of a posting do not add up to zero."""
+
+
+def locked(organization: Organization | int) -> BillingAccount:
+    """The organization's purse, made when there is none, locked until the transaction ends.
+
+    Every act on money takes this lock first, then budgets, then the hold, then the audit chain: one order, no deadlock.
+    """
+    _require_transaction()
+    pk = organization if isinstance(organization, int) else organization.pk
+    accounts = BillingAccount.objects.select_for_update()
+    if (account := accounts.filter(organization_id=pk).first()) is None:
+        BillingAccount.objects.bulk_create([BillingAccount(organization_id=pk)], ignore_conflicts=True)
+        account = accounts.get(organization_id=pk)
+    return account
+
+
+def post(account: BillingAccount, sides: dict[LedgerAccount, int], *, reference: str, by: str) -> UUID | None:
+    """Write one posting of a locked account and move its sums with it. Nothing to move: nothing is written, None."""
+    _require_transaction()
+    if sum(sides.values()):
+        raise Unbalanced(reference)
+    moved = {side: amount for side, amount in sides.items() if amount}
+    if not moved:
+        return None
+    posting = uuid4()
+    LedgerEntry.objects.bulk_create(
+        LedgerEntry(
+            organization_id=account.organization_id,
+            posting=posting,
+            account=side,
+            amount=amount,
+            reference=reference,
+            by=by,
+        )
+        for side, amount in moved.items()
+    )
+    account.held += moved.get(LedgerAccount.HELD, 0)
+    account.credit += moved.get(LedgerAccount.HELD, 0) + moved.get(LedgerAccount.AVAILABLE, 0)
+    account.posted += moved.get(LedgerAccount.SPENT, 0)
+    account.save(update_fields=["held", "credit", "posted"])
+    return posting
+
+
+def _require_transaction() -> None:
+    if not connection.in_atomic_block:
+        raise RuntimeError("Money moves inside the transaction of the act that moves it.")

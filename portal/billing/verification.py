@@ -1,0 +1,114 @@
+"""Does every figure follow from the entries it sums? Read only; repairs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from django.db import connection, transaction
+
+from portal.accounts.models import Organization
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`found` stands where `expected` should, in whole yen or GPU-seconds."""
+
+    check: str
+    organization: str  # its code
+    subject: str  # "account:held", "posting:…", "day:2026-11-24 project:3 offering:7"
+    expected: int
+    found: int
+
+    def as_dict(self) -> dict[str, str | int]:
+        return asdict(self)
+
+
+def verify(organization: Organization | None = None) -> list[Problem]:
+    """Every difference, of one organization or of all; [] when each sum is right. All checks see one moment."""
+    with transaction.atomic():
+        if not connection.savepoint_ids:  # the outermost transaction, so nothing was read in it yet
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        return [problem for check, sql in CHECKS.items() for problem in _run(check, sql, organization)]
+
+
+def _run(check: str, sql: str, organization: Organization | None) -> Iterator[Problem]:
+    """Each query gives organization_id, subject, expected, found of every row that is compared."""
+    where = "WHERE expected <> found AND (%(organization)s::bigint IS NULL OR organization_id = %(organization)s)"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT o.code, subject, expected, found FROM ({sql}) AS compared"  # noqa: S608 - constants of this file
+            f" JOIN accounts_organization o ON o.id = organization_id {where} ORDER BY o.code, subject",
+            {"organization": organization.pk if organization else None},
+        )
+        for code, subject, expected, found in cursor.fetchall():
+            yield Problem(check, code, subject, int(expected), int(found))
+
+
+def _rollup(table: str, source: str, amount: str, keys: dict[str, str]) -> str:
+    """A table of sums against the rows it sums, both ways. `keys`: its columns, each as an expression over the source."""
+    mine = ", ".join(keys)
+    theirs = ", ".join(f"{expression} AS {column}" for column, expression in keys.items())
+    subject = " || ' ' || ".join(f"'{column.removesuffix('_id')}:' || {column}" for column in keys)
+    return f"""
+        SELECT organization_id, {subject} AS subject, coalesce(right_sum, 0) AS expected, coalesce(sum, 0) AS found
+        FROM (SELECT organization_id, {mine}, {amount} AS sum FROM {table}) AS kept
+        FULL JOIN (SELECT organization_id, {theirs}, sum({amount}) AS right_sum FROM {source}
+                   GROUP BY organization_id, {", ".join(keys.values())}) AS derived
+        USING (organization_id, {mine})
+    """  # noqa: S608 - constants of this file
+
+
+_DAY = {name: name for name in ("day", "project_id", "provider_id", "offering_id")}
+_JOB = {"job_code": "job_code", "month": "date_trunc('month', day)::date"}
+
+CHECKS = {
+    "posting adds up to zero": """
+        SELECT organization_id, 'posting:' || posting AS subject, 0 AS expected, sum(amount) AS found
+        FROM billing_ledgerentry GROUP BY organization_id, posting
+    """,
+    "account follows from the ledger": """
+        SELECT organization_id, 'account:' || name AS subject, expected, found
+        FROM billing_billingaccount account
+        LEFT JOIN (SELECT organization_id,
+                          sum(amount) FILTER (WHERE account IN ('available', 'held')) AS credit,
+                          sum(amount) FILTER (WHERE account = 'held') AS held,
+                          sum(amount) FILTER (WHERE account = 'spent') AS posted
+                   FROM billing_ledgerentry GROUP BY organization_id) ledger USING (organization_id)
+        CROSS JOIN LATERAL (VALUES
+            ('credit', coalesce(ledger.credit, 0), account.credit),
+            ('held', coalesce(ledger.held, 0), account.held),
+            ('posted', coalesce(ledger.posted, 0), account.posted)) AS each (name, expected, found)
+    """,
+    "credit is what is left of the credits": """
+        SELECT organization_id, 'account:credit' AS subject, coalesce(sum(c.amount - c.used - c.expired), 0) AS expected,
+               account.credit AS found
+        FROM billing_billingaccount account LEFT JOIN billing_credit c USING (organization_id)
+        GROUP BY organization_id, account.credit
+    """,
+    "held is what the open holds have left": """
+        SELECT organization_id, 'account:held' AS subject,
+               coalesce(sum(h.amount - h.used) FILTER (WHERE h.released_at IS NULL), 0) AS expected, account.held AS found
+        FROM billing_billingaccount account LEFT JOIN billing_hold h USING (organization_id)
+        GROUP BY organization_id, account.held
+    """,
+    "posted is the sum of the charges": """
+        SELECT organization_id, 'account:posted' AS subject, coalesce(sum(c.amount), 0) AS expected,
+               account.posted AS found
+        FROM billing_billingaccount account LEFT JOIN billing_charge c USING (organization_id)
+        GROUP BY organization_id, account.posted
+    """,
+    "a hold is used by its job's charges": """
+        SELECT h.organization_id, 'hold:' || h.job_code AS subject, coalesce(sum(c.amount), 0) AS expected,
+               h.used AS found
+        FROM billing_hold h LEFT JOIN billing_charge c USING (job_code) GROUP BY h.id
+    """,
+    "every usage record is charged": """
+        SELECT r.organization_id, 'record:' || r.id AS subject, 1 AS expected, count(c.id) AS found
+        FROM usage_usagerecord r LEFT JOIN billing_charge c ON c.record_id = r.id GROUP BY r.id
+    """,
+    "daily usage is the sum of its records": _rollup("usage_dailyusage", "usage_usagerecord", "gpu_seconds", _DAY),
+    "daily charge is the sum of its charges": _rollup("billing_dailycharge", "billing_charge", "amount", _DAY),
+    "a job's month is the sum of its charges": _rollup("billing_jobcharge", "billing_charge", "amount", _JOB),
+}
