@@ -51,7 +51,7 @@ def stacked_days(
     days: Sequence[ChartDay], series: Series, *, title: Any, desc: Any, today: date | None = None, prefix: str = "days"
 ) -> SafeString:
     """Cost per day, stacked by provider. `today` gets the line between what was and what is expected."""
-    width, height, left, right, top, bottom = 1000, 288, 52, 6, 22, 40
+    width, height, left, right, top, bottom = 1000, 292, 52, 6, 22, 44
     plot_w, plot_h = width - left - right, height - top - bottom
     highest = axis_top(max((d.total for d in days), default=Decimal(0)))
     step = plot_w / max(len(days), 1)
@@ -73,7 +73,7 @@ def stacked_days(
                     '<text x="{}" y="{}" text-anchor="middle">{}</text>',
                     SafeString(' class="tday"') if is_today else "",
                     _f(x + bar_w / 2), height - bottom + 17, _day_label(d.on),
-                    _f(x + bar_w / 2), height - bottom + 32, weekday(d.on),
+                    _f(x + bar_w / 2), height - bottom + 34, weekday(d.on),
                 )
             )  # fmt: skip
         if d.on == today and i + 1 < len(days):
@@ -127,6 +127,8 @@ def cumulative(
         (end_x, end_y), start = points[-1], points[0]
         # Near the left edge the label goes to the right of its dot.
         leftward = end_x > left + 90
+        # And below it where it would lie on the budget line.
+        label_y = end_y + 18 if limit is not None and -4 < end_y - y(limit) < 22 else end_y - 8
         parts.append(
             format_html(
                 '<path class="ar-key" d="M{} L{} {} L{} {}Z"/><path class="cum" d="M{}"/>{}'
@@ -134,7 +136,7 @@ def cumulative(
                 '<text class="tday" x="{}" y="{}" text-anchor="{}">{}</text>',
                 _path(points), _f(end_x), _f(y(Decimal(0))), _f(start[0]), _f(y(Decimal(0))), _path(points),
                 format_html('<path class="cum fcl" d="M{}"/>', _path(ahead)) if future else "",
-                _f(end_x), _f(end_y), _f(end_x - 8 if leftward else end_x + 8), _f(end_y - 8),
+                _f(end_x), _f(end_y), _f(end_x - 8 if leftward else end_x + 8), _f(label_y),
                 "end" if leftward else "start", yen(past[-1]),
             )
         )  # fmt: skip
