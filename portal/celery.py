@@ -38,6 +38,8 @@ app.conf.update(
         "availability": {"task": "catalog.observe_availability", "schedule": 60.0, "options": {"expires": 60}},
         # Prices and plans change by the month; a day old is fresh.
         "offerings": {"task": "catalog.sync_offerings", "schedule": 6 * 3600.0, "options": {"expires": 3600}},
+        # Files whose check was not nudged or was cut off, bytes still to remove. Two queries when nothing is due.
+        "data": {"task": "datasets.sweep", "schedule": 15.0, "options": {"expires": 15}},
         # Abandoned parts cost money at the store.
         "uploads": {"task": "datasets.abort_abandoned_uploads", "schedule": 3600.0, "options": {"expires": 3600}},
     },

@@ -288,7 +288,8 @@ CONTENT_SECURITY_POLICY = {
         "img-src": [SELF, "data:"],
         "font-src": [SELF],
         "connect-src": [SELF, "{0.scheme}://{0.netloc}".format(urlsplit(S3_PUBLIC_ENDPOINT))],
-        "form-action": [SELF],
+        # The store too: files sent by a plain form go straight to it.
+        "form-action": [SELF, "{0.scheme}://{0.netloc}".format(urlsplit(S3_PUBLIC_ENDPOINT))],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
         "object-src": [NONE],

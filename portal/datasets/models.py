@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from portal.accounts.access import access_of
 from portal.accounts.models import Organization, Project, User
@@ -13,11 +15,14 @@ from portal.core.identifiers import dataset_code, file_code
 
 class DatasetQuerySet(models.QuerySet["Dataset"]):
     def visible_to(self, user: User) -> DatasetQuerySet:
-        access = access_of(user)
-        return self.filter(
-            Q(organization__in=access.organizations_with(Permission.VIEW))
-            | Q(project__in=access.projects_with(Permission.VIEW))
-        )
+        return self.filter(_in_view_of(user, ""))
+
+
+def _in_view_of(user: User, prefix: str) -> Q:
+    access = access_of(user)
+    return Q(**{f"{prefix}organization__in": access.organizations_with(Permission.VIEW)}) | Q(
+        **{f"{prefix}project__in": access.projects_with(Permission.VIEW)}
+    )
 
 
 class Dataset(models.Model):
@@ -34,7 +39,10 @@ class Dataset(models.Model):
     objects = DatasetQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["project", "folder"], name="dataset_folder_once_per_project")]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "name"], name="dataset_name_once_per_project"),
+            models.UniqueConstraint(fields=["project", "folder"], name="dataset_folder_once_per_project"),
+        ]
         indexes = [
             models.Index(fields=["organization", "-id"], name="dataset_by_organization"),
             models.Index(fields=["project", "-id"], name="dataset_by_project"),
@@ -45,34 +53,89 @@ class Dataset(models.Model):
 
 
 class FileState(models.TextChoices):
-    UPLOADING = "uploading", _("Uploading")
-    VERIFYING = "verifying", _("Verifying")
-    READY = "ready", _("Ready")
-    FAILED = "failed", _("Failed")
-    ABANDONED = "abandoned", _("Abandoned")
+    UPLOADING = "uploading", pgettext_lazy("file state", "Uploading")
+    VERIFYING = "verifying", pgettext_lazy("file state", "Verifying")
+    READY = "ready", pgettext_lazy("file state", "Ready")
+    FAILED = "failed", pgettext_lazy("file state", "Failed")
+    ABANDONED = "abandoned", pgettext_lazy("file state", "Abandoned")
+
+    @property
+    def badge(self) -> str:
+        return _FACES[self][0]
+
+    @property
+    def icon(self) -> str:
+        return _FACES[self][1]
+
+
+_FACES = {
+    FileState.UPLOADING: ("run", "ul"),
+    FileState.VERIFYING: ("run", "run"),
+    FileState.READY: ("ok", "ok"),
+    FileState.FAILED: ("err", "err"),
+    FileState.ABANDONED: ("", "stop"),
+}
+
+
+class FileFailure(models.TextChoices):
+    """Why a file did not become ready: the sentence, with the file's name and what to do next."""
+
+    SIZE = "size", _("“%(name)s” arrived with a different size than it has on your computer. Upload it again.")
+    CHECKSUM = "checksum", _("The checksum of “%(name)s” differs from your file. Upload it again.")
+    LOST = "lost", _("“%(name)s” is not in the storage. Upload it again.")
+    SILENT = "silent", _("Nothing arrived for “%(name)s” for 7 days, so its parts were removed. Upload it again.")
+
+
+class DataFileQuerySet(models.QuerySet["DataFile"]):
+    def visible_to(self, user: User) -> DataFileQuerySet:
+        return self.filter(_in_view_of(user, "dataset__"))
+
+    def ready(self) -> DataFileQuerySet:
+        return self.filter(state=FileState.READY)
+
+    def unfinished_of(self, user: User) -> DataFileQuerySet:
+        """Uploads this person began and can go on with, newest first."""
+        return self.visible_to(user).filter(created_by=user, state=FileState.UPLOADING).order_by("-pk")
+
+    def to_verify(self) -> DataFileQuerySet:
+        """Completed uploads that nobody is reading now, by the database's clock."""
+        return self.filter(Q(checked_until=None) | Q(checked_until__lt=Now()), state=FileState.VERIFYING)
 
 
 class DataFile(models.Model):
     """One file: first an upload, then, when size and checksum match, ready for jobs.
 
-    `sha256` is what the store's bytes add up to; `declared_sha256` what the browser said. They must be equal.
+    `sha256` is what the portal computed from the bytes in the store. The browser declares one of two checksums or both:
+    `declared_sha256` of the whole file, or `declared_parts_sha256`, the SHA-256 over the SHA-256 of each part in order
+    (a browser cannot hash a large file as a whole). What was declared must be equal.
     """
 
     code = models.CharField(max_length=20, unique=True, default=file_code, editable=False)
-    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="files")
+    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="files", db_index=False)
     name = models.CharField(max_length=255)  # as the person named it: shown and given back, never used as a key
     size_bytes = models.PositiveBigIntegerField()
     content_type = models.CharField(max_length=100, blank=True)
     state = models.CharField(max_length=10, choices=FileState.choices, default=FileState.UPLOADING)
-    failure = models.CharField(max_length=200, blank=True)
+    failure = models.CharField(max_length=10, choices=FileFailure.choices, blank=True)
     storage_key = models.CharField(max_length=120, unique=True)  # t/<organization code>/<file code>
-    upload_id = models.CharField(max_length=300, blank=True)  # the store's multipart upload, while there is one
-    part_size_bytes = models.PositiveBigIntegerField(default=0)
-    declared_sha256 = models.CharField(max_length=64, blank=True)
-    sha256 = models.CharField(max_length=64, blank=True)
-    created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", db_index=False)
     created_at = models.DateTimeField(default=timezone.now)
     ready_at = models.DateTimeField(null=True, blank=True)
+
+    # The upload.
+    upload_id = models.CharField(max_length=300, blank=True)  # the store's multipart upload, while there is one
+    part_size_bytes = models.PositiveBigIntegerField(default=0)  # 0: sent as a plain form
+    active_at = models.DateTimeField(default=timezone.now)  # last time the sender asked for anything
+    last_modified_ms = models.BigIntegerField(default=0)  # of the person's own file, as the browser tells
+    fingerprint = models.CharField(max_length=64, blank=True)  # SHA-256 of its two ends: is it the same file again?
+    declared_sha256 = models.CharField(max_length=64, blank=True)
+    declared_parts_sha256 = models.CharField(max_length=64, blank=True)
+
+    # The check.
+    sha256 = models.CharField(max_length=64, blank=True)
+    checked_until = models.DateTimeField(null=True, blank=True)  # a worker reads it until then; database clock
+
+    objects = DataFileQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -87,5 +150,50 @@ class DataFile(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["state", "created_at"], condition=~Q(state="ready"), name="file_unfinished")
+            models.Index(fields=["dataset", "-id"], name="file_by_dataset"),
+            models.Index(fields=["created_by", "-id"], condition=Q(state="uploading"), name="file_unfinished"),
+            models.Index(fields=["active_at"], condition=Q(state="uploading"), name="file_silent"),
+            models.Index(fields=["id"], condition=Q(state="verifying"), name="file_to_verify"),
         ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def state_label(self) -> str:
+        return str(FileState(self.state).label)
+
+    @property
+    def face(self) -> FileState:
+        return FileState(self.state)
+
+    @property
+    def failure_text(self) -> str:
+        return str(FileFailure(self.failure).label) % {"name": self.name} if self.failure else ""
+
+    @property
+    def path(self) -> str:
+        """Where a job finds it, below $PORTAL_DATA_DIR."""
+        return f"{self.dataset.folder}/{self.name}"
+
+    @property
+    def part_count(self) -> int:
+        return -(-self.size_bytes // self.part_size_bytes) if self.part_size_bytes else 0
+
+    def size_of_part(self, number: int) -> int:
+        """Parts count from 1; the last one is what is left."""
+        return min(self.part_size_bytes, self.size_bytes - (number - 1) * self.part_size_bytes)
+
+
+class Leftover(models.Model):
+    """Bytes still to be removed from the store. Written with the act that gave them up; the sweep does the rest."""
+
+    storage_key = models.CharField(max_length=120)
+    upload_id = models.CharField(max_length=300, blank=True)
+    due_at = models.DateTimeField(default=timezone.now)  # later when somebody may still be sending
+
+    class Meta:
+        indexes = [models.Index(fields=["due_at"], name="leftover_due")]
+
+    def __str__(self) -> str:
+        return self.storage_key

@@ -82,7 +82,7 @@ class OpenUpload:
     started_at: datetime
 
 
-# --- addresses for browsers and machines: no call to the store ---------------------------------------------------------
+# --- addresses for browsers and machines: no call to the store ---
 
 
 def presigned_get(key: str, *, expires_s: int, download_name: str = "", content_type: str = "") -> str:
@@ -102,7 +102,7 @@ def presigned_put(key: str, *, expires_s: int) -> str:
 def presigned_part(
     key: str, upload_id: str, number: int, *, size_bytes: int, sha256: str, expires_s: int
 ) -> PresignedPart:
-    """Length and SHA-256 (hex) are signed: a store that knows checksums refuses other bytes, any store another length."""
+    """Length and SHA-256 (hex) are signed: another length is refused, other bytes where the store knows checksums."""
     digest = base64.b64encode(bytes.fromhex(sha256)).decode()
     url = _presign(
         "upload_part",
@@ -132,7 +132,7 @@ def presigned_form(key: str, *, max_bytes: int, redirect_to: str, expires_s: int
     return PresignedForm(made["url"], made["fields"])
 
 
-# --- objects ---------------------------------------------------------------------------------------------------------
+# --- objects ---
 
 
 def put_bytes(key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
@@ -198,7 +198,9 @@ def pieces(key: str) -> Iterator[bytes]:
             with _asking():
                 same = {"IfMatch": etag} if etag else {}
                 try:
-                    answer = _internal().get_object(Bucket=settings.S3_BUCKET, Key=key, **_range(position, None), **same)
+                    answer = _internal().get_object(
+                        Bucket=settings.S3_BUCKET, Key=key, **_range(position, None), **same
+                    )
                 except _client_error() as refused:
                     if _status(refused) == 416:  # empty, or the break was after the last byte
                         return
@@ -232,7 +234,7 @@ def delete(key: str) -> None:
         pass
 
 
-# --- uploads in parts --------------------------------------------------------------------------------------------------
+# --- uploads in parts ---
 
 
 def create_upload(key: str, *, content_type: str = "application/octet-stream") -> str:
@@ -245,9 +247,7 @@ def parts_of(key: str, upload_id: str) -> list[StoredPart]:
     """The parts the store holds, by number: this list is the truth about an upload. Raises NotInStorage."""
     found: list[StoredPart] = []
     with _asking():
-        pages = _internal().get_paginator("list_parts").paginate(
-            Bucket=settings.S3_BUCKET, Key=key, UploadId=upload_id
-        )
+        pages = _internal().get_paginator("list_parts").paginate(Bucket=settings.S3_BUCKET, Key=key, UploadId=upload_id)
         for page in pages:
             for part in page.get("Parts", []):
                 found.append(StoredPart(part["PartNumber"], part["Size"], part["ETag"]))
@@ -287,7 +287,7 @@ def open_uploads() -> Iterator[OpenUpload]:
                 yield OpenUpload(upload["Key"], upload["UploadId"], upload["Initiated"])
 
 
-# --- the bucket --------------------------------------------------------------------------------------------------------
+# --- the bucket ---
 
 
 def ensure_bucket() -> None:
@@ -325,7 +325,7 @@ def _portal_origins() -> list[str]:
     return [f"{address.scheme}://{host}" for host in hosts]
 
 
-# --- inside ----------------------------------------------------------------------------------------------------------
+# --- inside ---
 
 _clients: dict[tuple[str, str], Any] = {}
 _making = Lock()
@@ -377,7 +377,8 @@ def _make_client(endpoint: str) -> Any:
 def _client_error() -> type[Exception]:
     from botocore.exceptions import ClientError
 
-    return ClientError
+    refused: type[Exception] = ClientError
+    return refused
 
 
 def _status(refused: Any) -> int:
@@ -430,4 +431,3 @@ def _in_parts(pieces: Iterable[bytes]) -> Iterator[bytes]:
             number += 1
     if waiting:
         yield bytes(waiting)
-

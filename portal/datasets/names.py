@@ -1,0 +1,53 @@
+"""What people call things, made safe for a path. Japanese stays Japanese; what could leave the folder is refused."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+
+FILE_NAME_BYTES = 255  # what Linux file systems hold
+FOLDER_BYTES = 120
+FOLDER_LETTERS = 90
+
+# Letters that reorder what stands beside them: "fdp.exe" must not read as "exe.pdf".
+_DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def file_name_from(raw: str) -> str:
+    """The name as it is stored and as jobs see it: NFC, no blanks around it. Raises ValidationError with a sentence."""
+    name = unicodedata.normalize("NFC", raw).strip()
+    if not name:
+        raise ValidationError(_("Enter a file name."))
+    if name in (".", "..") or "/" in name or "\\" in name:
+        raise ValidationError(_("A file name cannot contain / or \\. Rename the file and choose it again."))
+    if _DIRECTION.search(name) or any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
+        raise ValidationError(
+            _("The file name contains invisible control characters. Rename the file and choose it again.")
+        )
+    if len(name.encode()) > FILE_NAME_BYTES:
+        raise ValidationError(
+            _("The file name is longer than 255 bytes (about 85 Japanese characters). Shorten it and choose it again.")
+        )
+    return name
+
+
+def folder_from(dataset_name: str, *, is_taken: Callable[[str], bool]) -> str:
+    """One path segment like the name: letters and digits of any script, - _ and dots inside; -2, -3 … when taken."""
+    kept = "".join(
+        letter if unicodedata.category(letter)[0] in "LMN" or letter in "-_." else "_"
+        for letter in unicodedata.normalize("NFC", dataset_name)
+    )
+    folder = _cut(re.sub("__+", "_", kept).strip("._-")) or "data"
+    candidate, number = folder, 1
+    while is_taken(candidate):
+        number += 1
+        candidate = f"{folder}-{number}"
+    return candidate
+
+
+def _cut(text: str) -> str:
+    return text[:FOLDER_LETTERS].encode()[:FOLDER_BYTES].decode(errors="ignore").rstrip("._-")

@@ -1,0 +1,49 @@
+"""What happens to files next. Rows are the to-do list: `sweep` finds what no message told."""
+
+from __future__ import annotations
+
+from celery import shared_task
+from django.utils import timezone
+
+from portal.datasets import checks, cleaning
+from portal.datasets.models import DataFile, Leftover
+from portal.datasets.storage import StorageUnavailable
+
+
+@shared_task(name="datasets.verify_file", ignore_result=True)
+def verify_file(file_id: int) -> None:
+    """From `verifying` to `ready` or `failed`. The store away: it stays, the sweep comes back."""
+    try:
+        checks.verify(file_id)
+    except StorageUnavailable:
+        return
+    remove_leftovers()
+
+
+@shared_task(name="datasets.remove_leftovers", ignore_result=True)
+def remove_leftovers() -> None:
+    try:
+        cleaning.remove_leftovers(timezone.now())
+    except StorageUnavailable:
+        return
+
+
+@shared_task(name="datasets.sweep", ignore_result=True)
+def sweep() -> None:
+    """Two queries when nothing is due."""
+    for file_id in DataFile.objects.to_verify().order_by("pk").values_list("pk", flat=True)[:100]:
+        verify_file.delay(file_id)
+    if Leftover.objects.filter(due_at__lte=timezone.now()).exists():
+        remove_leftovers.delay()
+
+
+@shared_task(name="datasets.abort_abandoned_uploads", ignore_result=True)
+def abort_abandoned_uploads() -> None:
+    """Uploads silent for 7 days become `abandoned`, and their parts go."""
+    now = timezone.now()
+    cleaning.give_up_silent_uploads(now)
+    remove_leftovers()
+    try:
+        cleaning.abort_unknown_uploads(now)
+    except StorageUnavailable:
+        return

@@ -1,0 +1,310 @@
+"""A file's way into the store: begun here, sent by the browser straight to the store, completed here, then checked.
+
+The store's own list of parts is the truth about what has arrived; the rows here say what was promised. Each act that
+calls the store is three steps: take (short transaction), call (none open), settle (short, only if still ours).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from portal.accounts.access import require
+from portal.accounts.models import Project, User
+from portal.accounts.roles import Permission
+from portal.audit.recording import record
+from portal.datasets import storage, tasks
+from portal.datasets.models import DataFile, Dataset, FileState, Leftover
+from portal.datasets.names import folder_from
+
+MAX_BYTES = 10**12
+PLAIN_MAX_BYTES = 100 * 10**6
+PLAIN_EXPIRES_S = 900  # a person still has to choose the file
+ADDRESS_EXPIRES_S = 300
+PARTS_WANTED = 1000
+PART_MIN_BYTES, PART_MAX_BYTES = 8 * storage.MIB, 128 * storage.MIB
+
+
+class UploadRefused(ValidationError):
+    """This file cannot be taken; the message says why and what to do."""
+
+
+class PartsMissing(Exception):
+    """The store has not got every part in its right size. `numbers` are to be sent again."""
+
+    def __init__(self, numbers: list[int]) -> None:
+        super().__init__(numbers)
+        self.numbers = numbers
+
+
+@dataclass(frozen=True)
+class FileToSend:
+    """What the browser says of a file. `name` has passed names.file_name_from; checksums are hex or empty."""
+
+    name: str
+    size_bytes: int
+    content_type: str = ""
+    last_modified_ms: int = 0
+    fingerprint: str = ""
+    sha256: str = ""
+
+
+def begin(
+    project: Project, *, sent: FileToSend, by: User, dataset: Dataset | None = None, dataset_name: str = ""
+) -> DataFile:
+    """An upload to send parts to: a new one, or this person's unfinished one of the very same file.
+
+    Without a dataset, the one of that name is used or made; without a name, one called like the file.
+    Raises NotPermitted, UploadRefused, StorageUnavailable.
+    """
+    _check_may_upload(project, by)
+    with transaction.atomic():
+        Project.objects.select_for_update(of=("self",)).get(pk=project.pk)  # one name, one dataset, one file
+        file = _unfinished(project, sent, by, dataset, dataset_name)
+        if file is None:
+            dataset = dataset or _dataset_called(project, dataset_name or _stem(sent.name), by)
+            file = _promise(dataset, sent, by, part_size_bytes=_part_size(sent.size_bytes))
+    return _opened(file)
+
+
+def resume(file: DataFile, *, sent: FileToSend) -> DataFile:
+    """Raises UploadRefused when this is not the file whose parts are in the store, StorageUnavailable."""
+    promised = (file.name, file.size_bytes, file.last_modified_ms, file.fingerprint, file.declared_sha256)
+    if promised != (sent.name, sent.size_bytes, sent.last_modified_ms, sent.fingerprint, sent.sha256):
+        raise UploadRefused(
+            _("This is not the interrupted file: its name, size, date or content differs from “%(name)s”.")
+            % {"name": file.name}
+        )
+    return _opened(file)
+
+
+def begin_plain(
+    project: Project, *, name: str, by: User, dataset: Dataset | None = None, dataset_name: str = ""
+) -> DataFile:
+    """For a browser without script: the size is known when it has arrived."""
+    _check_may_upload(project, by)
+    with transaction.atomic():
+        Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
+        dataset = dataset or _dataset_called(project, dataset_name or _stem(name), by)
+        return _promise(dataset, FileToSend(name=name, size_bytes=0), by, part_size_bytes=0)
+
+
+def plain_form(file: DataFile, *, redirect_to: str) -> storage.PresignedForm:
+    DataFile.objects.filter(pk=file.pk).update(active_at=timezone.now())
+    return storage.presigned_form(
+        file.storage_key, max_bytes=PLAIN_MAX_BYTES, redirect_to=redirect_to, expires_s=PLAIN_EXPIRES_S
+    )
+
+
+def parts_held(file: DataFile) -> list[storage.StoredPart]:
+    """Those of the right size. When the store has forgotten the upload, a new one is opened and the list is empty."""
+    if not file.upload_id:
+        return []
+    try:
+        found = storage.parts_of(file.storage_key, file.upload_id)
+    except storage.NotInStorage:
+        forgotten = file.upload_id
+        DataFile.objects.filter(pk=file.pk, upload_id=forgotten, state=FileState.UPLOADING).update(upload_id="")
+        file.refresh_from_db()
+        _opened(file)
+        return []
+    return [part for part in found if part.size_bytes == _expected(file, part.number)]
+
+
+def addresses(file: DataFile, digests: dict[int, str]) -> dict[int, storage.PresignedPart]:
+    """Where to PUT each part, given its SHA-256 (hex). Raises UploadRefused for a part the file does not have."""
+    if any(not 1 <= number <= file.part_count for number in digests):
+        raise UploadRefused(_("The file has no such part. Reload the page and choose the file again."))
+    DataFile.objects.filter(pk=file.pk).update(active_at=timezone.now())
+    return {
+        number: storage.presigned_part(
+            file.storage_key,
+            file.upload_id,
+            number,
+            size_bytes=file.size_of_part(number),
+            sha256=sha256,
+            expires_s=ADDRESS_EXPIRES_S,
+        )
+        for number, sha256 in digests.items()
+    }
+
+
+def complete(file: DataFile, *, parts_sha256: str) -> None:
+    """From `uploading` to `verifying`; called again nothing happens. Raises PartsMissing, StorageUnavailable."""
+    if file.state != FileState.UPLOADING:
+        return
+    if not file.size_bytes:
+        storage.put_bytes(file.storage_key, b"")
+    else:
+        _join(file)
+    _arrived(file, declared_parts_sha256=parts_sha256)
+
+
+def posted(file: DataFile) -> None:
+    """A plain form says it has been sent: what did the store get? Raises UploadRefused, StorageUnavailable."""
+    if file.state != FileState.UPLOADING:
+        return
+    size = storage.size_of(file.storage_key)
+    if size is None:
+        raise UploadRefused(_("“%(name)s” has not arrived in the storage. Send it again.") % {"name": file.name})
+    _arrived(file, size_bytes=size)
+
+
+def cancel(file: DataFile, *, by: User) -> None:
+    """The upload is forgotten and its parts are removed. Completed meanwhile: nothing happens."""
+    require(by, Permission.UPLOAD, file.dataset.project)
+    with transaction.atomic():
+        locked = DataFile.objects.select_for_update().filter(pk=file.pk, state=FileState.UPLOADING).first()
+        if locked is None:
+            return
+        # A plain form that was opened may still be sent until its policy ends.
+        due_at = timezone.now() + timedelta(seconds=0 if locked.part_size_bytes else PLAIN_EXPIRES_S)
+        Leftover.objects.create(storage_key=locked.storage_key, upload_id=locked.upload_id, due_at=due_at)
+        locked.delete()
+        _note("upload.cancelled", file, by)
+        transaction.on_commit(tasks.remove_leftovers.delay, robust=True)
+
+
+def _check_may_upload(project: Project, by: User) -> None:
+    require(by, Permission.UPLOAD, project)
+    if not project.is_open:
+        raise UploadRefused(_("This project is closed. Choose another project."))
+
+
+def _unfinished(
+    project: Project, sent: FileToSend, by: User, dataset: Dataset | None, dataset_name: str
+) -> DataFile | None:
+    same = DataFile.objects.unfinished_of(by).filter(
+        dataset__project=project,
+        name=sent.name,
+        size_bytes=sent.size_bytes,
+        last_modified_ms=sent.last_modified_ms,
+        fingerprint=sent.fingerprint,
+        declared_sha256=sent.sha256,
+        part_size_bytes__gt=0,
+    )
+    if dataset is not None:
+        same = same.filter(dataset=dataset)
+    elif dataset_name:
+        same = same.filter(dataset__name=dataset_name)
+    return same.select_related("dataset__project").first()
+
+
+def _dataset_called(project: Project, name: str, by: User) -> Dataset:
+    known = Dataset.objects.filter(project=project, name=name).first()
+    if known:
+        return known
+    folders = Dataset.objects.filter(project=project).values_list("folder", flat=True)
+    dataset = Dataset.objects.create(
+        organization_id=project.organization_id,
+        project=project,
+        name=name,
+        folder=folder_from(name, is_taken=lambda folder: folders.filter(folder=folder).exists()),
+        created_by=by,
+    )
+    record(
+        "dataset.created",
+        f"dataset:{dataset.code}",
+        actor=f"user:{by.pk}",
+        chain=project.organization.code,
+        detail={"name": name},
+    )
+    return dataset
+
+
+def _promise(dataset: Dataset, sent: FileToSend, by: User, *, part_size_bytes: int) -> DataFile:
+    namesakes = DataFile.objects.filter(dataset=dataset, name=sent.name)
+    # What failed under this name before is replaced by this try.
+    namesakes.filter(state__in=[FileState.FAILED, FileState.ABANDONED]).delete()
+    other = namesakes.first()
+    if other is not None and other.state == FileState.UPLOADING:
+        raise UploadRefused(
+            _("“%(name)s” is being uploaded into this dataset already. Wait for it, or cancel that upload first.")
+            % {"name": sent.name}
+        )
+    if other is not None:
+        raise UploadRefused(
+            _("This dataset already has a file “%(name)s”. Delete it first, or rename yours.") % {"name": sent.name}
+        )
+    file = DataFile(
+        dataset=dataset,
+        name=sent.name,
+        size_bytes=sent.size_bytes,
+        content_type=sent.content_type,
+        created_by=by,
+        part_size_bytes=part_size_bytes,
+        last_modified_ms=sent.last_modified_ms,
+        fingerprint=sent.fingerprint,
+        declared_sha256=sent.sha256,
+    )
+    file.storage_key = f"t/{dataset.project.organization.code}/{file.code}"
+    file.save()
+    return file
+
+
+def _opened(file: DataFile) -> DataFile:
+    """With an upload at the store to send parts to. Two that open at once: the second one's is given back."""
+    if file.upload_id or not file.size_bytes:
+        return file
+    upload_id = storage.create_upload(file.storage_key)
+    ours = DataFile.objects.filter(pk=file.pk, upload_id="", state=FileState.UPLOADING).update(
+        upload_id=upload_id, active_at=timezone.now()
+    )
+    if not ours:
+        storage.abort_upload(file.storage_key, upload_id, quietly=True)
+    file.refresh_from_db(fields=["upload_id", "state"])
+    return file
+
+
+def _join(file: DataFile) -> None:
+    try:
+        found = storage.parts_of(file.storage_key, file.upload_id)
+        held = {part.number: part for part in found if part.size_bytes == _expected(file, part.number)}
+        if missing := [number for number in range(1, file.part_count + 1) if number not in held]:
+            raise PartsMissing(missing)
+        storage.complete_upload(file.storage_key, file.upload_id, [held[number] for number in sorted(held)])
+    except storage.StorageRefused:
+        raise PartsMissing([part.number for part in found]) from None
+    except storage.NotInStorage:
+        # Completed before, and the answer was lost; or the upload is gone. The check tells which.
+        if storage.size_of(file.storage_key) is None:
+            raise PartsMissing(list(range(1, file.part_count + 1))) from None
+
+
+def _arrived(file: DataFile, **fields: object) -> None:
+    with transaction.atomic():
+        changed = DataFile.objects.filter(pk=file.pk, state=FileState.UPLOADING).update(
+            state=FileState.VERIFYING, upload_id="", **fields
+        )
+        if changed:
+            transaction.on_commit(lambda: tasks.verify_file.delay(file.pk), robust=True)
+    file.refresh_from_db()
+
+
+def _expected(file: DataFile, number: int) -> int:
+    return file.size_of_part(number) if 1 <= number <= file.part_count else -1
+
+
+def _part_size(size_bytes: int) -> int:
+    """8 MiB, growing so that about 1,000 parts do; from 134 GB on 128 MiB and more parts, at most 7,451."""
+    wanted = -(-size_bytes // (PARTS_WANTED * storage.MIB)) * storage.MIB
+    return min(max(wanted, PART_MIN_BYTES), PART_MAX_BYTES)
+
+
+def _stem(name: str) -> str:
+    return (name.split(".")[0] or name)[:100]
+
+
+def _note(act: str, file: DataFile, by: User) -> None:
+    record(
+        act,
+        f"file:{file.code}",
+        actor=f"user:{by.pk}",
+        chain=file.dataset.organization.code,
+        detail={"name": file.name, "dataset": file.dataset.code},
+    )
