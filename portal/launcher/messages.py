@@ -24,8 +24,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     # --- making .venv
     "installing": (
-        "Installing the locked packages of {lock} into .venv (about 500 MB; usually under a minute, once) ...",
-        "{lock} で固定したパッケージを .venv にインストールしています(約500 MB。通常1分以内、初回のみ)…",
+        "Installing the locked packages of {lock} into .venv (about 850 MB; usually under a minute, once) ...",
+        "{lock} で固定したパッケージを .venv にインストールしています(約850 MB。通常1分以内、初回のみ)…",
     ),
     "installed": ("Packages installed in {seconds} s.", "パッケージのインストールが完了しました({seconds}秒)。"),
     "install_interrupted": (

@@ -33,6 +33,7 @@ class Program:
     """How to run one process; enough to start it again after it died."""
 
     name: str
+    title: str  # as the user reads it, the same in every language
     argv: Sequence[str]
     log: Path
     is_ready: Callable[[], bool]
@@ -100,11 +101,11 @@ class Child:
         while not self.is_ready():
             if self.exit_status is not None:
                 raise CannotContinue(
-                    "child_ended", name=self.program.name, status=self.exit_status, **self.last_words()
+                    "child_ended", name=self.program.title, status=self.exit_status, **self.last_words()
                 )
             if time.monotonic() > deadline:
                 raise CannotContinue(
-                    "child_not_ready", name=self.program.name, seconds=int(timeout_s), **self.last_words()
+                    "child_not_ready", name=self.program.title, seconds=int(timeout_s), **self.last_words()
                 )
             time.sleep(POLL_S)
 
@@ -152,14 +153,16 @@ class Child:
 
 def remember(children: Sequence[Child], path: Path) -> None:
     """Write pid and start time of each, for `end_leftovers` of a later start."""
-    rows = [{"name": c.program.name, "pid": c.pid, "started": started_at(c.pid)} for c in children]
+    rows = [
+        {"name": c.program.name, "title": c.program.title, "pid": c.pid, "started": started_at(c.pid)} for c in children
+    ]
     new = path.with_suffix(".new")
     new.write_text(json.dumps(rows))
     new.replace(path)
 
 
 def end_leftovers(path: Path, *, timeout_s: float = 10) -> list[str]:
-    """End the children of a supervisor that was killed; return their names.
+    """End the children of a supervisor that was killed; return their titles.
 
     A pid may belong to somebody else by now: only pid *and* start time name a process.
     """
@@ -182,7 +185,7 @@ def end_leftovers(path: Path, *, timeout_s: float = 10) -> list[str]:
             break
         time.sleep(POLL_S)
     path.unlink(missing_ok=True)
-    return [row["name"] for row in ended]
+    return [row["title"] for row in ended]
 
 
 def started_at(pid: int) -> str | None:

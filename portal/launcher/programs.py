@@ -17,6 +17,7 @@ def emulator(kind: str, state: StateFolder, *, port: int) -> Program:
     """A pretend provider that speaks the real one's protocol on loopback and truly runs the work."""
     return Program(
         name=kind,
+        title=f"emulator {kind}",
         argv=[
             *words(PYTHON, "-m", "portal.providers.emulators", kind),
             *words("--state", state.emulators / kind, "--port", port),
@@ -32,6 +33,7 @@ def prepare(state: StateFolder, environment: Mapping[str, str]) -> Program:
     """Ends by itself: migrations, static files, catalog, demo data."""
     return Program(
         name="prepare",
+        title="prepare",
         argv=words(PYTHON, "manage.py", "prepare"),
         log=state.logs / "prepare.log",
         is_ready=_at_once,
@@ -43,6 +45,7 @@ def prepare(state: StateFolder, environment: Mapping[str, str]) -> Program:
 def web(state: StateFolder, environment: Mapping[str, str], *, port: int, workers: int) -> Program:
     return Program(
         name="web",
+        title="web",
         argv=[
             *words(PYTHON, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", port),
             *words("--workers", workers, "--blocking-threads", 4, "--no-ws", "--log-level", "warning"),
@@ -60,6 +63,7 @@ def worker(state: StateFolder, environment: Mapping[str, str], *, number: int, t
     """Threads, because its work is waiting for providers; several processes, because each has one interpreter."""
     return Program(
         name=f"worker{number}",
+        title=f"worker {number}",
         argv=[
             *words(PYTHON, "-m", "celery", "-A", "portal.celery", "worker", "-n", f"worker{number}@%h"),
             *words("-P", "threads", "-c", threads, "-l", "WARNING"),
@@ -77,6 +81,7 @@ def worker(state: StateFolder, environment: Mapping[str, str], *, number: int, t
 def beat(state: StateFolder, environment: Mapping[str, str]) -> Program:
     return Program(
         name="beat",
+        title="beat",
         argv=[
             *words(PYTHON, "-m", "celery", "-A", "portal.celery", "beat", "-l", "WARNING"),
             *words("--schedule", state.beat_schedule, "--pidfile", ""),

@@ -130,6 +130,7 @@ def postgres(directory: Path, *, log: Path, durable: bool = True) -> Definition:
         {"DATABASE_URL": url},
         Program(
             name="postgres",
+            title="PostgreSQL",
             argv=[
                 *_as_ordinary_user(directory, sockets, dry=True),
                 *words(binaries / "postgres", "-D", data, "-h", "", "-k", sockets),
@@ -139,6 +140,7 @@ def postgres(directory: Path, *, log: Path, durable: bool = True) -> Definition:
             log=log,
             is_ready=has_database,
             before_start=make_data_folder,
+            after_end=lambda: shutil.rmtree(sockets, ignore_errors=True),
             stop_signal=SIGINT,  # fast shutdown: sessions are ended, data is written
             cwd=directory,
         ),
@@ -233,6 +235,7 @@ def valkey(directory: Path, *, log: Path) -> Definition:
         {"BROKER_URL": f"redis+socket://{path}", "CACHE_URL": f"unix://{path}?db=1"},
         Program(
             name="valkey",
+            title="Valkey",
             argv=[
                 *words(binary, "--dir", directory, "--port", 0, "--unixsocket", path, "--unixsocketperm", 700),
                 *words("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
@@ -241,6 +244,7 @@ def valkey(directory: Path, *, log: Path) -> Definition:
             log=log,
             is_ready=answers,
             before_start=clear,
+            after_end=lambda: shutil.rmtree(path.parent, ignore_errors=True),
         ),
     )
 
@@ -281,6 +285,7 @@ def s3(directory: Path, *, log: Path) -> Definition:
             return False
 
     def remove_sockets() -> None:
+        shutil.rmtree(sockets, ignore_errors=True)
         for part in S3_PARTS:  # a name it has no option for
             Path(f"/tmp/seaweedfs-{part}-grpc-{own.ports[f'{part}_grpc']}.sock").unlink(missing_ok=True)  # noqa: S108
 
@@ -296,6 +301,7 @@ def s3(directory: Path, *, log: Path) -> Definition:
         },
         Program(
             name="s3",
+            title="SeaweedFS (S3)",
             argv=[
                 *words(_weed(), "-logtostderr=true", "server", f"-dir={directory}"),
                 *["-ip=127.0.0.1", "-ip.bind=127.0.0.1"],  # the default is every address of the machine

@@ -74,6 +74,11 @@ class StateFolder:
             folder.mkdir(exist_ok=True)
         self._remember()
 
+    def release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
     def remembered(self) -> Remembered | None:
         """None before the first start."""
         stored = read_json(self._secrets)

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import signal
 import time
-from collections import deque
 from collections.abc import Sequence
 from types import FrameType
 
@@ -14,11 +13,10 @@ from portal.launcher.messages import say, seconds_so_far, sentence, show
 from portal.launcher.ports import is_free
 from portal.launcher.private_files import read_json
 from portal.launcher.processes import Child, Program, end_leftovers, remember
+from portal.launcher.restarts import DEATHS_ALLOWED, WINDOW_S, KeepsDying, Restarts
 from portal.launcher.state_folder import StateFolder
 
 WATCH_S = 0.2
-DEATHS_ALLOWED, DEATHS_WINDOW_S = 5, 60.0
-RESTART_DELAYS_S = (0.0, 0.3, 0.7, 1.5)  # after the first, second, ... death within the window
 MODULES = ("django", "celery", "granian", "psycopg", "redis", "allauth", "whitenoise", "boto3", "httpx", "asyncssh")
 
 
@@ -76,7 +74,7 @@ class Supervisor:
             services.renew_taken_ports(self.state.s3)
         wanted = [definition.program for definition in environment.embedded_services(self.state)]
         emulators = [] if _is_production() else self._emulator_programs()
-        say("starting", names=", ".join(program.name for program in (*wanted, *emulators)))
+        say("starting", names=", ".join(program.title for program in (*wanted, *emulators)))
         # The slowest first; PostgreSQL last, because this process makes its data folder on first use.
         for group, group_programs in ((self._servers, wanted), (self._emulators, emulators)):
             for program in group_programs:
@@ -122,17 +120,17 @@ class Supervisor:
             for child in list(pending):
                 if child.is_ready():
                     pending.remove(child)
-                    say("ready", name=child.program.name)
+                    say("ready", name=child.program.title)
             self._fail_if_ended(self._all())
             if pending and time.monotonic() > deadline:
-                name, words = pending[0].program.name, pending[0].last_words()
+                name, words = pending[0].program.title, pending[0].last_words()
                 raise CannotContinue("child_not_ready", name=name, seconds=int(timeout_s), **words)
             time.sleep(0.03)
 
     def _fail_if_ended(self, children: Sequence[Child]) -> None:
         for child in children:
             if child.exit_status is not None:
-                name, words = child.program.name, child.last_words()
+                name, words = child.program.title, child.last_words()
                 raise CannotContinue("child_ended", name=name, status=child.exit_status, **words)
 
     def _announce(self) -> None:
@@ -150,29 +148,32 @@ class Supervisor:
     # --- watch -------------------------------------------------------------------------------------------------------
     def watch(self) -> None:
         """Bring back what dies. Ends by StopRequested, or by CannotContinue when one child keeps dying."""
-        deaths: dict[str, deque[float]] = {}
-        due: dict[str, float] = {}
+        restarts = Restarts()
+        due: dict[Child, float] = {}
         while True:
             for child in self._all():
                 if child.exit_status is None:
                     continue
-                name, now = child.program.name, time.monotonic()
-                if name not in due:
-                    recent = deaths.setdefault(name, deque(maxlen=DEATHS_ALLOWED))
-                    recent.append(now)
-                    if len(recent) == DEATHS_ALLOWED and now - recent[0] < DEATHS_WINDOW_S:
-                        words = child.last_words()
-                        seconds = int(DEATHS_WINDOW_S)
-                        raise CannotContinue("keeps_ending", name=name, times=len(recent), seconds=seconds, **words)
-                    lately = sum(now - at < DEATHS_WINDOW_S for at in recent)
-                    due[name] = now + RESTART_DELAYS_S[min(lately, len(RESTART_DELAYS_S)) - 1]
-                    say("restarting", name=name, status=child.exit_status)
-                    child.end_group()
-                if now >= due[name]:
-                    del due[name]
+                if child not in due:
+                    due[child] = self._note_death(child, restarts)
+                if time.monotonic() >= due[child]:
+                    del due[child]
                     child.start()
                     remember(self._all(), self.state.children)
             time.sleep(WATCH_S)
+
+    def _note_death(self, child: Child, restarts: Restarts) -> float:
+        title = child.program.title
+        try:
+            due = restarts.due_after_death(title, at=time.monotonic())
+        except KeepsDying:
+            times, seconds = DEATHS_ALLOWED, int(WINDOW_S)
+            raise CannotContinue(
+                "keeps_ending", name=title, times=times, seconds=seconds, **child.last_words()
+            ) from None
+        say("restarting", name=title, status=child.exit_status)
+        child.end_group()
+        return due
 
     # --- stop --------------------------------------------------------------------------------------------------------
     def stop(self) -> None:
