@@ -26,6 +26,7 @@ claim() {
         die 95 "cannot write to the work directory"
     fi
     chmod 700 "$own"
+    : >"$own/running" # what waits in the background looks here before it acts
 }
 
 choose_tools() {
@@ -67,7 +68,7 @@ start_log() {
     (trap '' TERM INT; exec tee "$own/log") <"$own/pipe" &
     tee_pid=$!
     exec 3>&1 >"$own/pipe" 2>&1
-    save_log_while_it_grows >/dev/null 2>&1 3>&- &
+    (exec >/dev/null 2>&1 3>&-; save_log_while_it_grows) & # dash keeps a redirected function's old output open
     saver=$!
 }
 
@@ -128,8 +129,10 @@ run_command() {
     ) </dev/null &
     child=$!
     group=$child
+    : >"$own/running.command"
     await
     code=$?
+    rm -f "$own/running.command"
     kill -KILL "-$group" 2>/dev/null # what it left in the background
     group=''
 }
@@ -138,33 +141,27 @@ on_stop() {
     stopped=1
     [ -n "$child" ] || return 0
     kill -TERM "-$child" 2>/dev/null || kill -TERM "$child" 2>/dev/null
-    if [ -n "$group" ] && [ -z "$killer" ]; then
-        (sleep "${PORTAL_STOP_GRACE_S:-5}"; kill -KILL "-$group" || kill -KILL "$group") >/dev/null 2>&1 3>&- &
-        killer=$!
-    fi
 }
 
 # Saves output and log, whatever happened before. A second stop must not cut the saving short: only KILL can.
 finish() { # exit_code
     trap '' TERM INT
     code=$1
-    [ -z "$killer" ] || kill -KILL "$killer" 2>/dev/null
     if ! save_output; then
         printf 'portal: %s\n' "the output could not be saved"
         [ "$code" -ne 0 ] || code=94
     fi
     if [ -n "$tee_pid" ]; then
         exec >&3 2>&1 3>&-
-        (sleep 5; kill -KILL "$tee_pid") >/dev/null 2>&1 & # a daemon of the command may hold the pipe open
-        watchdog=$!
+        : >"$own/draining" # a daemon of the command may hold the pipe open for ever
+        (sleep 5; [ ! -e "$own/draining" ] || kill -KILL "$tee_pid") >/dev/null 2>&1 &
         wait "$tee_pid" 2>/dev/null
-        : >"$own/ended"
-        kill -KILL "$watchdog" 2>/dev/null
+        rm -f "$own/draining" "$own/running"
         kill "$saver" 2>/dev/null
         wait "$saver" 2>/dev/null # so that an older copy cannot land after the last
         send "$own/log" "$put_log" || send "$own/log" "$put_log" || printf 'portal: %s\n' "the log could not be saved"
     fi
-    rm -f "$own"/manifest "$own"/request.* "$own"/pipe "$own"/ended "$own"/log.part "$own"/output.tar.gz
+    rm -f "$own"/manifest "$own"/request.* "$own"/pipe "$own"/running "$own"/log.part "$own"/output.tar.gz
     exit "$code"
 }
 
@@ -208,7 +205,7 @@ save_log_while_it_grows() {
         sleep "$pause" &
         nap=$!
         wait "$nap"
-        [ ! -e "$own/ended" ] || exit 0 # a signal sent in the first moment may be lost
+        [ -e "$own/running" ] || exit 0 # a signal sent in the first moment may be lost
         pause=$((${log_every:-10} + saved / 1048576)) # a large log is sent less often: it goes as a whole
         size=$(size_of "$own/log")
         [ "$size" != "$saved" ] || continue
@@ -235,9 +232,18 @@ await() {
         wait "$child" 2>/dev/null # some shells print "Killed" here
         result=$?
         [ "$result" -gt 128 ] && kill -0 "$child" 2>/dev/null || break # a signal ended the wait, not the child
+        [ -z "$group" ] || kill_after_grace
     done
     child=''
     return "$result"
+}
+
+# Not in the trap: dash runs it inside the redirection of wait, and what starts there keeps the log's pipe open.
+kill_after_grace() {
+    [ -z "$killer" ] || return 0
+    (sleep "${PORTAL_STOP_GRACE_S:-5}"; [ ! -e "$own/running.command" ] || kill -KILL "-$group" || kill -KILL "$group") \
+        >/dev/null 2>&1 3>&- &
+    killer=$!
 }
 
 # Addresses are secrets. They go by a private file or the environment, because everyone on a machine can read arguments;
