@@ -1,4 +1,21 @@
-from django.urls import URLPattern
+from django.urls import path
+
+from portal.datasets.views import files, pages, sending
 
 app_name = "datasets"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("", pages.dataset_list, name="list"),
+    # Sending: upload.js talks to these, and a browser without script to form, send and posted.
+    path("begin/", sending.begin, name="begin"),
+    path("form/", sending.plain, name="form"),
+    path("files/<str:code>/parts/", sending.parts, name="parts"),
+    path("files/<str:code>/complete/", sending.complete, name="complete"),
+    path("files/<str:code>/cancel/", sending.cancel, name="cancel"),
+    path("files/<str:code>/send/", sending.send, name="send"),
+    path("files/<str:code>/posted/", sending.posted, name="posted"),
+    path("files/<str:code>/state/", files.state, name="state"),
+    path("files/<str:code>/download/", files.download, name="download"),
+    path("files/<str:code>/delete/", files.delete, name="delete"),
+    path("<str:code>/", pages.detail, name="detail"),
+    path("<str:code>/delete/", pages.delete_dataset, name="delete_dataset"),
+]

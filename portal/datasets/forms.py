@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from django import forms
+from django.core.validators import RegexValidator
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from portal.accounts.models import Project
+from portal.datasets.models import Dataset
+from portal.datasets.names import file_name_from
+from portal.datasets.uploading import MAX_BYTES, FileToSend
+
+_is_sha256 = RegexValidator(r"\A[0-9a-f]{64}\Z", gettext_lazy("A checksum is 64 hexadecimal digits."))
+PARTS_AT_ONCE = 100
+
+
+class _NamedDataset(forms.Form):
+    """Where a file goes: into a known dataset, or into the one of that name."""
+
+    project = forms.CharField(required=False, max_length=16, widget=forms.HiddenInput)
+    dataset = forms.CharField(required=False, max_length=20, widget=forms.HiddenInput)
+    dataset_name = forms.CharField(
+        label=Dataset._meta.get_field("name").verbose_name,
+        required=False,
+        max_length=100,
+        help_text=gettext_lazy("A new dataset is made; one of the same name in the project gets the files added."),
+    )
+
+    def clean_dataset_name(self) -> str:
+        name = " ".join(str(self.cleaned_data["dataset_name"]).split())
+        if name and not name.isprintable():
+            raise forms.ValidationError(_("The dataset name contains invisible control characters. Type it again."))
+        return name
+
+
+class BeginForm(_NamedDataset):
+    """What upload.js says of a file before it sends it."""
+
+    resume = forms.CharField(required=False, max_length=20)
+    name = forms.CharField(max_length=1000, strip=False)
+    size = forms.IntegerField(min_value=0)
+    content_type = forms.CharField(required=False)
+    last_modified = forms.IntegerField(required=False, min_value=0, max_value=2**53)
+    fingerprint = forms.CharField(required=False, validators=[_is_sha256])
+    sha256 = forms.CharField(required=False, validators=[_is_sha256])
+
+    def clean_name(self) -> str:
+        return file_name_from(self.cleaned_data["name"])
+
+    def clean_size(self) -> int:
+        size = int(self.cleaned_data["size"])
+        if size > MAX_BYTES:
+            raise forms.ValidationError(_("A file can have up to 1 TB. Split this one and upload the pieces."))
+        return size
+
+    def clean_content_type(self) -> str:
+        kind = str(self.cleaned_data["content_type"])[:100]
+        return kind if re.fullmatch(r"[\w.+-]+/[\w.+-]+", kind, re.ASCII) else ""
+
+    @property
+    def sent(self) -> FileToSend:
+        said = self.cleaned_data
+        return FileToSend(
+            name=said["name"],
+            size_bytes=said["size"],
+            content_type=said["content_type"],
+            last_modified_ms=said["last_modified"] or 0,
+            fingerprint=said["fingerprint"],
+            sha256=said["sha256"],
+        )
+
+
+class PartsForm(forms.Form):
+    """`parts`: JSON, part number to SHA-256 in hex, at most 100 of them."""
+
+    parts = forms.CharField(max_length=100 * PARTS_AT_ONCE)
+
+    def clean_parts(self) -> dict[int, str]:
+        try:
+            asked = json.loads(self.cleaned_data["parts"])
+            parts = {int(number): str(sha256) for number, sha256 in asked.items()}
+        except (ValueError, AttributeError):
+            raise forms.ValidationError(_("The list of parts cannot be read.")) from None
+        if not 0 < len(parts) <= PARTS_AT_ONCE:
+            raise forms.ValidationError(_("Ask for 1 to 100 parts at a time."))
+        for sha256 in parts.values():
+            _is_sha256(sha256)
+        return parts
+
+
+class CompleteForm(forms.Form):
+    """`parts_sha256`: SHA-256 over the parts' SHA-256 (bytes, in order)."""
+
+    parts_sha256 = forms.CharField(validators=[_is_sha256])
+
+
+class PlainForm(_NamedDataset):
+    """Step one for a browser without script: where the file goes and what it is called."""
+
+    name = forms.CharField(
+        label=gettext_lazy("File name"),
+        max_length=1000,
+        help_text=gettext_lazy("As jobs will see it, for example words.txt. Choose the file itself in the next step."),
+    )
+
+    field_order = ["project", "dataset", "dataset_name", "name"]
+
+    def __init__(self, *args: Any, projects: list[Project], dataset: Dataset | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if dataset is not None:
+            del self.fields["dataset_name"], self.fields["project"]
+            return
+        self.fields["project"] = forms.ChoiceField(
+            label=gettext_lazy("Project"), choices=[(project.code, project.name) for project in projects]
+        )
+        self.order_fields(self.field_order)
+
+    def clean_name(self) -> str:
+        return file_name_from(self.cleaned_data["name"])

@@ -1,0 +1,57 @@
+"""One file: how it is, the file itself, its end."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods
+
+from portal.accounts.access import require
+from portal.accounts.roles import Permission
+from portal.datasets import storage
+from portal.datasets.models import FileState
+from portal.datasets.removal import RemovalRefused, delete_file
+from portal.datasets.views.finding import find_file, user_of
+
+DOWNLOAD_EXPIRES_S = 300
+
+
+@login_required
+@require_GET
+def state(request: HttpRequest, code: str) -> HttpResponse:
+    file = find_file(request, code)
+    return JsonResponse(
+        {"state": file.state, "label": file.state_label, "failure": file.failure_text, "sha256": file.sha256}
+    )
+
+
+@login_required
+@require_GET
+def download(request: HttpRequest, code: str) -> HttpResponse:
+    """On to the store, for 300 s, under the name the person gave the file."""
+    file = find_file(request, code)
+    if file.state != FileState.READY:
+        messages.warning(request, _("“%(name)s” is not ready to be downloaded.") % {"name": file.name})
+        return redirect("datasets:detail", file.dataset.code)
+    return redirect(storage.presigned_get(file.storage_key, expires_s=DOWNLOAD_EXPIRES_S, download_name=file.name))
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def delete(request: HttpRequest, code: str) -> HttpResponse:
+    file = find_file(request, code)
+    require(request.user, Permission.UPLOAD, file.dataset.project)
+    refused = ""
+    if request.method == "POST":
+        try:
+            delete_file(file, by=user_of(request))
+        except RemovalRefused as why:
+            refused = str(why.message)
+        else:
+            messages.success(request, _("“%(name)s” was deleted.") % {"name": file.name})
+            return redirect("datasets:detail", file.dataset.code)
+    context = {"file": file, "refused": refused}
+    return render(request, "datasets/delete_file.html", context, status=422 if refused else 200)

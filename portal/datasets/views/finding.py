@@ -1,0 +1,51 @@
+"""What a URL names, for those who may see it; everybody else gets 404."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
+
+from portal.accounts.access import access_of
+from portal.accounts.context import Current
+from portal.accounts.models import Project, User
+from portal.accounts.roles import Permission
+from portal.datasets.models import DataFile, Dataset
+
+
+def find_dataset(request: HttpRequest, code: str) -> Dataset:
+    datasets = Dataset.objects.visible_to(user_of(request)).select_related("organization", "project__organization")
+    return get_object_or_404(datasets, code=_plain(code))
+
+
+def find_file(request: HttpRequest, code: str) -> DataFile:
+    files = DataFile.objects.visible_to(user_of(request)).select_related(
+        "dataset__organization", "dataset__project__organization"
+    )
+    return get_object_or_404(files, code=_plain(code))
+
+
+def find_own_upload(request: HttpRequest, code: str) -> DataFile:
+    """Only who began an upload goes on with it; for others there is none."""
+    files = DataFile.objects.visible_to(user_of(request)).select_related(
+        "dataset__organization", "dataset__project__organization"
+    )
+    return get_object_or_404(files, code=_plain(code), created_by=user_of(request))
+
+
+def find_project(request: HttpRequest, code: str) -> Project:
+    projects = Project.objects.visible_to(user_of(request)).select_related("organization")
+    return get_object_or_404(projects, code=_plain(code))
+
+
+def projects_to_upload(user: User, current: Current) -> list[Project]:
+    access = access_of(user)
+    return [project for project in current.projects if access.may_in(project, Permission.UPLOAD)]
+
+
+def user_of(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)  # login_required stands before
+    return request.user
+
+
+def _plain(code: str) -> str:
+    return code.replace("\0", "")  # PostgreSQL has no such letter

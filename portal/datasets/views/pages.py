@@ -1,0 +1,159 @@
+"""The list of datasets and one dataset with its files; both have the place to drop files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db.models import Count, Max, Q, QuerySet, Sum
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods
+
+from portal.accounts.access import access_of, require
+from portal.accounts.context import Current, current_of
+from portal.accounts.models import User
+from portal.accounts.roles import Permission
+from portal.core.htmx import respond
+from portal.datasets import uploading
+from portal.datasets.models import DataFile, Dataset, FileState
+from portal.datasets.places import storage_place
+from portal.datasets.removal import RemovalRefused
+from portal.datasets.removal import delete_dataset as remove_dataset
+from portal.datasets.views.finding import find_dataset, projects_to_upload, user_of
+
+PAGE = 25
+UNFINISHED = 20
+
+
+@login_required
+@require_GET
+def dataset_list(request: HttpRequest) -> HttpResponse:
+    user, current = user_of(request), current_of(request)
+    if current.organization is None:
+        return respond(request, "datasets/list.html", "datasets/_list.html", {"nowhere": True})
+    projects = projects_to_upload(user, current)
+    found = _in_place(Dataset.objects.visible_to(user), user, current)
+    rows, newer_url, older_url = _page(request, found.select_related("project", "created_by"))
+    sums = _sums(rows)
+    context = {
+        "rows": [(dataset, sums.get(dataset.pk)) for dataset in rows],
+        "newer_url": newer_url,
+        "older_url": older_url,
+        "here": request.get_full_path(),
+        **_upload_place(user, _in_place(DataFile.objects.unfinished_of(user), user, current, "dataset__")),
+        "projects": projects,
+        "may_upload": bool(projects),
+    }
+    return respond(request, "datasets/list.html", "datasets/_list.html", context)
+
+
+@login_required
+@require_GET
+def detail(request: HttpRequest, code: str) -> HttpResponse:
+    """While a file on the page is being verified, the table refreshes by itself."""
+    user, dataset = user_of(request), find_dataset(request, code)
+    found = DataFile.objects.filter(dataset=dataset).exclude(state=FileState.UPLOADING).select_related("created_by")
+    files, newer_url, older_url = _page(request, found)
+    for file in files:
+        file.dataset = dataset
+    sums = DataFile.objects.filter(dataset=dataset, state=FileState.READY).aggregate(Count("pk"), Sum("size_bytes"))
+    context = {
+        "dataset": dataset,
+        "files": files,
+        "ready_count": sums["pk__count"],
+        "ready_bytes": sums["size_bytes__sum"] or 0,
+        "live": any(file.state == FileState.VERIFYING for file in files),
+        "newer_url": newer_url,
+        "older_url": older_url,
+        "here": request.get_full_path(),
+        **_upload_place(user, DataFile.objects.unfinished_of(user).filter(dataset=dataset)),
+        "may_upload": access_of(user).may_in(dataset.project, Permission.UPLOAD) and dataset.project.is_open,
+        "may_delete": access_of(user).may_in(dataset.project, Permission.UPLOAD),
+    }
+    return respond(request, "datasets/detail.html", "datasets/_files.html", context)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def delete_dataset(request: HttpRequest, code: str) -> HttpResponse:
+    dataset = find_dataset(request, code)
+    require(request.user, Permission.UPLOAD, dataset.project)
+    refused = ""
+    if request.method == "POST":
+        try:
+            remove_dataset(dataset, by=user_of(request))
+        except RemovalRefused as why:
+            refused = str(why.message)
+        else:
+            messages.success(request, _("“%(name)s” was deleted.") % {"name": dataset.name})
+            return redirect("datasets:list")
+    context = {"dataset": dataset, "refused": refused}
+    return render(request, "datasets/delete_dataset.html", context, status=422 if refused else 200)
+
+
+def _in_place(rows: Any, user: User, current: Current, prefix: str = "") -> Any:
+    """Narrowed to the organization and project the person works in. Nothing there to see is a 403."""
+    access = access_of(user)
+    assert current.organization is not None
+    if current.project is not None:
+        require(user, Permission.VIEW, current.project)
+        return rows.filter(**{f"{prefix}project": current.project})
+    if access.may_in(current.organization, Permission.VIEW):
+        return rows.filter(**{f"{prefix}organization": current.organization})
+    seen = [project for project in current.projects if access.may_in(project, Permission.VIEW)]
+    if not seen:
+        require(user, Permission.VIEW, current.organization)
+    return rows.filter(**{f"{prefix}project__in": seen})
+
+
+def _upload_place(user: User, unfinished: QuerySet[DataFile]) -> dict[str, Any]:
+    return {
+        "unfinished": list(unfinished.select_related("dataset__project")[:UNFINISHED]),
+        "place": storage_place(),
+        "max_bytes": uploading.MAX_BYTES,
+        "plain_max_bytes": uploading.PLAIN_MAX_BYTES,
+    }
+
+
+def _sums(datasets: list[Dataset]) -> dict[int, dict[str, Any]]:
+    """Files, bytes and the last arrival per dataset, in one statement for the whole page."""
+    ready = Q(state=FileState.READY)
+    rows = (
+        DataFile.objects.filter(dataset__in=datasets)
+        .values("dataset_id")
+        .annotate(
+            files=Count("pk", filter=ready),
+            size_bytes=Sum("size_bytes", filter=ready),
+            newest=Max("ready_at"),
+            verifying=Count("pk", filter=Q(state=FileState.VERIFYING)),
+            failed=Count("pk", filter=Q(state__in=[FileState.FAILED, FileState.ABANDONED])),
+        )
+    )
+    return {row["dataset_id"]: dict(row) for row in rows}
+
+
+def _page(request: HttpRequest, rows: Any) -> tuple[list[Any], str, str]:
+    """Newest first by id, with the URLs of the pages before and after (empty at the ends)."""
+    before, after = _number(request.GET.get("before")), _number(request.GET.get("after"))
+    if after:
+        found = list(rows.filter(pk__gt=after).order_by("pk")[: PAGE + 1])
+        has_newer, has_older = len(found) > PAGE, True
+        found = found[:PAGE][::-1]
+    else:
+        found = list((rows.filter(pk__lt=before) if before else rows).order_by("-pk")[: PAGE + 1])
+        has_newer, has_older = bool(before), len(found) > PAGE
+        found = found[:PAGE]
+    if not found:
+        return [], request.path if before or after else "", ""
+    return (
+        found,
+        f"{request.path}?after={found[0].pk}" if has_newer else "",
+        f"{request.path}?before={found[-1].pk}" if has_older else "",
+    )
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else 0
