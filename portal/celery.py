@@ -4,9 +4,16 @@ Rows are the to-do list, messages are a nudge: every message may be lost, late o
 """
 
 import os
+import threading
+import time
+from functools import cache, partial
+from typing import Any
 
-from celery import Celery
+import structlog
+from celery import Celery, Task
 from django.conf import settings
+from django.db import transaction
+from kombu import pools
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
@@ -31,8 +38,9 @@ app.conf.update(
     timezone="Asia/Tokyo",
     beat_schedule={
         # What no message brought: due hand-offs, cancellations, trackings, collections. One query when nothing is due.
-        "sweep": {"task": "jobs.sweep", "schedule": 3.0, "options": {"expires": 3}},
-        # A silent worker is seen within a minute.
+        # Two seconds is how live a log is that somebody watches.
+        "sweep": {"task": "jobs.sweep", "schedule": 2.0, "options": {"expires": 2}},
+        # Shows that schedule, broker and some worker do their part; each worker process also shows itself (home/tasks.py).
         "heartbeat": {"task": "home.record_heartbeat", "schedule": 20.0, "options": {"expires": 20}},
         # Availability is shown with its age; a minute is what the catalog promises.
         "availability": {"task": "catalog.observe_availability", "schedule": 60.0, "options": {"expires": 60}},
@@ -45,3 +53,42 @@ app.conf.update(
     },
 )
 app.autodiscover_tasks()
+
+PUBLISH_TIMEOUT_S = 1.0
+QUIET_S = 5.0  # after a broker failed, nobody waits for it again so soon
+_quiet_until = 0.0
+_lock = threading.Lock()
+log = structlog.get_logger(__name__)
+
+
+def nudge(task: "Task[Any, Any]", *args: int, countdown: float | None = None) -> None:
+    """Publish when the transaction has committed. Never fails and hardly waits: the sweep finds what no message told."""
+    transaction.on_commit(partial(publish, task, *args, countdown=countdown), robust=True)
+
+
+def publish(task: "Task[Any, Any]", *args: int, countdown: float | None = None) -> bool:
+    """Publish now. False when the broker is away: it is tried for a second, then left alone for five."""
+    global _quiet_until
+    if time.monotonic() < _quiet_until:
+        return False
+    try:
+        with _publishers().acquire(block=True, timeout=PUBLISH_TIMEOUT_S) as producer:
+            task.apply_async(args, producer=producer, retry=False, countdown=countdown, expires=30)
+    except Exception as away:
+        with _lock:
+            _quiet_until = time.monotonic() + QUIET_S
+        log.warning("broker cannot be reached", reason=type(away).__name__)
+        return False
+    return True
+
+
+@cache
+def _publishers() -> pools.ProducerPool:
+    """Connections of their own: a worker may wait long for its next message, a web request may not wait to leave one."""
+    connection = app.connection_for_write(connect_timeout=PUBLISH_TIMEOUT_S)
+    if settings.BROKER_URL.startswith("redis"):
+        bounds = {"socket_timeout": PUBLISH_TIMEOUT_S, "socket_connect_timeout": PUBLISH_TIMEOUT_S}
+    else:
+        bounds = {"read_timeout": PUBLISH_TIMEOUT_S, "write_timeout": PUBLISH_TIMEOUT_S}
+    connection.transport_options = {**(connection.transport_options or {}), **bounds, "max_retries": 0}
+    return pools.ProducerPool(connections=pools.ConnectionPool(connection, limit=8), limit=8)

@@ -314,6 +314,11 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 TRIAL_CREDIT_YEN = number("TRIAL_CREDIT_YEN", 10_000)
 TRIAL_CREDIT_DAYS = number("TRIAL_CREDIT_DAYS", 90)
 
+# A new job may be missing from a provider's listing for so long, whatever the provider says of itself: only after that
+# is a job whose answer was lost looked for in vain and sent again. Shorter only where nothing is charged.
+HANDOFF_LISTING_LAG_MIN_S = number("HANDOFF_LISTING_LAG_MIN_S", 120 if PRODUCTION else 15)
+METER_EVERY_S = number("METER_EVERY_S", 60)
+
 # --- logs: one JSON object a line in production, readable lines elsewhere ------------------------------------------------------
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 _shared = [

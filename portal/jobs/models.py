@@ -22,6 +22,7 @@ from portal.jobs.states import (
     ATTEMPT_TRANSITIONS,
     JOB_TRANSITIONS,
     AttemptState,
+    Face,
     FailureClass,
     JobState,
     WaitingReason,
@@ -109,6 +110,10 @@ class Job(models.Model):
         return str(JobState(self.state).label)
 
     @property
+    def face(self) -> Face:
+        return JobState(self.state).face
+
+    @property
     def is_final(self) -> bool:
         return JobState(self.state).is_final
 
@@ -180,18 +185,33 @@ class JobInput(models.Model):
         constraints = [models.UniqueConstraint(fields=["job", "path"], name="job_input_path_once")]
 
 
+# Nobody holds it and its time has come, by the database's clock.
+RIPE = (Q(lease_until=None) | Q(lease_until__lt=Now())) & (Q(not_before=None) | Q(not_before__lte=Now()))
+
+
 class AttemptQuerySet(models.QuerySet["Attempt"]):
+    def unfinished(self) -> AttemptQuerySet:
+        """Everything that still wants something done: the to-do list of the sweep, by one index."""
+        return self.filter(collected_at=None)
+
     def to_hand_off(self) -> AttemptQuerySet:
         """Rows a worker may take now, by the database's clock: never sent, sent by a worker that died, or to be asked about."""
-        return self.filter(
-            Q(state=AttemptState.INTENDED) | Q(state=AttemptState.UNKNOWN) | Q(state=AttemptState.SENDING),
-            Q(lease_until=None) | Q(lease_until__lt=Now()),
-            Q(not_before=None) | Q(not_before__lte=Now()),
-        )
+        return self.unfinished().filter(
+            state__in=[AttemptState.INTENDED, AttemptState.SENDING, AttemptState.UNKNOWN], remote_id=""
+        ).ripe()
 
     def at_provider(self) -> AttemptQuerySet:
-        """Rows whose remote job may still change."""
-        return self.filter(state__in=[AttemptState.ACCEPTED, AttemptState.RUNNING, AttemptState.STOPPING])
+        """Rows whose remote job may still change; also those that the provider has stopped speaking of."""
+        return self.unfinished().filter(
+            state__in=[AttemptState.ACCEPTED, AttemptState.RUNNING, AttemptState.STOPPING, AttemptState.UNKNOWN]
+        ).exclude(remote_id="")
+
+    def to_collect(self) -> AttemptQuerySet:
+        """Rows whose remote job has ended and whose log and results are not in storage yet."""
+        return self.unfinished().filter(state=AttemptState.ENDED).ripe()
+
+    def ripe(self) -> AttemptQuerySet:
+        return self.filter(RIPE)
 
 
 class Attempt(models.Model):
@@ -225,8 +245,8 @@ class Attempt(models.Model):
     seen_at = models.DateTimeField(null=True, blank=True)  # last time the provider spoke of it
     stop_asked_at = models.DateTimeField(null=True, blank=True)  # last time we asked the provider to stop it
     metered_until = models.DateTimeField(null=True, blank=True)  # the watermark
-    collected_at = models.DateTimeField(null=True, blank=True)  # log and results are in storage
-    collect_tries = models.PositiveSmallIntegerField(default=0)
+    collected_at = models.DateTimeField(null=True, blank=True)  # nothing is left to do: log and results are in storage
+    collect_tries = models.PositiveIntegerField(default=0)
     log_offset = models.PositiveBigIntegerField(default=0)  # bytes of the provider's log already kept
     log_rest = models.BinaryField(default=b"")  # an unfinished last line
 
@@ -242,8 +262,7 @@ class Attempt(models.Model):
             models.UniqueConstraint(fields=["job"], condition=~Q(state="ended"), name="attempt_one_alive"),
         ]
         indexes = [
-            models.Index(fields=["account", "id"], condition=~Q(state="ended"), name="attempt_alive"),
-            models.Index(fields=["id"], condition=Q(state="ended", collected_at=None), name="attempt_uncollected"),
+            models.Index(fields=["account", "id"], condition=Q(collected_at=None), name="attempt_unfinished"),
         ]
 
     def __str__(self) -> str:

@@ -88,13 +88,20 @@ ATTEMPT_TRANSITIONS: dict[AttemptState, frozenset[AttemptState]] = {
         {AttemptState.INTENDED, AttemptState.UNKNOWN, AttemptState.ACCEPTED, AttemptState.RUNNING, AttemptState.ENDED}
     ),
     AttemptState.UNKNOWN: frozenset(
-        {AttemptState.SENDING, AttemptState.ACCEPTED, AttemptState.RUNNING, AttemptState.ENDED}
+        {
+            AttemptState.SENDING,
+            AttemptState.INTENDED,  # looked for often enough and certainly not there
+            AttemptState.ACCEPTED,
+            AttemptState.RUNNING,
+            AttemptState.STOPPING,
+            AttemptState.ENDED,
+        }
     ),
     AttemptState.ACCEPTED: frozenset(
         {AttemptState.RUNNING, AttemptState.STOPPING, AttemptState.UNKNOWN, AttemptState.ENDED}
     ),
     AttemptState.RUNNING: frozenset({AttemptState.STOPPING, AttemptState.UNKNOWN, AttemptState.ENDED}),
-    AttemptState.STOPPING: frozenset({AttemptState.ENDED}),
+    AttemptState.STOPPING: frozenset({AttemptState.UNKNOWN, AttemptState.ENDED}),
     AttemptState.ENDED: frozenset(),
 }
 

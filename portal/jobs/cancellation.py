@@ -1,0 +1,45 @@
+"""The wish to stop. It is written down at once; the job has ended only when the provider says so."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.utils import timezone
+
+from portal.accounts.access import require
+from portal.accounts.models import User
+from portal.accounts.roles import Permission
+from portal.audit import recording as audit
+from portal.billing import holds
+from portal.jobs import tasks
+from portal.jobs.models import Attempt, Job, JobEvent
+from portal.jobs.states import AttemptState, JobState
+
+
+def ask_stop(job: Job, *, by: User) -> bool:
+    """Record the wish and nudge those who carry it out; a job that was never sent ends at once, its hold released.
+
+    False when it was asked before or there is nothing left to stop. Raises NotPermitted.
+    """
+    require(by, Permission.SUBMIT if job.submitted_by_id == by.pk else Permission.STOP_ANY, job.project)
+    actor = f"user:{by.pk}"
+    with transaction.atomic():
+        # The attempt is locked first, as everywhere: a worker that is about to take it waits or has taken it.
+        attempt = Attempt.objects.select_for_update().filter(job=job).exclude(state=AttemptState.ENDED).first()
+        locked = Job.objects.select_for_update(of=("self",)).select_related("organization").get(pk=job.pk)
+        if not locked.can_stop:
+            return False
+        now = timezone.now()
+        locked.touch(stop_requested_at=now, stop_requested_by=by)
+        JobEvent.objects.create(job=locked, at=now, kind="stop", reason="stop_requested", by=actor)
+        audit.record("job.stop_requested", f"job:{locked.code}", actor=actor, chain=locked.organization.code)
+        if attempt is None or attempt.state == AttemptState.INTENDED:
+            if attempt is not None:
+                Attempt.objects.filter(pk=attempt.pk).update(state=AttemptState.ENDED)
+            locked.move_to(JobState.CANCELLED, reason="stopped_before_sending", by=actor)
+            holds.release(locked.code, by=actor)
+        elif not attempt.remote_id:
+            tasks.nudge(tasks.hand_off, attempt.account_id)
+        else:
+            tasks.nudge(tasks.track, attempt.account_id)
+    job.refresh_from_db()
+    return True

@@ -1,0 +1,100 @@
+"""What an ended attempt has left behind is taken over: log and results into storage, secrets deleted."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import structlog
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from portal.catalog.provider_accounts import adapter_of
+from portal.core.failpoints import failpoint
+from portal.datasets.storage import StorageError
+from portal.jobs import staging
+from portal.jobs.keys import worker_name
+from portal.jobs.models import Artifact, Attempt, JobEvent
+from portal.core.plain_text import one_line
+from portal.providers.errors import ProviderError
+
+log = structlog.get_logger(__name__)
+
+LEASE_S = 900  # 20 GB take minutes; a second collector would only do the same work again
+COLLECT_FOR = timedelta(hours=6)
+DAMAGED_TRIES = 5
+BY = "portal:collection"
+
+
+@dataclass
+class Results:
+    """What one ended attempt left, fetched and in storage, ready for metering.settle."""
+
+    attempt: Attempt
+    log_key: str = ""
+    files: list[Artifact] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def take_ended(account_id: int) -> Attempt | None:
+    """Claim one ended attempt that nobody is collecting."""
+    with transaction.atomic(durable=True):
+        attempt = (
+            Attempt.objects.to_collect()
+            .filter(account=account_id)
+            .select_related("account", "job__organization")
+            .select_for_update(of=("self",), skip_locked=True)
+            .order_by("id")
+            .first()
+        )
+        if attempt is None:
+            return None
+        attempt.epoch += 1
+        Attempt.objects.filter(pk=attempt.pk).update(
+            epoch=attempt.epoch, lease_owner=worker_name(), lease_until=Now() + timedelta(seconds=LEASE_S)
+        )
+    return attempt
+
+
+def collect(attempt: Attempt) -> Results | None:
+    """Fetch what a taken attempt left. None: not possible yet, asked again later; given up openly after six hours."""
+    results = Results(attempt)
+    try:
+        if attempt.remote_id:
+            found = staging.collect(attempt, adapter_of(attempt.account))
+            results.log_key, results.files = found.log_key, found.files
+            results.notes = ["results_cut"] * found.was_cut + ["results_skipped"] * bool(found.skipped)
+        staging.forget(attempt)
+    except (ProviderError, StorageError, staging.DamagedResults) as trouble:
+        log.warning("results not collected", job=attempt.job.code, reason=str(trouble))
+        if not _is_hopeless(attempt, damaged=isinstance(trouble, staging.DamagedResults)):
+            _collect_later(attempt, str(trouble))
+            return None
+        results.notes = ["results_lost"]
+        with suppress(StorageError):
+            staging.forget(attempt)
+    failpoint("collect.before_settle")
+    return results
+
+
+def _is_hopeless(attempt: Attempt, *, damaged: bool) -> bool:
+    if damaged and attempt.collect_tries + 1 >= DAMAGED_TRIES:
+        return True
+    return timezone.now() - (attempt.ended_at or attempt.created_at) > COLLECT_FOR
+
+
+def _collect_later(attempt: Attempt, summary: str) -> None:
+    wait_s = min(2 ** min(attempt.collect_tries, 10), 120)
+    with transaction.atomic(durable=True):
+        ours = Attempt.objects.filter(pk=attempt.pk, epoch=attempt.epoch).update(
+            collect_tries=F("collect_tries") + 1,
+            lease_until=None,
+            not_before=Now() + timedelta(seconds=wait_s),
+            last_error=one_line(summary),
+        )
+        if ours and attempt.collect_tries == 2:
+            JobEvent.objects.create(job=attempt.job, kind="data", reason="results_late", by=BY)
+            attempt.job.touch()

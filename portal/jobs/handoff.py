@@ -1,0 +1,336 @@
+"""Give an attempt to its provider, once.
+
+Take (a short transaction: lease by the database's clock, epoch + 1), call (none open), settle (short, and only if the
+epoch is still ours: otherwise the answer is dropped, somebody else is already looking). What may have been sent is
+looked up at the provider by our own key before anything is sent again. RELIABILITY.md section 1 has the protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from portal.accounts.access import access_of
+from portal.accounts.roles import Permission
+from portal.audit import recording as audit
+from portal.billing import holds
+from portal.catalog.provider_accounts import adapter_of
+from portal.core.failpoints import failpoint
+from portal.datasets.storage import StorageError, StorageUnavailable
+from portal.jobs import staging
+from portal.jobs.keys import key_of, worker_name
+from portal.jobs.models import Attempt, Job, JobEvent
+from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
+from portal.core.plain_text import one_line
+from portal.providers.base import Adapter, RemoteJob
+from portal.providers.errors import Misconfigured, OutcomeUnknown, ProviderError, Rejected, Unavailable
+
+log = structlog.get_logger(__name__)
+
+LEASE_S = 45  # more than three times the longest call of an adapter
+LOOKS = 3  # times a job is looked for in vain, after the listing lag, before its key is sent again
+LOOK_EVERY_S = 5
+BACKOFF_MAX_S = 60
+MISCONFIGURED_WAIT_S = 60
+BY = "portal:handoff"
+
+
+@dataclass
+class Round:
+    """What came of one drain. `trouble`: the provider could not be used, so the rest of its attempts was left alone."""
+
+    accepted: int = 0
+    trouble: ProviderError | None = None
+
+
+def hand_off_due(account_id: int) -> Round:
+    """Hand over every attempt of this account whose time has come, one after another, until none is left."""
+    done = Round()
+    while done.trouble is None and (taken := take(account_id)) is not None:
+        hand_over(taken, done)
+    if done.trouble is not None:
+        _tell_the_others(account_id, _waiting_for(done.trouble))
+    return done
+
+
+@dataclass
+class Taken:
+    attempt: Attempt
+    job: Job
+    was: AttemptState
+    sent_ago: timedelta | None  # by the database's clock
+
+
+def take(account_id: int) -> Taken | None:
+    """Claim one attempt that nobody holds. One that may have been sent becomes openly `unknown`."""
+    with transaction.atomic(durable=True):
+        attempt = (
+            Attempt.objects.to_hand_off()
+            .filter(account=account_id)
+            .annotate(sent_ago=Now() - F("sent_at"))
+            .select_related("account", "offering", "price", "job__organization", "job__project", "job__submitted_by")
+            .select_for_update(of=("self",), skip_locked=True)
+            .order_by("id")
+            .first()
+        )
+        if attempt is None:
+            return None
+        was = AttemptState(attempt.state)
+        never_sent = was == AttemptState.INTENDED
+        attempt.state = AttemptState.SENDING if never_sent else AttemptState.UNKNOWN
+        attempt.epoch += 1
+        Attempt.objects.filter(pk=attempt.pk).update(
+            state=attempt.state,
+            epoch=attempt.epoch,
+            lease_owner=worker_name(),
+            lease_until=Now() + timedelta(seconds=LEASE_S),
+            **({"sent_at": Now()} if never_sent else {}),
+        )
+        if was == AttemptState.SENDING:
+            attempt.job.touch(waiting_reason="")
+            _note(attempt.job, "handoff", "worker_lost", {})
+    failpoint("handoff.after_claim")
+    return Taken(attempt, attempt.job, was, attempt.sent_ago)
+
+
+def hand_over(taken: Taken, done: Round) -> None:
+    """Bring one taken attempt as far as it goes now. Raises nothing a provider or the store can cause."""
+    structlog.contextvars.bind_contextvars(job=taken.job.code, attempt=taken.attempt.code)
+    try:
+        adapter = adapter_of(taken.attempt.account)
+        if taken.was == AttemptState.INTENDED:
+            _send(taken, adapter, done)
+        else:
+            _look(taken, adapter, done)
+    except Misconfigured as wrong:  # of adapter_of itself: nothing was asked yet
+        if taken.was == AttemptState.INTENDED:
+            _not_received(taken, wrong, done)
+        else:
+            _look_again(taken, wrong, done)
+    finally:
+        structlog.contextvars.unbind_contextvars("job", "attempt")
+
+
+# --- send --------------------------------------------------------------------------------------------------------------
+
+
+def _send(taken: Taken, adapter: Adapter, done: Round) -> None:
+    attempt, job = taken.attempt, taken.job
+    if job.stop_requested_at is not None:
+        return _end_unsent(taken, JobState.CANCELLED, "stopped_before_sending")
+    if not access_of(job.submitted_by).may_in(job.project, Permission.SUBMIT) or not job.project.is_open:
+        return _end_unsent(taken, JobState.FAILED, "no_longer_allowed", failure=FailureClass.ACCESS_REFUSED)
+    try:
+        spec = staging.prepare(attempt, adapter, key=key_of(attempt))
+    except StorageUnavailable as down:
+        return _wait(taken, WaitingReason.DATA_TRANSFER, str(down))
+    except (staging.CannotPrepare, StorageError) as wrong:
+        log.error("attempt cannot be prepared", reason=str(wrong))
+        return _end_unsent(taken, JobState.FAILED, "cannot_prepare", failure=FailureClass.PORTAL)
+    failpoint("handoff.before_send")
+    try:
+        remote = adapter.submit(spec)
+        failpoint("handoff.after_send")
+        if not remote.remote_id:
+            raise OutcomeUnknown("accepted without an id")
+    except Rejected as no:
+        failure = FailureClass(no.failure) if no.failure in FailureClass.values else FailureClass.PORTAL
+        _end_unsent(taken, JobState.FAILED, "rejected", failure=failure, detail=no.summary)
+    except (Unavailable, Misconfigured) as not_now:
+        _not_received(taken, not_now, done)
+    except Exception as lost:
+        # Also what no adapter may raise: whatever happened in there, the request may have gone out.
+        if not isinstance(lost, OutcomeUnknown):
+            log.exception("adapter failed outside its contract")
+        _answer_lost(taken, one_line(getattr(lost, "summary", "") or type(lost).__name__))
+    else:
+        _accepted(taken, remote, "accepted", done)
+
+
+def _accepted(taken: Taken, remote: RemoteJob, reason: str, done: Round) -> None:
+    try:
+        with transaction.atomic(durable=True):
+            if not _settle(
+                taken,
+                AttemptState.ACCEPTED,
+                remote_id=remote.remote_id[:100],
+                remote_state="queued",
+                accepted_at=Now(),
+                seen_at=Now(),
+                not_before=None,
+                tries=0,
+                looks=0,
+                last_error="",
+            ):
+                return
+            taken.job.move_to(
+                JobState.QUEUED, reason=reason, by=BY, waiting_reason="", detail={"remote_id": remote.remote_id[:100]}
+            )
+            failpoint("handoff.before_commit")
+    except IntegrityError:
+        # The provider gave one id to two of our jobs. Never merge them: this one is looked for by its own key.
+        log.error("provider gave an id that another job has", remote_id=remote.remote_id[:100])
+        _answer_lost(taken, "the provider's answer carried another job's id")
+        return
+    done.accepted += 1
+
+
+def _end_unsent(
+    taken: Taken, state: JobState, reason: str, *, failure: FailureClass | None = None, detail: str = ""
+) -> None:
+    """The provider certainly does not have it and will not get it: the job ends here, its hold is released."""
+    with transaction.atomic(durable=True):
+        if not _settle(taken, AttemptState.ENDED, last_error=one_line(detail)):
+            return
+        taken.job.move_to(
+            state,
+            reason=reason,
+            by=BY,
+            detail={"provider": one_line(detail)} if detail else {},
+            failure=failure or "",
+            failure_detail=one_line(detail, 500),
+        )
+        holds.release(taken.job.code, by=BY)
+
+
+def _not_received(taken: Taken, trouble: Unavailable | Misconfigured, done: Round) -> None:
+    done.trouble = trouble
+    wait_s = float(MISCONFIGURED_WAIT_S) if isinstance(trouble, Misconfigured) else trouble.retry_after_s
+    _wait(taken, _waiting_for(trouble), trouble.summary, wait_s)
+
+
+def _waiting_for(trouble: ProviderError) -> WaitingReason:
+    return WaitingReason.QUOTA if trouble.code == "429" else WaitingReason.UNREACHABLE
+
+
+def _wait(taken: Taken, reason: WaitingReason, summary: str, wait_s: float | None = None) -> None:
+    """Back to be sent: the request certainly had no effect."""
+    attempt = taken.attempt
+    backoff = max(min(2 ** min(attempt.tries, 10), BACKOFF_MAX_S), min(wait_s or 0, 1800))
+    with transaction.atomic(durable=True):
+        if not _settle(
+            taken,
+            AttemptState.INTENDED,
+            tries=min(attempt.tries + 1, 1000),
+            looks=0,
+            not_before=Now() + timedelta(seconds=backoff),
+            last_error=one_line(summary),
+        ):
+            return
+        if taken.job.waiting_reason != reason:
+            taken.job.touch(waiting_reason=reason)
+            _note(taken.job, "handoff", "waits", {"why": reason.value, "provider": one_line(summary)})
+
+
+def _answer_lost(taken: Taken, summary: str) -> None:
+    with transaction.atomic(durable=True):
+        if not _settle(
+            taken, AttemptState.UNKNOWN, looks=0, not_before=Now() + timedelta(seconds=1), last_error=one_line(summary)
+        ):
+            return
+        taken.job.touch(waiting_reason="")
+        _note(taken.job, "handoff", "answer_lost", {"provider": one_line(summary)})
+
+
+# --- look --------------------------------------------------------------------------------------------------------------
+
+
+def _look(taken: Taken, adapter: Adapter, done: Round) -> None:
+    """It may have been sent. Adopt what the provider has under our key; send again only when it surely has nothing."""
+    key = key_of(taken.attempt)
+    try:
+        found = [remote for remote in adapter.find(key) if remote.key == key]
+    except ProviderError as trouble:
+        return _look_again(taken, trouble, done)
+    failpoint("handoff.after_look")
+    if found:
+        _cancel_extras(taken, adapter, found[1:])
+        return _accepted(taken, found[0], "adopted", done)
+    since_sent = taken.sent_ago.total_seconds() if taken.sent_ago is not None else 0.0
+    lag = max(2 * adapter.listing_lag_s, settings.HANDOFF_LISTING_LAG_MIN_S)
+    if since_sent < lag:
+        # Not listed yet says nothing. Asked at growing intervals, it is adopted soon after it appears.
+        return _look_later(taken, wait_s=min(max(since_sent, 1.0), 30.0, lag - since_sent), looks=0)
+    if taken.attempt.looks + 1 < LOOKS:
+        return _look_later(taken, wait_s=min(LOOK_EVERY_S, lag), looks=taken.attempt.looks + 1)
+    if taken.job.stop_requested_at is not None:
+        return _end_unsent(taken, JobState.CANCELLED, "stopped_before_sending")
+    with transaction.atomic(durable=True):
+        lease = Now() + timedelta(seconds=LEASE_S)
+        if not _settle(taken, AttemptState.SENDING, lease_until=lease, looks=0, sent_at=Now()):
+            return
+        _note(taken.job, "handoff", "sent_again", {})
+    _send(taken, adapter, done)
+
+
+def _cancel_extras(taken: Taken, adapter: Adapter, extras: list[RemoteJob]) -> None:
+    """Two jobs with our key: the oldest is ours to keep. An incident, because no client should be able to cause it."""
+    for extra in extras:
+        log.error("provider has two jobs with one key", remote_id=extra.remote_id)
+        with transaction.atomic():
+            _note(taken.job, "handoff", "extra_cancelled", {"remote_id": extra.remote_id})
+            audit.record(
+                "job.extra_cancelled",
+                f"job:{taken.job.code}",
+                actor=BY,
+                chain=taken.job.organization.code,
+                detail={"remote_id": extra.remote_id},
+            )
+        if not extra.state.is_final:
+            try:
+                adapter.cancel(extra.remote_id)
+            except ProviderError as later:  # tracking meets it in the next listing
+                log.warning("extra job not cancelled yet", remote_id=extra.remote_id, reason=later.summary)
+
+
+def _look_later(taken: Taken, *, wait_s: float, looks: int) -> None:
+    _settle(taken, AttemptState.UNKNOWN, looks=looks, not_before=Now() + timedelta(seconds=wait_s))
+
+
+def _look_again(taken: Taken, trouble: ProviderError, done: Round) -> None:
+    """The provider could not be asked: it stays unknown."""
+    done.trouble = trouble
+    wait_s = MISCONFIGURED_WAIT_S if isinstance(trouble, Misconfigured) else min(2 ** min(taken.attempt.tries, 10), 30)
+    _settle(
+        taken,
+        AttemptState.UNKNOWN,
+        tries=min(taken.attempt.tries + 1, 1000),
+        not_before=Now() + timedelta(seconds=wait_s),
+        last_error=one_line(trouble.summary),
+    )
+
+
+# --- settle --------------------------------------------------------------------------------------------------------------
+
+
+def _settle(taken: Taken, state: AttemptState, **changes: Any) -> bool:
+    """Write what was learnt, if the epoch is still ours. False: another worker has taken over, drop the answer."""
+    attempt = taken.attempt
+    if not attempt.may_become(state) and attempt.state != state:
+        raise ValueError(f"attempt {attempt.code}: {attempt.state} -> {state}")
+    changes.setdefault("lease_until", None)
+    ours = Attempt.objects.filter(pk=attempt.pk, epoch=attempt.epoch).update(state=state, **changes)
+    if not ours:
+        log.warning("late answer dropped", attempt=attempt.code, epoch=attempt.epoch)
+        return False
+    attempt.state = state
+    return True
+
+
+def _note(job: Job, kind: str, reason: str, detail: dict[str, str]) -> None:
+    JobEvent.objects.create(job=job, kind=kind, reason=reason, by=BY, detail=detail)
+
+
+def _tell_the_others(account_id: int, reason: WaitingReason) -> None:
+    """Attempts that wait behind the one that failed were not tried; their pages should say why they wait."""
+    waiting = Attempt.objects.unfinished().filter(account=account_id, state=AttemptState.INTENDED)
+    Job.objects.filter(pk__in=waiting.values("job"), waiting_reason="").update(
+        waiting_reason=reason, version=F("version") + 1
+    )

@@ -1,0 +1,297 @@
+"""Inputs to the machine; log and results back into in-country storage.
+
+Everything of an attempt lies under t/<organization>/jobs/<job>/<attempt>/. The manifest there holds the job's
+environment and secrets, which no provider gets to see in its own records; it is deleted when the attempt has ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, cast
+
+import structlog
+
+from portal.core.sealing import CannotOpen, unseal
+from portal.datasets import storage
+from portal.jobs import logs
+from portal.jobs.models import Artifact, Attempt, Job
+from portal.providers.base import Adapter, Artifacts, FinalLog, JobSpec, LiveLog, RemoteJob, RemoteState
+from portal.providers.bootstrap import Manifest, ManifestFile, bootstrap_script, render_manifest
+from portal.providers.errors import NotFound
+
+log = structlog.get_logger(__name__)
+
+# The longest that S3 allows for a presigned address (signature version 4). A job that waits longer than this at its
+# provider cannot fetch its inputs any more and fails as "input missing".
+ADDRESS_S = 7 * 86_400
+FILES_MAX = 10_000
+FILES_BYTES_MAX = 20 * 1000**3
+PATH_MAX = 400
+BLOCK_BYTES = 512 * 512
+PULL_MAX_BYTES = 1024 * 1024
+PULLS_MAX = 4  # pieces of one live log in one turn, so that a chatty job leaves time for the others
+
+
+class CannotPrepare(Exception):
+    """The job cannot be written down for a machine: a fault on our side, or values the format cannot carry."""
+
+
+class DamagedResults(Exception):
+    """What came back is not a whole tar.gz archive."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    log_key: str
+    files: list[Artifact]
+    was_cut: bool = False  # more than one job may leave
+    skipped: int = 0  # links, odd names
+
+
+# --- to the machine ------------------------------------------------------------------------------------------------------
+
+
+def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
+    """Write the attempt's script and manifest to storage and say what the provider is to be given.
+
+    Safe to repeat. Raises StorageUnavailable, CannotPrepare.
+    """
+    job = attempt.job
+    try:
+        manifest = render_manifest(
+            Manifest(
+                job=job.code,
+                command=command_of(job),
+                inputs=_inputs(job),
+                scripts=_scripts(attempt),
+                environment={**job.environment, **unseal(job.sealed_secrets)},
+                put_output_url="" if isinstance(adapter, Artifacts) else _put_url(output_key(attempt)),
+                put_log_url="" if isinstance(adapter, FinalLog) else _put_url(raw_log_key(attempt)),
+            )
+        )
+    except (ValueError, CannotOpen) as wrong:
+        raise CannotPrepare(str(wrong)) from wrong
+    storage.put_bytes(manifest_key(attempt), manifest.encode(), "text/plain; charset=utf-8")
+    offering = attempt.offering
+    return JobSpec(
+        key=key,
+        script=bootstrap_script(),
+        plan=offering.plan,
+        gpus=job.gpus,
+        time_limit_s=job.time_limit_s,
+        image=job.image,
+        environment={
+            "PORTAL_MANIFEST_URL": storage.presigned_get(manifest_key(attempt), expires_s=ADDRESS_S),
+            "PORTAL_JOB": job.code,
+        },
+        nodes=offering.nodes_for(job.gpus),
+        gpu_type=offering.gpu_model.lower(),
+    )
+
+
+def command_of(job: Job) -> str:
+    """The person's own command, or the obvious way to run their script."""
+    if job.command.strip() or not job.script:
+        return job.command
+    name = script_name_of(job)
+    interpreter = {"py": "python3", "sh": "sh"}.get(name.rpartition(".")[2])
+    return f"{interpreter} {shlex.quote(name)}" if interpreter else f"./{shlex.quote(name)}"
+
+
+def script_name_of(job: Job) -> str:
+    return job.script_name or "main.sh"
+
+
+def forget(attempt: Attempt) -> None:
+    """Delete what holds secrets or was only on its way. Raises StorageUnavailable."""
+    for key in (manifest_key(attempt), script_key(attempt), output_key(attempt), raw_log_key(attempt)):
+        storage.delete(key)
+
+
+def folder(attempt: Attempt) -> str:
+    return f"t/{attempt.job.organization.code}/jobs/{attempt.job.code}/{attempt.code}"
+
+
+def manifest_key(attempt: Attempt) -> str:
+    return f"{folder(attempt)}/manifest"
+
+
+def script_key(attempt: Attempt) -> str:
+    return f"{folder(attempt)}/script"
+
+
+def output_key(attempt: Attempt) -> str:
+    return f"{folder(attempt)}/output.tar.gz"
+
+
+def raw_log_key(attempt: Attempt) -> str:
+    return f"{folder(attempt)}/log.part"
+
+
+def log_key(attempt: Attempt) -> str:
+    return f"{folder(attempt)}/log"
+
+
+def _inputs(job: Job) -> tuple[ManifestFile, ...]:
+    return tuple(
+        ManifestFile(
+            url=storage.presigned_get(item.data_file.storage_key, expires_s=ADDRESS_S),
+            sha256=item.sha256,
+            size_bytes=item.size_bytes,
+            path=item.path,
+        )
+        for item in job.inputs.select_related("data_file").order_by("pk")
+    )
+
+
+def _scripts(attempt: Attempt) -> tuple[ManifestFile, ...]:
+    job = attempt.job
+    if not job.script:
+        return ()
+    # A browser sends CRLF from a text field; a shell would stumble over it.
+    content = job.script.replace("\r\n", "\n").encode()
+    storage.put_bytes(script_key(attempt), content, "text/plain; charset=utf-8")
+    url = storage.presigned_get(script_key(attempt), expires_s=ADDRESS_S)
+    return (ManifestFile(url, hashlib.sha256(content).hexdigest(), len(content), script_name_of(job)),)
+
+
+def _put_url(key: str) -> str:
+    return storage.presigned_put(key, expires_s=ADDRESS_S)
+
+
+# --- while it runs ---------------------------------------------------------------------------------------------------------
+
+
+def pull_log(attempt: Attempt, adapter: Adapter) -> None:
+    """Append what the job has written since the last time. Raises Unavailable, StorageUnavailable; no log yet is fine."""
+    for _turn in range(PULLS_MAX):
+        before = attempt.log_offset
+        try:
+            data = _next_piece(attempt, adapter)
+        except (NotFound, storage.NotInStorage):
+            return
+        logs.keep(attempt.job, attempt, data)
+        if len(data) < PULL_MAX_BYTES or attempt.log_offset == before:
+            return
+
+
+def _next_piece(attempt: Attempt, adapter: Adapter) -> bytes:
+    offset = attempt.log_offset
+    if isinstance(adapter, LiveLog):
+        return adapter.read_log(remote_of(attempt), offset=offset, max_bytes=PULL_MAX_BYTES).data
+    if isinstance(adapter, FinalLog):
+        return b""  # the provider shows the log only at the end
+    return storage.read(raw_log_key(attempt), start=offset, length=PULL_MAX_BYTES)
+
+
+def remote_of(attempt: Attempt) -> RemoteJob:
+    """The remote job as we know it, for calls that need its id."""
+    return RemoteJob(
+        remote_id=attempt.remote_id,
+        key="",
+        state=RemoteState(attempt.remote_state or "queued"),
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+    )
+
+
+# --- back, after its end ---------------------------------------------------------------------------------------------------
+
+
+def collect(attempt: Attempt, adapter: Adapter) -> Collected:
+    """Bring the whole log and every result into storage. Safe to repeat: the same keys are written again.
+
+    Raises Unavailable, StorageUnavailable (ask again later), DamagedResults.
+    """
+    stored_log = _collect_log(attempt, adapter)
+    files, was_cut, skipped = _collect_files(attempt, adapter)
+    return Collected(stored_log, files, was_cut, skipped)
+
+
+def _collect_log(attempt: Attempt, adapter: Adapter) -> str:
+    try:
+        if isinstance(adapter, FinalLog):
+            pieces = adapter.fetch_log(remote_of(attempt))
+        else:
+            pieces = storage.pieces(raw_log_key(attempt))
+        stored = storage.put_stream(log_key(attempt), _kept_too(attempt, pieces))
+    except (NotFound, storage.NotInStorage):
+        return ""  # it never wrote one
+    logs.keep(attempt.job, attempt, b"", last=True)
+    return log_key(attempt) if stored.size_bytes else ""
+
+
+def _kept_too(attempt: Attempt, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces, whose part that the page does not show yet is appended there on the way."""
+    position = 0
+    for piece in pieces:
+        fresh = piece[max(0, attempt.log_offset - position) :]
+        position += len(piece)
+        if fresh and attempt.log_offset == position - len(fresh):
+            logs.keep(attempt.job, attempt, fresh)
+        yield piece
+
+
+def _collect_files(attempt: Attempt, adapter: Adapter) -> tuple[list[Artifact], bool, int]:
+    if isinstance(adapter, Artifacts):
+        archive = adapter.fetch_artifacts(remote_of(attempt))
+    elif storage.size_of(output_key(attempt)) is not None:
+        archive = storage.pieces(output_key(attempt))
+    else:
+        archive = None
+    return ([], False, 0) if archive is None else _unpack(attempt, archive)
+
+
+def _unpack(attempt: Attempt, pieces: Iterator[bytes]) -> tuple[list[Artifact], bool, int]:
+    """One object per plain file, as the archive streams by. Nothing is written to a disk, so no path can lead astray."""
+    found: dict[str, Artifact] = {}
+    total, skipped = 0, 0
+    try:
+        with tarfile.open(fileobj=cast(IO[bytes], _Stream(pieces)), mode="r|gz", bufsize=BLOCK_BYTES) as archive:
+            for member in archive:
+                path = _safe_path(member)
+                if path is None or path in found:
+                    skipped += not member.isdir()
+                    continue
+                total += member.size
+                if len(found) == FILES_MAX or total > FILES_BYTES_MAX:
+                    return list(found.values()), True, skipped
+                content = archive.extractfile(member)
+                assert content is not None  # a plain file has content
+                key = f"{folder(attempt)}/files/{hashlib.sha256(path.encode()).hexdigest()[:24]}"
+                stored = storage.put_stream(key, iter(lambda content=content: content.read(storage.PIECE_BYTES), b""))
+                found[path] = Artifact(
+                    job=attempt.job, path=path, size_bytes=stored.size_bytes, sha256=stored.sha256, storage_key=key
+                )
+    except (tarfile.TarError, EOFError, OSError, ValueError) as damaged:
+        raise DamagedResults(type(damaged).__name__) from damaged
+    return list(found.values()), False, skipped
+
+
+def _safe_path(member: tarfile.TarInfo) -> str | None:
+    """Relative, plain, printable; None for anything that is not simply a file."""
+    path = member.name.removeprefix("./")
+    if not member.isreg() or not path or len(path) > PATH_MAX or not path.isprintable():
+        return None
+    if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
+        return None
+    return path
+
+
+class _Stream:
+    """Pieces as something to read from, for tarfile."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._waiting = bytearray()
+
+    def read(self, size: int) -> bytes:
+        while len(self._waiting) < size and (piece := next(self._pieces, None)) is not None:
+            self._waiting += piece
+        taken = bytes(self._waiting[:size])
+        del self._waiting[:size]
+        return taken

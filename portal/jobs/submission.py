@@ -1,0 +1,204 @@
+"""The form is sent: policy, money, job, event and audit link in one transaction, then a nudge."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
+from portal.accounts.access import require
+from portal.accounts.models import Project, User
+from portal.accounts.roles import Permission
+from portal.audit import recording as audit
+from portal.billing.holds import hold
+from portal.catalog.models import Offering, Price, ProviderAccount
+from portal.catalog.pricing import price_at
+from portal.catalog.provider_accounts import account_for
+from portal.core.sealing import seal
+from portal.datasets.models import DataFile, FileState
+from portal.jobs import tasks
+from portal.jobs.estimates import quote
+from portal.jobs.models import Attempt, Job, JobEvent, JobInput, SubmitKey
+from portal.jobs.placement import refusals
+from portal.jobs.request import JobRequest
+from portal.jobs.states import JobState
+
+
+class Refused(Exception):
+    """This cannot be submitted as it is; `message` says why and what to do, `field` which part of the form it is about."""
+
+    def __init__(self, message: str | Promise, field: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+def submit(project: Project, *, request: JobRequest, key: str, by: User) -> Job:
+    """Hold the money, store the job as submitted, nudge the hand-off on commit.
+
+    The same key and content again answer with the same job, however many at once. The hold is the smaller of the cost
+    cap and what the job costs if it runs to its time limit, rounded up to whole yen: it can never be charged more.
+    Raises OverBudget, NotPermitted, Refused; nothing is stored then.
+    """
+    digest = digest_of(project, request)
+    if known := _answered_before(by, key, digest):
+        return known
+    try:
+        with transaction.atomic():
+            return _store(project, request, key, digest, by)
+    except IntegrityError:
+        # The same form came twice at once and the other one was first: its answer is ours.
+        if known := _answered_before(by, key, digest):
+            return known
+        raise
+
+
+def digest_of(project: Project, request: JobRequest) -> str:
+    """SHA-256 of the canonical form: the same for the same wishes, whatever their order."""
+    content = [
+        project.code,
+        request.name,
+        request.offering.slug,
+        request.gpus,
+        request.time_limit_s,
+        request.cost_cap,
+        request.command,
+        request.script,
+        request.script_name,
+        request.image,
+        dict(request.environment),
+        dict(request.secrets),
+        sorted(file.code for file in request.inputs),
+        request.template,
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _answered_before(by: User, key: str, digest: str) -> Job | None:
+    row = SubmitKey.objects.filter(user=by, key=key).select_related("job").first()
+    if row is None:
+        return None
+    if row.digest != digest:
+        raise Refused(_("This form was already sent with other contents. Open a new form and try again."))
+    return row.job
+
+
+def _store(project: Project, request: JobRequest, key: str, digest: str, by: User) -> Job:
+    now = timezone.now()
+    require(by, Permission.SUBMIT, project)
+    price, account = _policy(project, request, now)
+    inputs = _inputs(project, request)
+    estimate = quote(
+        request.offering, price, gpus=request.gpus, time_limit_s=request.time_limit_s, cost_cap=request.cost_cap
+    )
+    if request.cost_cap < estimate.minimum:
+        raise Refused(
+            format_lazy(_("The cost cap must be at least {yen} yen on this offering."), yen=f"{estimate.minimum:,}"),
+            "cost_cap",
+        )
+    actor = f"user:{by.pk}"
+    job = Job.objects.create(
+        organization=project.organization,
+        project=project,
+        submitted_by=by,
+        name=request.name,
+        template=request.template,
+        script=request.script,
+        script_name=request.script_name,
+        command=request.command,
+        image=request.image,
+        environment=dict(request.environment),
+        secret_names=sorted(request.secrets),
+        sealed_secrets=seal(request.secrets) if request.secrets else "",
+        offering=request.offering,
+        price=price,
+        offer_snapshot=snapshot(request.offering, price, account),
+        gpus=request.gpus,
+        time_limit_s=request.time_limit_s,
+        cost_cap=request.cost_cap,
+        submitted_at=now,
+        state_since=now,
+    )
+    # Here a copy of the same form waits for this transaction, before either has locked anything that others want.
+    SubmitKey.objects.create(user=by, key=key, digest=digest, job=job)
+    JobInput.objects.bulk_create(
+        JobInput(job=job, data_file=file, path=path, size_bytes=file.size_bytes, sha256=file.sha256)
+        for path, file in inputs.items()
+    )
+    Attempt.objects.create(job=job, number=1, account=account, offering=request.offering, price=price)
+    JobEvent.objects.create(job=job, at=now, kind="state", after=JobState.SUBMITTED, reason="submitted", by=actor)
+    hold(project.organization, project=project, job_code=job.code, amount=estimate.hold, by=actor)
+    audit.record(
+        "job.submitted",
+        f"job:{job.code}",
+        actor=actor,
+        chain=project.organization.code,
+        detail={
+            "project": project.code,
+            "offering": request.offering.slug,
+            "gpus": request.gpus,
+            "time_limit_s": request.time_limit_s,
+            "held_yen": estimate.hold,
+        },
+    )
+    tasks.nudge(tasks.hand_off, account.pk)
+    return job
+
+
+def _policy(project: Project, request: JobRequest, now: datetime) -> tuple[Price, ProviderAccount]:
+    # Read again: the page may be older than the project's end.
+    if not Project.objects.open().filter(pk=project.pk).exists():
+        raise Refused(_("This project is closed. Choose another project."), "project")
+    offering = Offering.objects.select_related("provider", "site").get(pk=request.offering.pk)
+    for refusal in refusals(request, offering, on=timezone.localdate(now)):
+        raise Refused(refusal.message, refusal.field)
+    price = price_at(offering, now)
+    if price is None or offering.on_request:
+        raise Refused(_("This offering is sold on request only. Ask for a quotation."), "offering")
+    account = account_for(offering, organization=project.organization)
+    if account is None:
+        raise Refused(_("This GPU offering does not take jobs here. Choose another one."), "offering")
+    return price, account
+
+
+def _inputs(project: Project, request: JobRequest) -> dict[str, DataFile]:
+    """Files by the path at which the job sees them. Only verified files of this very project are in-reach."""
+    wanted = {file.pk for file in request.inputs}
+    if not wanted:
+        return {}
+    files = DataFile.objects.filter(pk__in=wanted, state=FileState.READY, dataset__project=project)
+    found = {f"{file.dataset.folder}/{file.name}": file for file in files.select_related("dataset").order_by("pk")}
+    if len(found) != len(wanted):
+        raise Refused(_("An input file is no longer there. Choose the input again."), "inputs")
+    return found
+
+
+def snapshot(offering: Offering, price: Price, account: ProviderAccount) -> dict[str, object]:
+    """The offer as it was believed at submit, for the job's page and for disputes."""
+    return {
+        "slug": offering.slug,
+        "name_ja": offering.name_ja,
+        "name_en": offering.name_en,
+        "provider": offering.provider.slug,
+        "site": offering.site.slug if offering.site else "",
+        "gpu_model": offering.gpu_model,
+        "gpu_memory_gb": offering.gpu_memory_gb,
+        "architecture": offering.architecture,
+        "plan": offering.plan,
+        "price": {
+            "unit": price.unit,
+            "amount": str(price.amount),
+            "per_gpu": price.per_gpu,
+            "tax_included": price.tax_included,
+            "tax_percent": str(price.tax_percent),
+            "minimum_s": price.minimum_s,
+        },
+        "confirmed": offering.confirmed and price.confirmed,
+        "emulated": account.emulated,
+    }

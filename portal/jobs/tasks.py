@@ -1,0 +1,128 @@
+"""The timetable: what happens next, and the sweep for what no message told.
+
+The rows are the to-do list. Every message may be lost, late or doubled: each task takes an id, looks at the rows, and
+does what is due, if anything. `sweep` finds all of it again every two seconds.
+"""
+
+from __future__ import annotations
+
+import structlog
+from celery import shared_task
+from django.db.models import Count, Q
+
+from portal.catalog.provider_accounts import note_failure, note_success
+from portal.celery import nudge, publish
+from portal.jobs import collection, handoff, metering, tracking
+from portal.jobs.models import RIPE, Attempt
+from portal.jobs.states import AttemptState
+from portal.jobs.turns import Pauses, Turns
+from portal.providers.errors import ProviderError, Unavailable
+
+log = structlog.get_logger(__name__)
+
+# Together at most five threads of a process for one provider account: one that hangs leaves the others room.
+_handing_off, _tracking, _following, _collecting = Turns(2), Turns(1), Turns(1), Turns(1)
+_not_taking, _not_answering = Pauses(), Pauses()
+
+
+@shared_task(name="jobs.sweep")
+def sweep() -> None:
+    """Every account with unfinished attempts gets its messages again; one query, and nothing more when all is done."""
+    for due in due_by_account():
+        account_id = due["account_id"]
+        if due["to_hand_off"]:
+            publish(hand_off, account_id)
+        if due["at_provider"]:
+            publish(track, account_id)
+        if due["to_collect"]:
+            publish(collect, account_id)
+
+
+@shared_task(name="jobs.hand_off")
+def hand_off(account_id: int) -> None:
+    """Attempts intended, or unknown and due for a look -> accepted, ended, or waiting for another time."""
+    _handing_off.run(account_id, lambda: _hand_off(account_id))
+
+
+@shared_task(name="jobs.track")
+def track(account_id: int) -> None:
+    """Attempts accepted, running, stopping -> what the provider says; running time up to now becomes money."""
+    _tracking.run(account_id, lambda: _track(account_id))
+
+
+@shared_task(name="jobs.follow_logs")
+def follow_logs(account_id: int) -> None:
+    """Running attempts -> their newest lines."""
+    _following.run(account_id, lambda: _follow_logs(account_id))
+
+
+@shared_task(name="jobs.collect")
+def collect(account_id: int) -> None:
+    """Attempts ended -> log and results in storage, the job in its final state, the hold released."""
+    _collecting.run(account_id, lambda: _collect(account_id))
+
+
+def due_by_account() -> list[dict[str, int]]:
+    counts = {
+        "to_hand_off": Q(state__in=[AttemptState.INTENDED, AttemptState.SENDING, AttemptState.UNKNOWN], remote_id="")
+        & RIPE,
+        "at_provider": ~Q(state=AttemptState.ENDED) & ~Q(remote_id=""),
+        "to_collect": Q(state=AttemptState.ENDED) & RIPE,
+    }
+    rows = Attempt.objects.unfinished().values("account_id").order_by("account_id")
+    return list(rows.annotate(**{name: Count("pk", filter=which) for name, which in counts.items()}))
+
+
+def _hand_off(account_id: int) -> None:
+    if _not_taking.is_paused(account_id):
+        return
+    done = handoff.hand_off_due(account_id)
+    if done.trouble is not None:
+        _not_taking.failed(account_id, _asked_to_wait(done.trouble))
+        note_failure(account_id, done.trouble.summary)
+    elif done.accepted:
+        _not_taking.worked(account_id)
+    if done.accepted:
+        publish(track, account_id, countdown=1)
+
+
+def _track(account_id: int) -> None:
+    if _not_answering.is_paused(account_id):
+        return
+    try:
+        tracked = tracking.track(account_id)
+    except ProviderError as trouble:
+        _not_answering.failed(account_id, _asked_to_wait(trouble))
+        note_failure(account_id, trouble.summary)
+        log.warning("provider cannot be asked", account=account_id, reason=trouble.summary)
+        return
+    _not_answering.worked(account_id)
+    if tracked.asked:
+        note_success(account_id)
+    if tracked.ended:
+        publish(collect, account_id)
+    if tracked.running:
+        publish(follow_logs, account_id)
+    for attempt_id in metering.due(account_id) if tracked.asked else ():
+        metering.meter(attempt_id)
+
+
+def _follow_logs(account_id: int) -> None:
+    try:
+        tracking.follow_logs(account_id)
+    except ProviderError as trouble:  # the next turn comes by itself
+        log.warning("log not followed", account=account_id, reason=trouble.summary)
+
+
+def _collect(account_id: int) -> None:
+    while (attempt := collection.take_ended(account_id)) is not None:
+        results = collection.collect(attempt)
+        if results is not None:
+            metering.settle(attempt, log_key=results.log_key, files=results.files, notes=results.notes)
+
+
+def _asked_to_wait(trouble: ProviderError) -> float | None:
+    return trouble.retry_after_s if isinstance(trouble, Unavailable) else None
+
+
+__all__ = ["collect", "due_by_account", "follow_logs", "hand_off", "nudge", "sweep", "track"]
