@@ -312,7 +312,7 @@ def s3(directory: Path, *, log: Path) -> Definition:
                 *words(
                     "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-master.telemetry=false"
                 ),
-                *["-master.raftHashicorp", "-master.electionTimeout=1s"],  # ready in 2 s instead of 12
+                *["-master.raftHashicorp", "-master.electionTimeout=500ms"],  # ready in 2 s instead of 12
                 *words("-master.volumeSizeLimitMB=1024", "-volume.max=0", "-volume.preStopSeconds=0"),
                 *words("-filer.disableDirListing", "-filer.exposeDirectoryData=false"),
                 *words(f"-filer.localSocket={sockets}/filer.sock", f"-s3.localSocket={sockets}/s3.sock"),

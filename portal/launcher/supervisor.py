@@ -12,7 +12,7 @@ from portal.launcher.errors import CannotContinue
 from portal.launcher.messages import say, seconds_so_far, sentence, show
 from portal.launcher.ports import is_free
 from portal.launcher.private_files import read_json
-from portal.launcher.processes import Child, Program, end_leftovers, remember
+from portal.launcher.processes import POLL_S, Child, Program, end_leftovers, remember
 from portal.launcher.restarts import DEATHS_ALLOWED, WINDOW_S, KeepsDying, Restarts
 from portal.launcher.state_folder import StateFolder
 
@@ -52,6 +52,7 @@ class Supervisor:
         self._servers: list[Child] = []
         self._emulators: list[Child] = []
         self._portal: list[Child] = []
+        self._preparation: list[Child] = []
 
     # --- start -------------------------------------------------------------------------------------------------------
     def start(self) -> None:
@@ -65,7 +66,10 @@ class Supervisor:
             raise CannotContinue("port_taken", port=self.port, other=self._other_port())
         self._start_servers()
         django = environment.for_django(self.state, url=self.url.rstrip("/"))
-        self._prepare(programs.prepare(self.state, django))
+        # The store takes longest: the tables are made meanwhile, and the preparation waits for it where it must.
+        store = [child for child in self._servers if child.program.name == "s3"]
+        self._wait_for([child for child in (*self._servers, *self._emulators) if child not in store])
+        self._prepare(programs.prepare(self.state, django), meanwhile=store)
         self._start_portal(django)
         self._announce()
 
@@ -79,20 +83,20 @@ class Supervisor:
         for group, group_programs in ((self._servers, wanted), (self._emulators, emulators)):
             for program in group_programs:
                 self._launch(program, group)
-        self._wait_for([*self._servers, *self._emulators])
 
     def _emulator_programs(self) -> list[Program]:
         remembered = self.state.remembered()
         ports = remembered.emulator_ports if remembered else {}
         return [programs.emulator(kind, self.state, port=port) for kind, port in ports.items()]
 
-    def _prepare(self, program: Program) -> None:
+    def _prepare(self, program: Program, *, meanwhile: Sequence[Child]) -> None:
         say("preparing")
-        child = self._launch(program, self._portal)
+        child = self._launch(program, self._preparation)
+        self._wait_for(meanwhile)
         while child.exit_status is None:
-            self._fail_if_ended([*self._servers, *self._emulators])
-            time.sleep(0.05)
-        self._portal.remove(child)
+            self._fail_if_ended(self._lasting())
+            time.sleep(POLL_S)
+        self._preparation.clear()
         if child.exit_status != 0:
             raise CannotContinue("prepare_failed", **child.last_words())
         say("prepared")
@@ -121,11 +125,11 @@ class Supervisor:
                 if child.is_ready():
                     pending.remove(child)
                     say("ready", name=child.program.title)
-            self._fail_if_ended(self._all())
+            self._fail_if_ended(self._lasting())
             if pending and time.monotonic() > deadline:
                 name, words = pending[0].program.title, pending[0].last_words()
                 raise CannotContinue("child_not_ready", name=name, seconds=int(timeout_s), **words)
-            time.sleep(0.03)
+            time.sleep(POLL_S)
 
     def _fail_if_ended(self, children: Sequence[Child]) -> None:
         for child in children:
@@ -183,7 +187,7 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._hurry)
         say("stopping")
-        for group in (self._portal, self._emulators, self._servers):
+        for group in (self._preparation, self._portal, self._emulators, self._servers):
             asked_at = time.monotonic()
             for child in group:
                 child.ask_to_stop()
@@ -199,6 +203,9 @@ class Supervisor:
                 child.kill()
 
     def _all(self) -> list[Child]:
+        return [*self._lasting(), *self._preparation]
+
+    def _lasting(self) -> list[Child]:
         return [*self._servers, *self._emulators, *self._portal]
 
     def _other_port(self) -> int:

@@ -1,4 +1,5 @@
 import hashlib
+import time
 from pathlib import Path
 
 from django.conf import settings
@@ -8,7 +9,9 @@ from django.core.management.base import BaseCommand
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from portal.datasets.storage import ensure_bucket
+from portal.datasets.storage import StorageUnavailable, ensure_bucket
+
+STORE_STARTS_WITHIN_S = 60
 
 
 class Command(BaseCommand):
@@ -17,7 +20,7 @@ class Command(BaseCommand):
     def handle(self, *args: object, **options: object) -> None:
         self._migrate()
         self._collect_static_files()
-        ensure_bucket()
+        self._make_bucket()
         call_command("seed_catalog")
         if not settings.PRODUCTION:
             call_command("seed_demo")
@@ -28,6 +31,17 @@ class Command(BaseCommand):
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             self.stdout.write("migrate")
             call_command("migrate", verbosity=1, interactive=False)
+
+    def _make_bucket(self) -> None:
+        """The store is the slowest to start, so the tables are made while it does."""
+        deadline = time.monotonic() + STORE_STARTS_WITHIN_S
+        while True:
+            try:
+                return ensure_bucket()
+            except StorageUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def _collect_static_files(self) -> None:
         """Hashing and compressing takes seconds, so only when a file changed since the last time."""
