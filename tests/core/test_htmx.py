@@ -1,0 +1,99 @@
+from typing import Any
+
+import pytest
+from django.http import HttpResponse
+from django.template import engines
+from django.test import RequestFactory
+
+from portal.core import htmx
+from portal.core.middleware import HtmxRedirects
+
+
+@pytest.fixture(autouse=True)
+def _templates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(htmx, "render_to_string", lambda name, context, request: f"{name} {context}")
+
+
+def ask(**headers: str) -> Any:
+    request = RequestFactory().get("/jobs/", headers={name.replace("_", "-"): value for name, value in headers.items()})
+    return htmx.respond(request, "page", "fragment", {"a": 1}, etag="v7")
+
+
+@pytest.mark.parametrize(
+    ("headers", "template"),
+    [
+        ({}, "page"),
+        ({"HX_Request": "true"}, "fragment"),
+        ({"HX_Request": "true", "HX_Request_Type": "partial"}, "fragment"),
+        ({"HX_Request": "true", "HX_Request_Type": "full"}, "page"),
+        ({"HX_Request": "true", "HX_Boosted": "true"}, "page"),
+        ({"HX_Request": "true", "HX_History_Restore_Request": "true"}, "page"),
+        ({"HX_History_Restore_Request": "true", "HX_Request_Type": "full"}, "page"),
+    ],
+)
+def test_fragment_only_where_htmx_swaps_just_that(headers: dict[str, str], template: str) -> None:
+    response = ask(**headers)
+    assert (response.status_code, response.content, response["Vary"]) == (
+        200,
+        f"{template} {{'a': 1}}".encode(),
+        "HX-Request, HX-Request-Type",
+    )
+    assert response.get("HX-PTag") == ("v7" if template == "fragment" else None)
+
+
+def test_poll_that_already_shows_the_version_gets_304_without_a_body() -> None:
+    response = ask(HX_Request="true", HX_Request_Type="partial", HX_PTag="v7")
+    assert (response.status_code, response.content, response["HX-PTag"]) == (304, b"", "v7")
+
+
+def test_poll_with_an_older_version_gets_the_fragment() -> None:
+    assert ask(HX_Request="true", HX_PTag="v6").content == b"fragment {'a': 1}"
+
+
+def test_version_header_without_htmx_means_nothing() -> None:
+    assert ask(HX_PTag="v7").content == b"page {'a': 1}"
+
+
+def redirected(location: str, *, status: int = 302, **headers: str) -> HttpResponse:
+    def view(request: Any) -> HttpResponse:
+        response = HttpResponse(status=status, headers={"Location": location} if location else {})
+        response.set_cookie("kept", "1")
+        return response
+
+    request = RequestFactory().post("/jobs/new/", headers={n.replace("_", "-"): v for n, v in headers.items()})
+    return HtmxRedirects(view)(request)
+
+
+def test_redirect_to_htmx_becomes_a_visit_and_keeps_cookies() -> None:
+    response = redirected("/jobs/J-1/", HX_Request="true")
+    assert (response.status_code, response["HX-Redirect"], response.cookies["kept"].value) == (204, "/jobs/J-1/", "1")
+
+
+def test_redirect_to_a_browser_stays_a_redirect() -> None:
+    response = redirected("/jobs/J-1/")
+    assert (response.status_code, response["Location"]) == (302, "/jobs/J-1/")
+
+
+def test_304_is_no_redirect() -> None:
+    assert redirected("", status=304, HX_Request="true").status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("page", "next_"),
+    [
+        ("http://testserver/jobs/?state=running", "%2Fjobs%2F%3Fstate%3Drunning"),
+        ("http://evil.example/jobs/", "%2F"),
+        ("http://testserver//evil.example/", "%2F"),
+        ("", "%2F"),
+    ],
+)
+def test_after_signing_in_the_reader_is_back_on_the_page_that_polled(page: str, next_: str) -> None:
+    response = redirected("/account/login/?next=/jobs/J-1/state/", HX_Request="true", HX_Current_URL=page)
+    assert response["HX-Redirect"] == f"/account/login/?next={next_}"
+
+
+def test_the_engine_knows_the_built_in_tags() -> None:
+    assert (
+        engines["django"].from_string("{{ 1200|yen }}{% badge 'x' %}").render()
+        == '¥1,200<span class="badge plain">x</span>'
+    )
