@@ -52,7 +52,9 @@ STARTERS: tuple[Starter, ...] = (
     Starter(
         slug="train-digits",
         name=_("Train a small model"),
-        description=_("Trains a neural network on 1,797 handwritten digits with scikit-learn; every epoch writes a line."),
+        description=_(
+            "Trains a neural network on 1,797 handwritten digits with scikit-learn; every epoch writes a line."
+        ),
         results=_("weights.npz, metrics.csv and the learning curve curve.png"),
         script_name="train_digits.py",
         icon="gpu",

@@ -1,4 +1,19 @@
-from django.urls import URLPattern
+from django.urls import path
+
+from portal.jobs.views import creating, listing, logs, showing, stopping
 
 app_name = "jobs"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("", listing.job_list, name="list"),
+    path("new/", creating.new, name="new"),
+    path("new/quote/", creating.quote_now, name="quote"),
+    path("new/draft/", creating.draft, name="draft"),
+    path("<str:code>/", showing.detail, name="detail"),
+    path("<str:code>/events/", showing.events, name="events"),
+    path("<str:code>/config/", showing.config, name="config"),
+    path("<str:code>/artifacts/", showing.artifacts, name="artifacts"),
+    path("<str:code>/artifacts/<int:pk>/", showing.artifact, name="artifact"),
+    path("<str:code>/lines/", logs.lines, name="lines"),
+    path("<str:code>/log/", logs.download, name="log"),
+    path("<str:code>/stop/", stopping.stop, name="stop"),
+]

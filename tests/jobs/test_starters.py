@@ -88,7 +88,10 @@ def test_word_statistics_counts_japanese_and_english(tmp_path):
 
 def test_word_statistics_gives_the_same_bytes_wherever_it_runs(tmp_path):
     outputs = []
-    for place, env in (("one", {"LC_ALL": "C", "PYTHONHASHSEED": "1"}), ("two", {"TZ": "Asia/Tokyo", "PYTHONHASHSEED": "2"})):
+    for place, env in (
+        ("one", {"LC_ALL": "C", "PYTHONHASHSEED": "1"}),
+        ("two", {"TZ": "Asia/Tokyo", "PYTHONHASHSEED": "2"}),
+    ):
         (tmp_path / place / "in" / "texts").mkdir(parents=True)
         (tmp_path / place / "in" / "texts" / "words.txt").write_text(TEXT * 50, encoding="utf-8")
         assert run("word-statistics", tmp_path / place, env=env).returncode == 0

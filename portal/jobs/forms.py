@@ -1,0 +1,610 @@
+"""The job form: is what was typed well formed? What is allowed, free and affordable is for submission.py to say."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db.models import OuterRef, Q, Subquery
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
+
+from portal.accounts.models import Organization, Project
+from portal.catalog.models import CapacityObservation, Offering, OfferingKind, Price, PriceUnit, ProviderAccount
+from portal.catalog.pricing import per_gpu_hour, prices_at
+from portal.core.templatetags import formats
+from portal.datasets.models import DataFile, FileState
+from portal.jobs.estimates import quote
+from portal.jobs.models import Job
+from portal.jobs.placement import longest_s
+from portal.jobs.request import (
+    COMMAND_MAX,
+    COST_CAP_MIN,
+    ENVIRONMENT_MAX,
+    ENVIRONMENT_MAX_BYTES,
+    INPUTS_MAX,
+    NAME_MAX,
+    SCRIPT_MAX_BYTES,
+    TIME_LIMIT_MAX_S,
+    TIME_LIMIT_MIN_S,
+    JobRequest,
+)
+from portal.jobs.starters import Starter, starter
+
+COST_CAP_MAX = 999_999_999
+FILES_SHOWN = 200
+COUNTS_SHOWN = 64
+UNITS = {"minutes": 60, "hours": 3600, "days": 86_400}
+RESERVED = ("PORTAL_", "SAKURA_", "SLURM_")  # the providers' and our own
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{16,64}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_SCRIPT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
+# [registry[:port]/]path[:tag][@sha256:digest], as the OCI distribution reference has it: nothing a shell would see.
+_IMAGE = re.compile(
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,251}[a-zA-Z0-9])?(?::[0-9]{1,5})?/)?"
+    r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An offering that jobs can be sent to now, with its price and what was last seen of it."""
+
+    offering: Offering
+    price: Price
+    seen: CapacityObservation | None
+
+    @property
+    def slug(self) -> str:
+        return self.offering.slug
+
+    @property
+    def per_gpu_hour(self) -> Decimal:
+        return per_gpu_hour(self.price, gpus=self.offering.gpus_min)
+
+    @property
+    def counts(self) -> list[int]:
+        """The numbers of GPUs to choose from; of a long range every doubling."""
+        offering = self.offering
+        every = range(offering.gpus_min, offering.gpus_max + 1, offering.gpus_step)
+        if len(every) <= COUNTS_SHOWN:
+            return list(every)
+        picked, count = [], offering.gpus_min
+        while count < offering.gpus_max:
+            picked.append(count)
+            count = max(count * 2, count + offering.gpus_step)
+            count -= (count - offering.gpus_min) % offering.gpus_step
+        return [*picked, every[-1]]
+
+
+def offers_at(at: datetime, *, organization: Organization) -> list[Offer]:
+    """What the organization can send jobs to, cheapest GPU first. Four queries, however many there are."""
+    newest = CapacityObservation.objects.filter(offering=OuterRef("pk")).order_by("-observed_at").values("pk")[:1]
+    today = at.date()
+    offerings = (
+        Offering.objects.filter(Q(ends_on=None) | Q(ends_on__gte=today), active=True, on_request=False)
+        .filter(kind=OfferingKind.JOB)
+        .exclude(adapter="")
+        .select_related("provider", "site")
+        .annotate(newest=Subquery(newest))
+    )
+    accounts = ProviderAccount.objects.filter(Q(organization=organization) | Q(organization=None), active=True)
+    if settings.PRODUCTION:
+        offerings, accounts = offerings.exclude(demo_only=True), accounts.filter(emulated=False)
+    served = set(accounts.values_list("provider_id", "kind"))
+    found = [o for o in offerings if (o.provider_id, o.adapter) in served]
+    prices = {
+        price.offering_id: price
+        for price in prices_at(at)
+        .filter(offering__in=found, unit__in=[PriceUnit.SECOND, PriceUnit.MINUTE, PriceUnit.HOUR])
+        .order_by("valid_from", "pk")
+    }
+    seen = CapacityObservation.objects.in_bulk([o.newest for o in found if o.newest])  # type: ignore[attr-defined]
+    offers = [
+        Offer(o, prices[o.pk], seen.get(o.newest))  # type: ignore[attr-defined]
+        for o in found
+        if o.pk in prices
+    ]
+    return sorted(offers, key=lambda offer: (offer.per_gpu_hour, offer.offering.provider.position, offer.slug))
+
+
+def files_of(project: Project) -> list[DataFile]:
+    """The newest files of the project that a job can read."""
+    files = DataFile.objects.filter(dataset__project=project, state=FileState.READY).select_related("dataset")
+    return sorted(files.order_by("-pk")[:FILES_SHOWN], key=lambda f: (f.dataset.name, f.dataset_id, f.name))
+
+
+class PlainText(forms.CharField):
+    """Text kept as typed, with LF line ends. Raises sentences for \\0 and for too many bytes."""
+
+    def __init__(self, *, max_bytes: int, too_long: Any, **kwargs: Any) -> None:
+        super().__init__(strip=False, **kwargs)
+        self.validators = []  # Django's own for \0 names no way out
+        self.max_bytes, self.too_long = max_bytes, too_long
+
+    def to_python(self, value: Any) -> str:
+        return (super().to_python(value) or "").replace("\r\n", "\n").replace("\r", "\n")
+
+    def validate(self, value: str) -> None:
+        super().validate(value)
+        if "\0" in value:
+            raise ValidationError(
+                _("%(label)s contains a NUL character (\\0). Save it as plain UTF-8 text and paste it again.")
+                % {"label": self.label}
+            )
+        if len(value.encode()) > self.max_bytes:
+            raise ValidationError(self.too_long)
+
+
+class WholeNumber(forms.Field):
+    """A whole number as people type it: full-width digits, commas and a yen sign are fine."""
+
+    def __init__(self, *, minimum: int, maximum: int, missing: Any, wrong: Any, **kwargs: Any) -> None:
+        super().__init__(error_messages={"required": missing}, **kwargs)
+        self.minimum, self.maximum, self.wrong = minimum, maximum, wrong
+
+    def to_python(self, value: Any) -> int | None:
+        text = unicodedata.normalize("NFKC", str(value or "")).strip().strip("¥円").replace(",", "").strip()
+        if not text:
+            return None
+        if not (text.isascii() and text.isdigit() and len(text) <= 12 and self.minimum <= int(text) <= self.maximum):
+            raise ValidationError(self.wrong)
+        return int(text)
+
+
+class JobForm(forms.Form):
+    """`offers` and `projects` are the only ones that can be chosen; `files` are those shown."""
+
+    project = forms.ChoiceField(
+        label=gettext_lazy("Project"),
+        error_messages={
+            "required": gettext_lazy("Choose a project."),
+            "invalid_choice": gettext_lazy("This project is closed or not open to you. Choose another project."),
+        },
+    )
+    name = forms.CharField(
+        label=gettext_lazy("Job name"),
+        help_text=gettext_lazy("A name you will find again. Up to 50 characters."),
+        error_messages={"required": gettext_lazy("Enter a job name.")},
+        widget=forms.TextInput(attrs={"maxlength": NAME_MAX, "autocomplete": "off"}),
+    )
+    script = PlainText(
+        label=gettext_lazy("Script"),
+        help_text=gettext_lazy(
+            "Read input files from $PORTAL_DATA_DIR and write results to $PORTAL_OUTPUT_DIR. Up to 1 MiB."
+        ),
+        required=False,
+        max_bytes=SCRIPT_MAX_BYTES,
+        too_long=gettext_lazy("The script is larger than 1 MiB. Shorten it, or upload it as a data file and run that."),
+        widget=forms.Textarea(attrs={"rows": 14, "class": "mono", "spellcheck": "false", "autocapitalize": "off"}),
+    )
+    script_name = forms.CharField(
+        label=gettext_lazy("Script file name"),
+        help_text=gettext_lazy("For example main.py or main.sh"),
+        required=False,
+        widget=forms.TextInput(attrs={"maxlength": 60, "class": "mono", "autocomplete": "off"}),
+    )
+    command = PlainText(
+        label=gettext_lazy("Command"),
+        help_text=gettext_lazy("When empty, the script is run: .py with python3, anything else with sh."),
+        required=False,
+        max_bytes=COMMAND_MAX,
+        too_long=gettext_lazy("The command is longer than 4,000 bytes. Put it into the script."),
+        widget=forms.Textarea(attrs={"rows": 2, "class": "mono", "spellcheck": "false", "autocapitalize": "off"}),
+    )
+    image = forms.CharField(
+        label=gettext_lazy("Container image"),
+        help_text=gettext_lazy(
+            "For plans that run containers, e.g. python:3.11-slim. It needs sh, and curl or python3."
+        ),
+        required=False,
+        widget=forms.TextInput(attrs={"class": "mono", "autocomplete": "off", "spellcheck": "false"}),
+    )
+    inputs = forms.MultipleChoiceField(
+        label=gettext_lazy("Input files"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={
+            "invalid_choice": gettext_lazy("A chosen file is no longer available. Choose the files again."),
+            "invalid_list": gettext_lazy("A chosen file is no longer available. Choose the files again."),
+        },
+    )
+    offering = forms.ChoiceField(
+        label=gettext_lazy("GPU plan"),
+        widget=forms.RadioSelect,
+        error_messages={
+            "required": gettext_lazy("Choose a GPU plan."),
+            "invalid_choice": gettext_lazy("This plan cannot be used for jobs now. Choose another plan."),
+        },
+    )
+    gpus = WholeNumber(
+        label=gettext_lazy("Number of GPUs"),
+        widget=forms.Select,
+        minimum=1,
+        maximum=100_000,
+        missing=gettext_lazy("Choose the number of GPUs."),
+        wrong=gettext_lazy("Enter the number of GPUs as a whole number of 1 or more."),
+    )
+    time_amount = WholeNumber(
+        label=gettext_lazy("Time limit"),
+        widget=forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off", "maxlength": 12}),
+        minimum=1,
+        maximum=10**9,
+        missing=gettext_lazy("Enter the time limit."),
+        wrong=gettext_lazy("Enter the time limit as a whole number of 1 or more."),
+    )
+    time_unit = forms.ChoiceField(
+        label=gettext_lazy("Unit of the time limit"),
+        choices=[
+            ("minutes", pgettext_lazy("time limit", "minutes")),
+            ("hours", pgettext_lazy("time limit", "hours")),
+            ("days", pgettext_lazy("time limit", "days")),
+        ],
+        error_messages={
+            "required": gettext_lazy("Choose minutes, hours or days."),
+            "invalid_choice": gettext_lazy("Choose minutes, hours or days."),
+        },
+    )
+    cost_cap = WholeNumber(
+        label=gettext_lazy("Cost cap (yen, tax incl.)"),
+        help_text=gettext_lazy("The job is stopped before it costs more. Results written until then are kept."),
+        widget=forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off", "maxlength": 16}),
+        minimum=COST_CAP_MIN,
+        maximum=COST_CAP_MAX,
+        missing=gettext_lazy("Enter a cost cap."),
+        wrong=gettext_lazy("Enter the cost cap as a whole number of yen from 1 to 999,999,999."),
+    )
+    environment = PlainText(
+        label=gettext_lazy("Environment variables"),
+        help_text=gettext_lazy("One NAME=value a line. Everybody in the project sees them."),
+        required=False,
+        max_bytes=ENVIRONMENT_MAX_BYTES,
+        too_long=gettext_lazy(
+            "Environment variables and secrets together may be up to 64 KiB. Pass large values as a file."
+        ),
+        widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false", "autocapitalize": "off"}),
+    )
+    secrets = PlainText(
+        label=gettext_lazy("Secrets"),
+        help_text=gettext_lazy(
+            "One NAME=value a line. Stored encrypted, never shown again, erased when the job ends, not kept in drafts."
+        ),
+        required=False,
+        max_bytes=ENVIRONMENT_MAX_BYTES,
+        too_long=gettext_lazy(
+            "Environment variables and secrets together may be up to 64 KiB. Pass large values as a file."
+        ),
+        widget=forms.Textarea(
+            attrs={"rows": 2, "class": "mono", "autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"}
+        ),
+    )
+    template = forms.CharField(required=False, widget=forms.HiddenInput)
+    key = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    DRAFTED = (
+        "project", "name", "script", "script_name", "command", "image", "inputs", "offering", "gpus", "time_amount",
+        "time_unit", "cost_cap", "environment", "template",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *args: Any,
+        projects: Sequence[Project],
+        offers: Sequence[Offer],
+        files: Sequence[DataFile] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.projects = {project.code: project for project in projects}
+        self.offers = {offer.slug: offer for offer in offers}
+        self.files = files
+        self.fields["project"].choices = [(p.code, p.name) for p in projects]  # type: ignore[attr-defined]
+        self.fields["offering"].choices = [(o.slug, o.offering.name) for o in offers]  # type: ignore[attr-defined]
+        offer = self.chosen_offer
+        counts = offer.counts if offer else [1]
+        self.fields["gpus"].widget.choices = [(n, str(n)) for n in counts]  # type: ignore[attr-defined]
+        # Any READY file of the project may be named, the 200 shown are only the list: see clean_inputs.
+        self.fields["inputs"].valid_value = lambda value: True  # type: ignore[attr-defined]
+
+    @property
+    def chosen_offer(self) -> Offer | None:
+        return self.offers.get(str(self["offering"].value() or ""))
+
+    @property
+    def chosen_inputs(self) -> set[str]:
+        return set(self["inputs"].value() or ())
+
+    def clean_name(self) -> str:
+        name = " ".join(self.cleaned_data["name"].split())
+        if len(name) > NAME_MAX:
+            raise ValidationError(_("A job name can have up to 50 characters. Shorten it."))
+        return name
+
+    def clean_script_name(self) -> str:
+        name: str = self.cleaned_data["script_name"]
+        if name and not _SCRIPT_NAME.fullmatch(name):
+            raise ValidationError(
+                _("A script file name has up to 60 letters, digits, dots, hyphens and underscores, e.g. main.py.")
+            )
+        return name
+
+    def clean_image(self) -> str:
+        image: str = self.cleaned_data["image"]
+        if image and (len(image) > 300 or not _IMAGE.fullmatch(image)):
+            raise ValidationError(
+                _("Enter a container image as name:tag, registry/name:tag or name@sha256:…, without other signs.")
+            )
+        return image
+
+    def clean_template(self) -> str:
+        slug: str = self.cleaned_data["template"]
+        return slug if starter(slug) else ""
+
+    def clean_key(self) -> str:
+        key: str = self.cleaned_data["key"]
+        if not _KEY.fullmatch(key):
+            raise ValidationError(_("This form is out of date. Check what you entered and create the job again."))
+        return key
+
+    def clean_environment(self) -> dict[str, str]:
+        return _variables(self.cleaned_data["environment"])
+
+    def clean_secrets(self) -> dict[str, str]:
+        secrets = _variables(self.cleaned_data["secrets"])
+        for name, value in secrets.items():
+            if not value:
+                raise ValidationError(_("Enter the value of the secret %(name)s.") % {"name": name})
+        return secrets
+
+    def clean(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        self._check_variables()
+        if "inputs" in data and "project" in data:
+            self._find_inputs(self.projects[data["project"]])
+        if (
+            data.get("script") is not None
+            and not data.get("script", "").strip()
+            and not data.get("command", "").strip()
+        ):
+            self.add_error("script", _("Enter a script or a command."))
+        if "offering" in data:
+            self._check_place(self.offers[data["offering"]])
+        return data
+
+    def _check_variables(self) -> None:
+        environment, secrets = self.cleaned_data.get("environment"), self.cleaned_data.get("secrets")
+        if environment is None or secrets is None:
+            return
+        for name in secrets:
+            if name in environment:
+                self.add_error(
+                    "secrets", _("%(name)s is both a variable and a secret. Keep it in one place.") % {"name": name}
+                )
+                return
+        together = {**environment, **secrets}
+        if len(together) > ENVIRONMENT_MAX:
+            self.add_error("environment", _("Up to 200 variables and secrets together are possible. Remove some."))
+        elif sum(len(f"{n}={v}\0".encode()) for n, v in together.items()) > ENVIRONMENT_MAX_BYTES:
+            self.add_error("environment", self.fields["environment"].too_long)  # type: ignore[attr-defined]
+
+    def _find_inputs(self, project: Project) -> None:
+        codes = set(self.cleaned_data["inputs"])
+        files = list(
+            DataFile.objects.filter(Q(code__in=codes) | Q(dataset__code__in=codes))
+            .filter(dataset__project=project, state=FileState.READY)
+            .select_related("dataset")
+            .order_by("pk")[: INPUTS_MAX + 1]
+        )
+        known = {f.code for f in files} | {f.dataset.code for f in files}
+        if len(files) > INPUTS_MAX:
+            self.add_error("inputs", _("A job can read up to 100 files. Choose fewer, or pack them into one file."))
+        elif not codes <= known:
+            self.add_error("inputs", self.fields["inputs"].error_messages["invalid_choice"])
+        elif not files and self._needs_input():
+            self.add_error("inputs", _("This starter reads a file. Choose one, or upload one under Datasets first."))
+        else:
+            self.cleaned_data["inputs"] = tuple(files)
+
+    def _needs_input(self) -> bool:
+        """Only while the script is the starter's own: who changes it may know better."""
+        chosen = starter(self.cleaned_data.get("template", ""))
+        return bool(
+            chosen and chosen.wants_input and self.cleaned_data.get("script", "").strip() == chosen.script.strip()
+        )
+
+    def _check_place(self, offer: Offer) -> None:
+        data, offering = self.cleaned_data, offer.offering
+        gpus: int | None = data.get("gpus")
+        if gpus is not None and not offering.allows_gpus(gpus):
+            self.add_error("gpus", self._counts_sentence(offer))
+            gpus = None
+        self._check_image(offering)
+        if data.get("time_amount") and data.get("time_unit"):
+            self._check_time(offering, data["time_amount"] * UNITS[data["time_unit"]])
+        if gpus and data.get("cost_cap") and data.get("time_limit_s"):
+            least = quote(offering, offer.price, gpus=gpus, time_limit_s=data["time_limit_s"]).minimum
+            if data["cost_cap"] < least:
+                self.add_error(
+                    "cost_cap",
+                    _("A job on this plan costs at least %(least)s. Raise the cap.") % {"least": formats.yen(least)},
+                )
+
+    def _check_image(self, offering: Offering) -> None:
+        data = self.cleaned_data
+        if "image" not in data:
+            return
+        chosen = starter(data.get("template", ""))
+        usual = chosen.image if chosen else ""
+        if offering.containers:
+            data["image"] = data["image"] or usual
+            if not data["image"]:
+                self.add_error(
+                    "image", _("%(plan)s runs containers. Enter a container image.") % {"plan": offering.name}
+                )
+        elif data["image"] == usual:
+            data["image"] = ""  # the starter filled it in, nobody asked for it
+        else:
+            self.add_error(
+                "image",
+                _("%(plan)s does not run containers. Empty this field or choose another plan.")
+                % {"plan": offering.name},
+            )
+
+    def _check_time(self, offering: Offering, seconds: int) -> None:
+        longest = longest_s(offering)
+        if not TIME_LIMIT_MIN_S <= seconds <= longest:
+            self.add_error(
+                "time_amount",
+                _("The time limit on this plan is from %(least)s to %(most)s.")
+                % {"least": formats.duration(TIME_LIMIT_MIN_S), "most": formats.duration(longest)},
+            )
+        else:
+            self.cleaned_data["time_limit_s"] = seconds
+
+    def _counts_sentence(self, offer: Offer) -> str:
+        offering = offer.offering
+        names = {
+            "plan": offering.name,
+            "least": offering.gpus_min,
+            "most": offering.gpus_max,
+            "step": offering.gpus_step,
+        }
+        if offering.gpus_min == offering.gpus_max:
+            return ngettext("%(plan)s has %(least)s GPU.", "%(plan)s has %(least)s GPUs.", offering.gpus_min) % names
+        if offering.gpus_step == 1:
+            return _("%(plan)s takes from %(least)s to %(most)s GPUs.") % names
+        return _("%(plan)s takes from %(least)s to %(most)s GPUs, in steps of %(step)s.") % names
+
+    def request(self) -> tuple[Project, JobRequest]:
+        """Of a valid form."""
+        data = self.cleaned_data
+        script = data["script"] if data["script"].strip() else ""
+        name = (data["script_name"] or _name_of(script)) if script else ""
+        return self.projects[data["project"]], JobRequest(
+            name=data["name"],
+            offering=self.offers[data["offering"]].offering,
+            gpus=data["gpus"],
+            time_limit_s=data["time_limit_s"],
+            cost_cap=data["cost_cap"],
+            command=data["command"].strip() or command_for(name),
+            script=script,
+            script_name=name,
+            image=data["image"],
+            environment=data["environment"],
+            secrets=data["secrets"],
+            inputs=data["inputs"],
+            template=data["template"],
+        )
+
+
+def command_for(script_name: str) -> str:
+    """-u: lines appear in the log when they are printed, not when a buffer is full."""
+    return f"python3 -u {script_name}" if script_name.endswith(".py") else f"sh ./{script_name}"
+
+
+def _name_of(script: str) -> str:
+    first = script.split("\n", 1)[0]
+    return "main.sh" if first.startswith("#!") and "python" not in first else "main.py"
+
+
+def _variables(text: str) -> dict[str, str]:
+    """NAME=value lines; empty lines are skipped, everything after the first = is the value. Raises sentences."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        name, equals, value = line.partition("=")
+        name = name.strip()
+        # The line itself may hold a secret, so only its number is said.
+        if not equals or not _VARIABLE.fullmatch(name):
+            raise ValidationError(
+                _("Line %(number)s is not NAME=value. A name has letters, digits and underscores and no digit first.")
+                % {"number": number}
+            )
+        if name.upper().startswith(RESERVED):
+            raise ValidationError(
+                _("Line %(number)s: names that begin with PORTAL_, SAKURA_ or SLURM_ are reserved. Choose another.")
+                % {"number": number}
+            )
+        if name in found:
+            raise ValidationError(_("Line %(number)s: %(name)s is set twice.") % {"number": number, "name": name})
+        found[name] = value
+    return found
+
+
+# --- what the form is filled with -------------------------------------------------------------------------------------
+
+
+def values_of_starter(chosen: Starter) -> dict[str, Any]:
+    return {
+        "template": chosen.slug,
+        "name": str(chosen.name),
+        "script": chosen.script,
+        "script_name": chosen.script_name,
+        "image": chosen.image,
+        **time_values(chosen.time_limit_s),
+    }
+
+
+def values_of_job(job: Job, *, inputs: Iterable[str]) -> dict[str, Any]:
+    """To make a new job like this one. Of the secrets only the names: their values were never kept for reading."""
+    return {
+        "template": job.template,
+        "name": job.name,
+        "script": job.script,
+        "script_name": job.script_name,
+        "command": "" if job.script and job.command == command_for(job.script_name) else job.command,
+        "image": job.image,
+        "inputs": list(inputs),
+        "offering": job.offering.slug,
+        "gpus": job.gpus,
+        "cost_cap": job.cost_cap,
+        "environment": "".join(f"{name}={value}\n" for name, value in job.environment.items()),
+        "secrets": "".join(f"{name}=\n" for name in job.secret_names),
+        **time_values(job.time_limit_s),
+    }
+
+
+def time_values(seconds: int) -> dict[str, Any]:
+    unit = next((u for u in ("days", "hours") if seconds % UNITS[u] == 0), "minutes")
+    return {"time_amount": max(1, seconds // UNITS[unit]), "time_unit": unit}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the quote needs, read from a form that may be half filled."""
+
+    offer: Offer
+    gpus: int
+    time_limit_s: int
+    cost_cap: int | None
+
+
+def choice_of(values: Mapping[str, Any], offers: Sequence[Offer]) -> Choice | None:
+    """None as long as no plan or time is chosen; a number of GPUs that the plan has not becomes its smallest."""
+    offer = next((o for o in offers if o.slug == values.get("offering")), None)
+    amount, unit = _number(values, "time_amount"), UNITS.get(str(values.get("time_unit")))
+    if offer is None or amount is None or unit is None or not TIME_LIMIT_MIN_S <= amount * unit <= TIME_LIMIT_MAX_S:
+        return None
+    gpus = _number(values, "gpus")
+    if gpus is None or not offer.offering.allows_gpus(gpus):
+        gpus = offer.offering.gpus_min
+    return Choice(offer, gpus, amount * unit, _number(values, "cost_cap"))
+
+
+def _number(values: Mapping[str, Any], name: str) -> int | None:
+    try:
+        number: int | None = JobForm.base_fields[name].to_python(values.get(name))
+    except ValidationError:
+        return None
+    return number

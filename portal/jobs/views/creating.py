@@ -1,0 +1,264 @@
+"""The job form, its live quote and its draft."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from portal.accounts.access import access_of, require
+from portal.accounts.context import current_of
+from portal.accounts.models import Organization, Project
+from portal.accounts.roles import Permission
+from portal.billing.holds import OverBudget, room_for
+from portal.core.htmx import respond
+from portal.datasets.models import FileState
+from portal.jobs.estimates import quote
+from portal.jobs.forms import (
+    FILES_SHOWN,
+    JobForm,
+    Offer,
+    choice_of,
+    files_of,
+    offers_at,
+    values_of_job,
+    values_of_starter,
+)
+from portal.jobs.models import Draft, Job
+from portal.jobs.starters import STARTERS, Starter, starter
+from portal.jobs.submission import Refused, submit
+from portal.jobs.views.finding import user_of
+
+FIELD_OF_REFUSAL = {"time_limit": "time_amount"}
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def new(request: HttpRequest) -> HttpResponse:
+    projects = _projects(request)
+    if isinstance(projects, HttpResponse):
+        return projects
+    organization = projects[0].organization
+    offers = offers_at(timezone.now(), organization=organization)
+    if request.method == "POST":
+        return _sent(request, projects, offers)
+    project, initial, notes = _filled(request, projects, offers)
+    form = JobForm(initial={**initial, "key": _key()}, projects=projects, offers=offers, files=files_of(project))
+    return _page(request, form, project, notes)
+
+
+@login_required
+@require_GET
+def quote_now(request: HttpRequest) -> HttpResponse:
+    """The quote beside the form, and the numbers of GPUs that the chosen plan has."""
+    projects = _projects(request)
+    if isinstance(projects, HttpResponse):
+        return projects
+    offers = offers_at(timezone.now(), organization=projects[0].organization)
+    project = next((p for p in projects if p.code == request.GET.get("project")), projects[0])
+    values = _values_of(request.GET)
+    context: dict[str, Any] = {"swapping": True, **_quote(values, offers, project)}
+    if context["quote"] and values.get("cost_cap") and values["cost_cap"] == request.GET.get("suggested"):
+        # The cap was still our own suggestion: it follows the plan and the time.
+        values["cost_cap"] = str(context["quote"].maximum)
+        context |= {"new_cap": True, **_quote(values, offers, project)}
+    new_files = request.GET.get("files_for", project.code) != project.code
+    files = files_of(project) if new_files else ()
+    context["form"] = JobForm(initial=values, projects=projects, offers=offers, files=files)
+    context |= {"new_files": new_files, "files_shown": FILES_SHOWN}
+    return respond(request, "jobs/quote.html", "jobs/_quote.html", context)
+
+
+@login_required
+@require_POST
+def draft(request: HttpRequest) -> HttpResponse:
+    """Keep what was typed so far, without secrets; with `discard`, forget it."""
+    projects = _projects(request)
+    if isinstance(projects, HttpResponse):
+        return projects
+    user = user_of(request)
+    project = next((p for p in projects if p.code == request.POST.get("project")), projects[0])
+    if "discard" in request.POST:
+        Draft.objects.filter(user=user, project__in=projects).delete()
+        return redirect("jobs:new")
+    fields = {k: v for k, v in _values_of(request.POST).items() if k in JobForm.DRAFTED}
+    now = timezone.now()
+    Draft.objects.update_or_create(user=user, project=project, defaults={"fields": fields, "updated_at": now})
+    return respond(request, "jobs/draft.html", "jobs/_draft.html", {"saved_at": now})
+
+
+def _projects(request: HttpRequest) -> list[Project] | HttpResponse:
+    """Where the person may submit, the current project first; else the page that says why they cannot."""
+    current, user = current_of(request), user_of(request)
+    if current.organization is None:
+        return render(request, "jobs/no_project.html", {"reason": "organization"})
+    access = access_of(user)
+    open_to = [p for p in current.projects if access.may_in(p, Permission.SUBMIT)]
+    if open_to:
+        return sorted(open_to, key=lambda p: p != current.project)
+    if current.projects:
+        require(user, Permission.SUBMIT, current.project or current.organization)
+    closed = [p for p in _closed(current.organization) if access.may_in(p, Permission.SUBMIT)]
+    if not closed:
+        require(user, Permission.SUBMIT, current.organization)
+    can_open = access.may_in(current.organization, Permission.MANAGE_PROJECTS)
+    return render(request, "jobs/no_project.html", {"reason": "closed" if closed else "none", "can_open": can_open})
+
+
+def _closed(organization: Organization) -> list[Project]:
+    return list(Project.objects.filter(organization=organization).order_by("-pk")[:50])
+
+
+def _sent(request: HttpRequest, projects: list[Project], offers: list[Offer]) -> HttpResponse:
+    project = next((p for p in projects if p.code == request.POST.get("project")), projects[0])
+    if "refresh" in request.POST:  # without script: a new quote for what is chosen, nothing is checked yet
+        initial = {**_values_of(request.POST), "key": request.POST.get("key") or _key()}
+        form = JobForm(initial=initial, projects=projects, offers=offers, files=files_of(project))
+        return _page(request, form, project, {})
+    data = request.POST.copy()
+    if len(projects) == 1 and not data.get("project"):
+        data["project"] = projects[0].code
+    form = JobForm(data, projects=projects, offers=offers, files=files_of(project))
+    if form.is_valid():
+        chosen, wanted = form.request()
+        try:
+            job = submit(chosen, request=wanted, key=form.cleaned_data["key"], by=user_of(request))
+        except OverBudget as problem:
+            form.add_error("cost_cap", problem.message)
+        except Refused as problem:
+            field = FIELD_OF_REFUSAL.get(problem.field, problem.field)
+            form.add_error(field if field in form.fields else None, str(problem.message))
+        else:
+            Draft.objects.filter(user=user_of(request), project=chosen).delete()
+            return redirect("jobs:detail", job.code)
+    if "key" in form.errors:
+        # A hidden field cannot show its error; the form goes back with a fresh key.
+        form.add_error(None, form.errors.pop("key"))
+        form.data["key"] = _key()  # type: ignore[index]
+    return _page(request, form, project, {}, status=422)
+
+
+def _filled(
+    request: HttpRequest, projects: list[Project], offers: list[Offer]
+) -> tuple[Project, dict[str, Any], dict[str, Any]]:
+    """What the form begins with: a job to copy, a starter, the kept draft, or nothing. And what the page says of it."""
+    wanted, project, notes = request.GET, projects[0], {}
+    values: dict[str, Any] = {}
+    if wanted.get("copy"):
+        job = get_object_or_404(
+            Job.objects.visible_to(user_of(request)).select_related("offering", "project"), code=wanted["copy"]
+        )
+        project = next((p for p in projects if p.pk == job.project_id), project)
+        ready = job.inputs.filter(data_file__state=FileState.READY, data_file__dataset__project=project)
+        values = values_of_job(job, inputs=ready.values_list("data_file__code", flat=True))
+        notes = {"copied": job}
+    elif chosen := starter(wanted.get("template", "")):
+        values, notes = values_of_starter(chosen), {"chosen": chosen}
+    elif kept := _draft(request, projects):
+        project = kept.project
+        values, notes = dict(kept.fields), {"kept": kept, "chosen": starter(str(kept.fields.get("template", "")))}
+    if wanted.get("offering") in {o.slug for o in offers}:
+        values["offering"] = wanted["offering"]
+    elif wanted.get("offering"):
+        notes["unavailable"] = True
+    if wanted.getlist("input"):
+        values["inputs"] = wanted.getlist("input")
+    values["project"] = project.code
+    return project, _completed(values, offers), notes
+
+
+def _draft(request: HttpRequest, projects: list[Project]) -> Draft | None:
+    current = current_of(request).project
+    drafts = Draft.objects.filter(user=user_of(request), project__in=[current] if current in projects else projects)
+    return drafts.select_related("project").order_by("-updated_at").first()
+
+
+def _completed(values: dict[str, Any], offers: list[Offer]) -> dict[str, Any]:
+    """Plan, time and cap get a beginning, so that there is a quote to read from the first moment."""
+    known = {o.slug for o in offers}
+    if values.get("offering") not in known and offers:
+        values["offering"] = offers[0].slug
+    values.setdefault("time_amount", 1)
+    values.setdefault("time_unit", "hours")
+    choice = choice_of(values, offers)
+    if choice:
+        values["gpus"] = choice.gpus
+        if choice.cost_cap is None and "cost_cap" not in values:
+            offer = choice.offer
+            values["cost_cap"] = quote(
+                offer.offering, offer.price, gpus=choice.gpus, time_limit_s=choice.time_limit_s
+            ).maximum
+    return values
+
+
+def _values_of(data: QueryDict) -> dict[str, Any]:
+    values: dict[str, Any] = {name: data[name] for name in JobForm.base_fields if name in data and name != "secrets"}
+    values["inputs"] = data.getlist("inputs")
+    return values
+
+
+def _page(
+    request: HttpRequest, form: JobForm, project: Project, notes: Mapping[str, Any], *, status: int = 200
+) -> HttpResponse:
+    values = {name: form[name].value() for name in JobForm.DRAFTED}
+    offers = list(form.offers.values())
+    chosen = starter(str(values["template"] or ""))
+    context = {
+        "form": form,
+        "offers": offers,
+        "project": project,
+        "starters": [(s, _usual_cost(s, offers)) for s in STARTERS],
+        "chosen": chosen,
+        "files_shown": FILES_SHOWN,
+        **_quote(values, offers, project),
+        **notes,
+    }
+    return render(request, "jobs/new.html", context, status=status)
+
+
+def _usual_cost(chosen: Starter, offers: list[Offer]) -> int | None:
+    """Yen on the plan that is cheapest for so short a job."""
+    costs = [
+        quote(o.offering, o.price, gpus=o.offering.gpus_min, time_limit_s=max(60, chosen.usual_s)).maximum
+        for o in offers
+    ]
+    return min(costs, default=None)
+
+
+def _quote(values: Mapping[str, Any], offers: list[Offer], project: Project) -> dict[str, Any]:
+    choice = choice_of(values, offers)
+    room = room_for(project)
+    if choice is None:
+        return {"quote": None, "room": room, "project": project}
+    offer = choice.offer
+    reckoned = quote(
+        offer.offering, offer.price, gpus=choice.gpus, time_limit_s=choice.time_limit_s, cost_cap=choice.cost_cap
+    )
+    chosen = starter(str(values.get("template") or ""))
+    usual = (
+        quote(offer.offering, offer.price, gpus=choice.gpus, time_limit_s=max(60, chosen.usual_s)).maximum
+        if chosen
+        else None
+    )
+    return {
+        "choice": choice,
+        "quote": reckoned,
+        "usual": usual,
+        "least": quote(offer.offering, offer.price, gpus=choice.gpus, time_limit_s=60).minimum,
+        "room": room,
+        "project": project,
+        "too_low": choice.cost_cap is not None and choice.cost_cap < reckoned.minimum,
+        "over": reckoned.hold > room.left,
+        "left_after": max(Decimal(0), Decimal(room.left - reckoned.hold)),
+    }
+
+
+def _key() -> str:
+    return secrets.token_urlsafe(24)

@@ -1,0 +1,167 @@
+"""The list of jobs: filters in the URL, pages by id, live while something on the page still moves."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import get_language, pgettext_lazy
+from django.views.decorators.http import require_GET
+
+from portal.accounts.access import access_of, require
+from portal.accounts.context import Current, current_of
+from portal.accounts.models import Project, User
+from portal.accounts.roles import Permission
+from portal.catalog.models import Provider
+from portal.core.htmx import respond
+from portal.jobs.models import Job, JobQuerySet
+from portal.jobs.starters import STARTERS
+from portal.jobs.states import ACTIVE, JobState
+from portal.jobs.views.finding import user_of
+
+PAGE = 25
+GROUPS = {
+    "active": (pgettext_lazy("jobs", "Not ended"), tuple(sorted(ACTIVE))),
+    "succeeded": (JobState.SUCCEEDED.label, (JobState.SUCCEEDED,)),
+    "failed": (JobState.FAILED.label, (JobState.FAILED,)),
+    "cancelled": (JobState.CANCELLED.label, (JobState.CANCELLED,)),
+    "expired": (JobState.EXPIRED.label, (JobState.EXPIRED,)),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    job: Job
+    state: JobState
+
+    @property
+    def is_active(self) -> bool:
+        return not self.state.is_final
+
+    @property
+    def ran_s(self) -> int | None:
+        job = self.job
+        return int((job.ended_at - job.started_at).total_seconds()) if job.started_at and job.ended_at else None
+
+
+@login_required
+@require_GET
+def job_list(request: HttpRequest) -> HttpResponse:
+    user, current = user_of(request), current_of(request)
+    if current.organization is None:
+        return respond(request, "jobs/list.html", "jobs/_list.html", {"nowhere": True})
+    projects = _projects_to_see(user, current)
+    if not projects:
+        require(user, Permission.VIEW, current.project or current.organization)
+    wanted = _wanted(request, current, projects)
+    page, newer, older = _page(_scopes(user, current, projects, wanted["project"]), wanted, request)
+    rows = [Row(job, JobState(job.state)) for job in page]
+    live = any(row.is_active for row in rows)
+    filtered = any(wanted[name] for name in ("state", "provider", "person", "q")) or bool(newer)
+    context: dict[str, Any] = {
+        "rows": rows,
+        "live": live,
+        "wanted": wanted,
+        "groups": [(slug, label) for slug, (label, _states) in GROUPS.items()],
+        "projects": projects,
+        "providers": list(Provider.objects.order_by("position", "pk")),
+        "people": _people(current),
+        "newer_url": _url(request, after=page[0].pk) if newer else "",
+        "older_url": _url(request, before=page[-1].pk) if older else "",
+        "here": request.get_full_path(),
+        "filtered": filtered,
+        "starters": [(starter, None) for starter in STARTERS],
+        "version": _version(page),
+    }
+    return respond(request, "jobs/list.html", "jobs/_list.html", context, etag=context["version"] if live else None)
+
+
+def _projects_to_see(user: User, current: Current) -> list[Project]:
+    access = access_of(user)
+    return [p for p in current.projects if access.may_in(p, Permission.VIEW)]
+
+
+def _wanted(request: HttpRequest, current: Current, projects: Sequence[Project]) -> dict[str, Any]:
+    """The filters that make sense; anything else in the URL is ignored."""
+    asked = request.GET
+    codes = {p.code for p in projects} | {"all"}
+    usual = current.project.code if current.project in projects else "all"
+    person = asked.get("person", "")
+    return {
+        "state": asked.get("state", "") if asked.get("state") in GROUPS else "",
+        "provider": asked.get("provider", "").replace("\0", "")[:50],
+        "project": asked.get("project") if asked.get("project") in codes else usual,
+        "person": int(person) if person.isascii() and person.isdigit() and len(person) < 10 else "",
+        "q": " ".join(asked.get("q", "").replace("\0", "").split())[:50],
+    }
+
+
+def _scopes(user: User, current: Current, projects: Sequence[Project], project: str) -> list[JobQuerySet]:
+    """Each is one equality, so that PostgreSQL walks one index backwards and stops after a page."""
+    jobs = Job.objects.visible_to(user)
+    chosen = next((p for p in projects if p.code == project), None)
+    if chosen is not None:
+        return [jobs.filter(project=chosen)]
+    if current.organization and access_of(user).may_in(current.organization, Permission.VIEW):
+        return [jobs.filter(organization=current.organization)]
+    return [jobs.filter(project=p) for p in projects]
+
+
+def _page(scopes: list[JobQuerySet], wanted: dict[str, Any], request: HttpRequest) -> tuple[list[Job], bool, bool]:
+    """The jobs of this page, newest first, and whether there are newer and older ones."""
+    after, before = _id(request.GET.get("after")), _id(request.GET.get("before"))
+    matching, order = _matching(wanted), "-id"
+    if after is not None:
+        matching, order = matching & Q(pk__gt=after), "id"
+    elif before is not None:
+        matching &= Q(pk__lt=before)
+    parts = [scope.filter(matching).order_by(order).values("pk")[: PAGE + 1] for scope in scopes]
+    ids = parts[0] if len(parts) == 1 else parts[0].union(*parts[1:], all=True).order_by(order)[: PAGE + 1]
+    # The page is found by index alone; only its rows are joined.
+    jobs = Job.objects.filter(pk__in=ids).select_related("project", "submitted_by", "offering__provider")
+    found = list(jobs.defer("script", "command", "sealed_secrets", "environment").order_by(order))
+    more, shown = len(found) > PAGE, sorted(found[:PAGE], key=lambda job: -job.pk)
+    if not shown:
+        return [], False, False
+    return (shown, more, True) if after is not None else (shown, before is not None, more)
+
+
+def _matching(wanted: dict[str, Any]) -> Q:
+    matching = Q()
+    if wanted["state"]:
+        matching &= Q(state__in=GROUPS[wanted["state"]][1])
+    if wanted["provider"]:
+        matching &= Q(offering__provider__slug=wanted["provider"])
+    if wanted["person"]:
+        matching &= Q(submitted_by=wanted["person"])
+    if wanted["q"]:
+        matching &= Q(name__icontains=wanted["q"]) | Q(code__istartswith=wanted["q"])
+    return matching
+
+
+def _people(current: Current) -> list[User]:
+    members = User.objects.filter(memberships__organization=current.organization).order_by("family_name", "pk")
+    return list({person.pk: person for person in members[:200]}.values())
+
+
+def _version(page: Sequence[Job]) -> str:
+    seen = ",".join(f"{job.pk}:{job.version}" for job in page)
+    return hashlib.sha256(f"{get_language()} {seen}".encode()).hexdigest()[:16]
+
+
+def _id(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _url(request: HttpRequest, **place: int) -> str:
+    query = request.GET.copy()
+    for name in ("after", "before"):
+        query.pop(name, None)
+    for name, pk in place.items():
+        query[name] = str(pk)
+    return f"?{query.urlencode()}"

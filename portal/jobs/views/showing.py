@@ -1,0 +1,156 @@
+"""One job: its head, timeline and cost on every tab, and the tabs."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import PurePosixPath
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import get_language
+from django.views.decorators.http import require_GET
+
+from portal.accounts.access import access_of
+from portal.accounts.models import User
+from portal.accounts.roles import Permission
+from portal.core.htmx import not_modified, respond, wants_fragment
+from portal.datasets import storage
+from portal.jobs import logs
+from portal.jobs.models import Attempt, Job
+from portal.jobs.starters import starter
+from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
+from portal.jobs.views.finding import find_job, may_stop, user_of
+from portal.jobs.views.logs import log_context
+from portal.jobs.views.timeline import cost_now, timeline
+from portal.jobs.wording import FAILURES, event_sentence
+
+SILENT = timedelta(minutes=2)  # a provider that has not spoken of a running job for so long is worth a word
+LINK_S = 60
+
+
+@login_required
+@require_GET
+def detail(request: HttpRequest, code: str) -> HttpResponse:
+    """The page opens with the log; a poll gets the head, the timeline and the cards that still move."""
+    job = find_job(request, code)
+    if not job.is_final:
+        logs.watch(job)
+    now = timezone.now()
+    version = _version(request, job, now)
+    if unchanged := not_modified(request, version):
+        return unchanged
+    context = {"tab": "logs", "version": version, **_common(request, job, now)}
+    if wants_fragment(request):
+        context["swapping"] = True
+    else:
+        context.update(log_context(request, job))
+    return respond(request, "jobs/detail.html", "jobs/_live.html", context, etag=version)
+
+
+@login_required
+@require_GET
+def events(request: HttpRequest, code: str) -> HttpResponse:
+    job, now = find_job(request, code), timezone.now()
+    common = _common(request, job, now)
+    people = User.objects.in_bulk({_user_id(e.by) for e in common["events"]} - {None})
+    rows = [(event, event_sentence(event), people.get(_user_id(event.by))) for event in reversed(common["events"])]
+    context = {"tab": "events", "version": _version(request, job, now), **common, "rows": rows}
+    return render(request, "jobs/events.html", context)
+
+
+@login_required
+@require_GET
+def config(request: HttpRequest, code: str) -> HttpResponse:
+    job, now = find_job(request, code), timezone.now()
+    context = {
+        "tab": "config",
+        "version": _version(request, job, now),
+        **_common(request, job, now),
+        "attempts": list(job.attempts.order_by("number")),
+        "starter": starter(job.template),
+    }
+    return render(request, "jobs/config.html", context)
+
+
+@login_required
+@require_GET
+def artifacts(request: HttpRequest, code: str) -> HttpResponse:
+    job, now = find_job(request, code), timezone.now()
+    context = {"tab": "artifacts", "version": _version(request, job, now), **_common(request, job, now)}
+    return render(request, "jobs/artifacts.html", context)
+
+
+@login_required
+@require_GET
+def artifact(request: HttpRequest, code: str, pk: int) -> HttpResponse:
+    """Straight from storage, by a link that works for a minute."""
+    found = find_job(request, code).artifacts.filter(pk=pk).first()
+    if found is None:
+        raise Http404
+    name = PurePosixPath(found.path).name
+    return redirect(storage.presigned_get(found.storage_key, expires_s=LINK_S, download_name=name))
+
+
+def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
+    """What every tab shows around itself. Four queries."""
+    user = user_of(request)
+    told = list(job.events.order_by("pk"))
+    attempt = job.attempts.order_by("-number").first()
+    found = list(job.artifacts.order_by("path")[:1001])
+    cost = cost_now(job, now=now)
+    return {
+        "job": job,
+        "state": JobState(job.state),
+        "steps": timeline(job, [e for e in told if e.kind == "state"], now=now),
+        "events": told,
+        "attempt": attempt,
+        "waiting_reason": WaitingReason(job.waiting_reason).label if job.waiting_reason else "",
+        "failure_name": FailureClass(job.failure).label if job.failure else "",
+        "explanation": FAILURES.get(job.failure) if job.is_final else None,
+        "unknown_since": _unknown_since(attempt),
+        "silent_since": _silent_since(job, attempt, now),
+        "elapsed_s": int(((job.ended_at or now) - job.started_at).total_seconds()) if job.started_at else None,
+        "ends_at": job.started_at + timedelta(seconds=cost.quote.pays_for_s)
+        if job.started_at and job.state == JobState.RUNNING
+        else None,
+        "cost": cost,
+        "inputs": list(job.inputs.select_related("data_file__dataset").order_by("path")),
+        "artifacts": found,
+        "artifacts_size": sum(a.size_bytes for a in found),
+        "can_stop": job.can_stop and may_stop(user, job),
+        "can_copy": access_of(user).may_in(job.project, Permission.SUBMIT),
+    }
+
+
+def _unknown_since(attempt: Attempt | None) -> datetime | None:
+    if attempt is None or attempt.state != AttemptState.UNKNOWN:
+        return None
+    return attempt.sent_at or attempt.created_at
+
+
+def _silent_since(job: Job, attempt: Attempt | None, now: datetime) -> datetime | None:
+    if (
+        attempt is None
+        or attempt.seen_at is None
+        or job.state not in (JobState.QUEUED, JobState.STARTING, JobState.RUNNING)
+    ):
+        return None
+    return attempt.seen_at if now - attempt.seen_at > SILENT else None
+
+
+def _version(request: HttpRequest, job: Job, now: datetime) -> str:
+    """Changes with the job, and with the clock while the clock is on the page."""
+    tick = 0
+    if not job.is_final:
+        since = now - (job.started_at or job.submitted_at)
+        tick = int(now.timestamp()) // (5 if since < timedelta(minutes=10) else 60)
+    rights = int(may_stop(user_of(request), job))
+    return f"{job.version}-{tick}-{rights}-{get_language()}"
+
+
+def _user_id(by: str) -> int | None:
+    kind, _, number = by.partition(":")
+    return int(number) if kind == "user" and number.isdigit() else None

@@ -1,0 +1,117 @@
+"""What a job's page says in whole sentences: failures with the next step, and events by their key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from portal.jobs.models import JobEvent
+from portal.jobs.states import FailureClass, JobState
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What happened, and what the reader can do now."""
+
+    happened: Promise
+    next_step: Promise
+
+
+FAILURES: dict[str, Explanation] = {
+    FailureClass.NO_CAPACITY: Explanation(
+        _("The provider had no free GPU for this job."),
+        _("Copy the job and choose another plan, or try again later. Nothing was charged for waiting."),
+    ),
+    FailureClass.INTERRUPTED: Explanation(
+        _("The provider ended the job before it was done."),
+        _("Copy the job and run it again. If it saved a checkpoint, choose that as an input file."),
+    ),
+    FailureClass.MACHINE: Explanation(
+        _("The provider's machine failed while the job ran."),
+        _("Copy the job and run it again, on the same plan or another."),
+    ),
+    FailureClass.IMAGE: Explanation(
+        _("The container image could not be fetched or started."),
+        _(
+            "Check the image's name and tag, that it may be fetched without signing in, and that it has sh and curl or python3."
+        ),
+    ),
+    FailureClass.PROGRAM: Explanation(
+        _("Your program ended with an error."),
+        _("Read the last lines of the log, correct the script, then copy the job and run it again."),
+    ),
+    FailureClass.OUT_OF_MEMORY: Explanation(
+        _("The program needed more memory than the plan has."),
+        _("Make batches or the model smaller, or choose a plan with more memory."),
+    ),
+    FailureClass.TIME_LIMIT: Explanation(
+        _("The job reached its time limit and was stopped."),
+        _("Results written until then are kept. Copy the job with a longer limit, or go on from a checkpoint."),
+    ),
+    FailureClass.DATA_MISSING: Explanation(
+        _("An input file could not be read, or its checksum differed."),
+        _("Check the files under Datasets, upload them again if needed, then copy the job."),
+    ),
+    FailureClass.ACCESS_REFUSED: Explanation(
+        _("The provider did not accept the portal's credentials or the request."),
+        _("You need not change anything. Our staff look at it; until then choose another provider."),
+    ),
+    FailureClass.OVER_BUDGET: Explanation(
+        _("The job reached its cost cap and was stopped."),
+        _("Results written until then are kept. Copy the job with a higher cap, or go on from a checkpoint."),
+    ),
+    FailureClass.PORTAL: Explanation(
+        _("The portal made a mistake with this job. It was not your program."),
+        _("Copy the job and run it again. If it happens twice, tell our support the job's code."),
+    ),
+}
+# By JobEvent.reason. What is not here is a provider's own words and shown as they are.
+EVENTS: dict[str, Promise] = {
+    "submitted": _("Job created; the amount up to the cap is set aside"),
+    "waits": _("Waiting to be handed over"),
+    "accepted": _("The provider accepted the job"),
+    "adopted": _("Found at the provider and taken up again"),
+    "answer_lost": _("The provider's answer did not arrive; being checked"),
+    "worker_lost": _("A hand-over was interrupted on our side; being checked"),
+    "sent_again": _("The provider certainly did not have it: handed over again"),
+    "extra_cancelled": _("A second copy at the provider was cancelled; it is not charged to you"),
+    "rejected": _("The provider refused the job"),
+    "no_longer_allowed": _("Not handed over: the project was closed or the person may no longer create jobs"),
+    "cannot_prepare": _("Not handed over: the portal could not prepare it"),
+    "stop_requested": _("Stop requested"),
+    "stop_sent": _("Asked the provider to stop it"),
+    "stopped_before_sending": _("Stopped before it was handed over; nothing is charged"),
+    "stopped": _("The provider confirmed the end"),
+    "stopped_at_provider": _("Ended on the provider's side"),
+    "queued": _("Waiting at the provider"),
+    "starting": _("Being prepared at the provider"),
+    "running": _("Running; charging has started"),
+    "ended": _("Ended at the provider; results are being saved"),
+    "succeeded": _("Completed"),
+    "program_error": _("The program ended with an error"),
+    "time_limit": _("The time limit was reached"),
+    "over_budget": _("The cost cap was reached"),
+    "out_of_memory": _("The program needed more memory than there was"),
+    "interrupted": _("Interrupted by the provider"),
+    "input_missing": _("An input file could not be read, or its checksum differed"),
+    "image_lacks_tools": _("The container image lacks a tool that the portal needs"),
+    "not_started": _("The program could not be started"),
+    "output_not_saved": _("The results could not be saved"),
+    "not_listed": _("The provider does not show this job at the moment; we keep asking"),
+    "listed_again": _("The provider shows this job again"),
+    "lost": _("The provider no longer knows this job"),
+    "over_time": _("The provider did not end it at its time limit; it is being stopped"),
+    "results_late": _("The log or results could not be fetched yet; we keep trying"),
+    "results_lost": _("The log or results could not be fetched from the provider"),
+    "results_cut": _("More results than one job may leave (10,000 files, 20 GB); the rest was not saved"),
+    "results_skipped": _("Links and files with unusable names were not saved"),
+}
+
+
+def event_sentence(event: JobEvent) -> str | Promise:
+    """What happened, for people. Provider's words stay as they are: the template escapes them."""
+    if not event.reason and event.after:
+        return JobState(event.after).label
+    return EVENTS.get(event.reason, event.reason)

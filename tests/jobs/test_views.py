@@ -1,0 +1,570 @@
+"""The pages of jobs through Django's test client: what a person sees, may do, and is told."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.core.cache import cache
+from django.utils import timezone
+
+from portal.accounts.roles import Role
+from portal.billing.credits import grant_trial
+from portal.jobs.models import Draft, Job, JobEvent, JobInput
+from portal.jobs.request import SCRIPT_MAX_BYTES
+from portal.jobs.starters import STARTERS, starter
+from portal.jobs.states import FailureClass, JobState
+from tests.factories import (
+    ArtifactFactory,
+    AttemptFactory,
+    DataFileFactory,
+    DatasetFactory,
+    JobFactory,
+    LogChunkFactory,
+    MembershipFactory,
+    OfferingFactory,
+    PriceFactory,
+    ProjectFactory,
+    ProviderAccountFactory,
+    ProviderFactory,
+    UserFactory,
+)
+
+KEY = "k" * 32
+HTMX = {"HX-Request": "true", "HX-Request-Type": "partial"}
+
+
+@pytest.fixture
+def container_plan(db):
+    """A Sakura-like plan: one GPU, containers."""
+    offering = OfferingFactory(slug="dok-h100", containers=True)
+    PriceFactory(offering=offering)
+    ProviderAccountFactory(provider=offering.provider)
+    return offering
+
+
+@pytest.fixture
+def cluster_plan(db):
+    """A cluster: 1 to 4 GPUs, arm64, no containers."""
+    offering = OfferingFactory(
+        slug="cluster", provider=ProviderFactory(slug="kddi"), adapter="slurm_rest", architecture="arm64",
+        gpu_model="GB200", gpus_max=4, confirmed=False,
+    )  # fmt: skip
+    PriceFactory(offering=offering, unit="hour", amount=1000, per_gpu=True, minimum_s=0)
+    ProviderAccountFactory(provider=offering.provider, kind="slurm_rest")
+    return offering
+
+
+@pytest.fixture
+def credit(organization):
+    grant_trial(organization)
+
+
+def fields(project, plan, /, **changes):
+    return {
+        "key": KEY,
+        "project": project.code,
+        "name": "はじめての学習",
+        "script": "print('こんにちは')\n",
+        "script_name": "main.py",
+        "image": "python:3.11-slim" if plan.containers else "",
+        "offering": plan.slug,
+        "gpus": "1",
+        "time_amount": "30",
+        "time_unit": "minutes",
+        "cost_cap": "500",
+        **changes,
+    }
+
+
+def page_of(response):
+    return response.content.decode()
+
+
+# --- the form ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_form_shows_plans_with_price_availability_and_warnings(
+    client_of, member, project, container_plan, cluster_plan
+):
+    page = page_of(client_of(member).get("/jobs/new/"))
+    assert re.findall(r'name="offering" value="([^"]+)"', page) == ["cluster", "dok-h100"]  # cheapest GPU first
+    assert "¥1,000" in page and "¥1,008" in page
+    assert page.count("arm64") >= 2
+    assert all(f"?template={s.slug}" in page for s in STARTERS)
+
+
+def test_a_starter_fills_the_form(client_of, member, project, container_plan):
+    page = page_of(client_of(member, "en").get("/jobs/new/?template=word-statistics"))
+    assert 'value="Word statistics"' in page
+    assert "Counts words and characters of every text file" in page
+    assert 'value="word_statistics.py"' in page
+
+
+def test_submitting_creates_the_job_and_opens_its_page(client_of, member, project, container_plan, credit):
+    response = client_of(member).post("/jobs/new/", fields(project, container_plan, environment="EPOCHS=3\r\nMODE=a=b"))
+    job = Job.objects.get()
+    assert (response.status_code, response["Location"]) == (302, f"/jobs/{job.code}/")
+    assert (job.name, job.script, job.command, job.image, job.environment, job.time_limit_s, job.cost_cap) == (
+        "はじめての学習",
+        "print('こんにちは')\n",
+        "python3 -u main.py",
+        "python:3.11-slim",
+        {"EPOCHS": "3", "MODE": "a=b"},
+        1800,
+        500,
+    )
+
+
+def test_the_same_form_sent_twice_gives_one_job(client_of, member, project, container_plan, credit):
+    client = client_of(member)
+    answers = [client.post("/jobs/new/", fields(project, container_plan))["Location"] for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert Job.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"name": ""}, "Enter a job name."),
+        ({"name": "x" * 51}, "A job name can have up to 50 characters. Shorten it."),
+        ({"script": "", "command": ""}, "Enter a script or a command."),
+        ({"script": "print(1)\0"}, "Script contains a NUL character (\\0)."),
+        ({"script": "x" * (SCRIPT_MAX_BYTES + 1)}, "The script is larger than 1 MiB."),
+        ({"script_name": "../evil.py"}, "A script file name has up to 60 letters"),
+        ({"command": "x" * 4001}, "The command is longer than 4,000 bytes."),
+        ({"image": "python:3.11; rm -rf /"}, "Enter a container image as name:tag"),
+        ({"image": "$(id)"}, "Enter a container image as name:tag"),
+        ({"image": ""}, "runs containers. Enter a container image."),
+        ({"offering": "no-such-plan"}, "This plan cannot be used for jobs now."),
+        ({"offering": ""}, "Choose a GPU plan."),
+        ({"gpus": "8"}, "has 1 GPU."),
+        ({"gpus": "one"}, "Enter the number of GPUs as a whole number of 1 or more."),
+        ({"time_amount": "0"}, "Enter the time limit as a whole number of 1 or more."),
+        ({"time_amount": "21", "time_unit": "days"}, "The time limit on this plan is from 1 min 0 s to 20 d 0 h."),
+        ({"time_unit": "years"}, "Choose minutes, hours or days."),
+        ({"cost_cap": "¥1"}, "A job on this plan costs at least ¥17. Raise the cap."),
+        ({"cost_cap": "-5"}, "Enter the cost cap as a whole number of yen"),
+        ({"cost_cap": "1e9999"}, "Enter the cost cap as a whole number of yen"),
+        ({"environment": "1ABC=x"}, "Line 1 is not NAME=value."),
+        (
+            {"environment": "A=1\nPORTAL_JOB=x"},
+            "Line 2: names that begin with PORTAL_, SAKURA_ or SLURM_ are reserved.",
+        ),
+        ({"environment": "A=1\nA=2"}, "Line 2: A is set twice."),
+        ({"environment": "A=1", "secrets": "A=2"}, "A is both a variable and a secret."),
+        ({"secrets": "TOKEN="}, "Enter the value of the secret TOKEN."),
+        ({"environment": "\n".join(f"V{i}=1" for i in range(201))}, "Up to 200 variables and secrets together"),
+        ({"environment": "A=" + "x" * 65536}, "together may be up to 64 KiB."),
+        ({"inputs": ["f-gone"]}, "A chosen file is no longer available."),
+        ({"project": "p-nowhere"}, "This project is closed or not open to you."),
+        ({"key": ""}, "This form is out of date."),
+    ],
+)
+def test_bad_input_is_told_in_a_sentence_and_stores_nothing(
+    client_of, member, project, container_plan, credit, changes, sentence
+):
+    response = client_of(member, "en").post("/jobs/new/", fields(project, container_plan, **changes))
+    summary = re.search(r'id="error-summary".*?</ul>', page_of(response), re.DOTALL)
+    assert (response.status_code, Job.objects.count()) == (422, 0)
+    assert summary and sentence.replace("'", "&#x27;") in summary[0]
+
+
+def test_emoji_full_width_digits_and_windows_lines_are_fine(client_of, member, project, container_plan, credit):
+    changes = {
+        "name": "実験🚀",
+        "script": "#!/bin/sh\r\necho 🚀\r\n",
+        "script_name": "",
+        "cost_cap": "５００円",
+        "time_amount": "３０",
+    }
+    client_of(member).post("/jobs/new/", fields(project, container_plan, **changes))
+    job = Job.objects.get()
+    assert (job.name, job.script, job.script_name, job.command, job.cost_cap) == (
+        "実験🚀",
+        "#!/bin/sh\necho 🚀\n",
+        "main.sh",
+        "sh ./main.sh",
+        500,
+    )
+
+
+def test_more_than_is_left_is_refused_with_what_is_left(client_of, member, project, cluster_plan, credit):
+    changes = {"time_amount": "100", "time_unit": "hours", "cost_cap": "90000"}
+    response = client_of(member).post("/jobs/new/", fields(project, cluster_plan, **changes))
+    assert (response.status_code, Job.objects.count()) == (422, 0)
+    assert "¥10,000" in page_of(response)
+
+
+def test_a_project_closed_between_view_and_submit_is_told(client_of, member, project, container_plan, credit):
+    project.closed_at = timezone.now()
+    project.save()
+    response = client_of(member, "en").post("/jobs/new/", fields(project, container_plan))
+    assert (response.status_code, Job.objects.count()) == (200, 0)
+    assert "The project is closed" in page_of(response)
+
+
+def test_secrets_never_come_back(client_of, member, project, container_plan, credit):
+    response = client_of(member).post(
+        "/jobs/new/", fields(project, container_plan, secrets="TOKEN=canary-7731", environment="TOKEN_URL=x")
+    )
+    code = Job.objects.get().code
+    client = client_of(member)
+    pages = [client.get(f"/jobs/{code}/{tab}") for tab in ("", "events/", "config/", "artifacts/")]
+    pages += [client.get(f"/jobs/new/?copy={code}")]
+    assert response.status_code == 302
+    assert [("canary-7731" in page_of(page)) for page in pages] == [False] * 5
+    assert "TOKEN=" in page_of(pages[-1])
+
+
+def test_inputs_are_files_of_the_project_or_whole_datasets(client_of, member, project, cluster_plan, credit):
+    dataset = DatasetFactory(project=project, name="texts", created_by=member)
+    first, second = DataFileFactory(dataset=dataset), DataFileFactory(dataset=dataset)
+    foreign = DataFileFactory()
+    client = client_of(member)
+    refused = client.post("/jobs/new/", fields(project, cluster_plan, inputs=[foreign.code]))
+    client.post("/jobs/new/", fields(project, cluster_plan, inputs=[dataset.code]))
+    assert refused.status_code == 422
+    assert sorted(JobInput.objects.values_list("path", flat=True)) == sorted(
+        [f"texts/{first.name}", f"texts/{second.name}"]
+    )
+
+
+def test_word_statistics_asks_for_a_file_until_the_script_is_changed(client_of, member, project, cluster_plan, credit):
+    chosen = starter("word-statistics")
+    own = {"template": chosen.slug, "script": chosen.script, "image": chosen.image}
+    refused = client_of(member, "en").post("/jobs/new/", fields(project, cluster_plan, **own))
+    changed = client_of(member).post(
+        "/jobs/new/", fields(project, cluster_plan, **own | {"script": "print('own')", "key": "z" * 32})
+    )
+    assert refused.status_code == 422 and "This starter reads a file." in page_of(refused)
+    assert changed.status_code == 302
+    assert Job.objects.get().image == ""  # the starter's image, which this plan does not run
+
+
+def test_the_draft_is_kept_without_secrets_restored_and_discarded(client_of, member, project, container_plan):
+    client = client_of(member, "en")
+    client.post(
+        "/jobs/new/draft/", fields(project, container_plan, name="half done", secrets="TOKEN=canary-7731"), headers=HTMX
+    )
+    kept = Draft.objects.get()
+    page = page_of(client.get("/jobs/new/"))
+    assert "canary-7731" not in str(kept.fields)
+    assert 'value="half done"' in page and "is restored" in page
+    assert client.post("/jobs/new/draft/", {"discard": "1"})["Location"] == "/jobs/new/"
+    assert Draft.objects.count() == 0
+
+
+def test_the_quote_follows_the_choice(client_of, member, project, cluster_plan, container_plan, credit):
+    asked = {"project": project.code, "offering": "cluster", "gpus": "4", "time_amount": "2", "time_unit": "hours",
+             "cost_cap": "1008", "suggested": "1008"}  # fmt: skip
+    page = page_of(client_of(member, "en").get("/jobs/new/quote/", asked, headers=HTMX))
+    assert "<html" not in page
+    assert "¥8,000" in page  # 2 h x 4 GPUs x 1,000
+    assert re.findall(r'<option value="(\d)"', page) == ["1", "2", "3", "4"]
+    assert 'name="cost_cap" value="8000"' in page  # the cap was our suggestion, so it follows
+    own = page_of(client_of(member, "en").get("/jobs/new/quote/", asked | {"cost_cap": "4000"}, headers=HTMX))
+    assert "The cap ends the job after about 1 h 00 min." in own
+    assert "cost_cap" not in own
+
+
+def test_a_viewer_may_not_create(client_of, viewer, project, container_plan):
+    client = client_of(viewer)
+    assert [client.get("/jobs/new/").status_code, client.post("/jobs/new/", {}).status_code] == [403, 403]
+
+
+# --- the list ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_filters_and_pages(client_of, member, organization, project):
+    price = PriceFactory()
+    jobs = [JobFactory(project=project, price=price, submitted_by=member, name=f"job {i:02}") for i in range(30)]
+    JobFactory(name="of others")
+    Job.objects.filter(pk=jobs[3].pk).update(state=JobState.FAILED, name="100% odd_name")
+    client = client_of(member)
+
+    def names(url):
+        return re.findall(r'class="name" href="[^"]+">([^<]+)</a>', page_of(client.get(url)))
+
+    first = page_of(client.get("/jobs/"))
+    older = re.search(r'rel="next" href="([^"]+)"', first)[1].replace("&amp;", "&")
+    assert len(names("/jobs/")) == 25 and names("/jobs/")[0] == "job 29"
+    assert names(f"/jobs/{older}") == ["job 04", "100% odd_name", "job 02", "job 01", "job 00"]
+    newer = re.search(r'rel="prev" href="([^"]+)"', page_of(client.get(f"/jobs/{older}")))[1].replace("&amp;", "&")
+    assert names(f"/jobs/{newer}") == names("/jobs/")
+    assert names("/jobs/?state=failed") == ["100% odd_name"]
+    assert names("/jobs/?q=D_N") == ["100% odd_name"]
+    assert names(f"/jobs/?q={jobs[7].code[:17].lower()}") == ["job 07"]
+    assert names("/jobs/?provider=kddi") == []
+    assert len(names(f"/jobs/?person={member.pk}")) == 25
+    assert len(names("/jobs/?state=%00&provider=%00&person=-1&before=x&q=%00&project=o")) == 25
+
+
+def test_the_list_of_somebody_with_two_projects_only(client_of, organization, project):
+    other = ProjectFactory(organization=organization)
+    hidden = ProjectFactory(organization=organization)
+    person = MembershipFactory(organization=organization, project=project, role=Role.MEMBER).user
+    MembershipFactory(user=person, organization=organization, project=other, role=Role.VIEWER)
+    price = PriceFactory()
+    for name, place in (("one", project), ("two", other), ("three", project), ("no", hidden)):
+        JobFactory(project=place, price=price, name=name)
+    page = page_of(client_of(person).get("/jobs/"))
+    assert re.findall(r'class="name" href="[^"]+">([^<]+)</a>', page) == ["three", "two", "one"]
+
+
+@pytest.mark.parametrize("count", [1, 3, 25])
+def test_the_list_takes_the_same_few_statements(client_of, member, project, count, django_assert_max_num_queries):
+    price = PriceFactory()
+    for _ in range(count):
+        JobFactory(project=project, price=price, submitted_by=UserFactory())
+    client = client_of(member)
+    client.get("/jobs/")
+    with django_assert_max_num_queries(10) as counted:
+        client.get("/jobs/")
+    assert len(counted) == 8
+
+
+def test_the_list_polls_only_while_something_moves(client_of, member, project):
+    job = JobFactory(project=project)
+    client = client_of(member)
+    page = page_of(client.get("/jobs/"))
+    tag = re.search(r'hx-ptag="([^"]+)"', page)[1]
+    assert client.get("/jobs/", headers={**HTMX, "HX-PTag": tag}).status_code == 304
+    job.touch(waiting_reason="capacity")
+    changed = client.get("/jobs/", headers={**HTMX, "HX-PTag": tag})
+    assert changed.status_code == 200 and "<html" not in page_of(changed)
+    Job.objects.update(state=JobState.SUCCEEDED)
+    assert "every 5s" not in page_of(client.get("/jobs/"))
+
+
+def test_the_empty_list_offers_starters(client_of, member, project):
+    page = page_of(client_of(member).get("/jobs/"))
+    assert all(f"?template={s.slug}" in page for s in STARTERS)
+
+
+# --- one job ----------------------------------------------------------------------------------------------------------
+
+
+def running_job(project, **fields):
+    now = timezone.now()
+    job = JobFactory(
+        project=project, state=JobState.RUNNING, submitted_at=now - timedelta(minutes=31),
+        started_at=now - timedelta(minutes=30), **fields,
+    )  # fmt: skip
+    for state, ago in ((JobState.SUBMITTED, 31), (JobState.QUEUED, 31), (JobState.RUNNING, 30)):
+        JobEvent.objects.create(job=job, kind="state", after=state, at=now - timedelta(minutes=ago), by="portal:test")
+    AttemptFactory(job=job, state="running", seen_at=now, remote_id="r-1")
+    return job
+
+
+def steps_of(page):
+    return re.findall(r'<li class="(\w*)"(?: aria-current="step")?><span class="pt">.*?<b>([^<]+)</b>', page)
+
+
+def test_a_running_job_shows_its_timeline_and_cost_against_the_cap(client_of, member, project):
+    job = running_job(project, submitted_by=member)
+    page = page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
+    assert steps_of(page) == [
+        ("done", "Accepted"),
+        ("done", "Waiting for a machine"),
+        ("skipped", "Preparing"),
+        ("now", "Running"),
+        ("", "Saving results"),
+        ("", "Completed"),
+    ]
+    assert "Charging starts" in page
+    assert "¥504" in page  # 30 min x ¥0.28/s
+    assert "50% of the cap of ¥1,000" in page
+    assert "0.500 GPU-hours" in page
+
+
+@pytest.mark.parametrize(
+    ("state", "last", "notice"),
+    [
+        (JobState.SUCCEEDED, ("done", "Completed"), None),
+        (JobState.FAILED, ("failed", "Failed"), "Your program ended with an error."),
+        (JobState.CANCELLED, ("ended", "Stopped"), "The job was stopped."),
+        (JobState.EXPIRED, ("ended", "Time limit reached"), "The job reached its time limit and was stopped."),
+    ],
+)
+def test_an_ended_job_says_how_and_what_to_do_and_polls_no_more(client_of, member, project, state, last, notice):
+    job = running_job(project, submitted_by=member)
+    job.move_to(JobState.FINISHING, by="portal:test")
+    failure = {JobState.FAILED: FailureClass.PROGRAM, JobState.EXPIRED: FailureClass.TIME_LIMIT}.get(state, "")
+    job.move_to(state, by="portal:test", failure=failure, exit_code=1, ended_at=timezone.now())
+    page = page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
+    assert steps_of(page)[-1] == last
+    assert notice is None or notice in page
+    assert "every" not in page
+    assert f"/jobs/{job.code}/stop/" not in page
+
+
+def test_a_poll_gets_304_until_something_changes(client_of, member, project, time_machine):
+    time_machine.move_to(timezone.now().replace(second=0, microsecond=0), tick=False)
+    job = running_job(project, submitted_by=member)
+    client = client_of(member)
+    tag = re.search(r'hx-ptag="([^"]+)"', page_of(client.get(f"/jobs/{job.code}/")))[1]
+    polled = {**HTMX, "HX-PTag": tag}
+    assert client.get(f"/jobs/{job.code}/", headers=polled).status_code == 304
+    job.touch(cost=3)
+    answer = client.get(f"/jobs/{job.code}/", headers=polled)
+    assert answer.status_code == 200
+    assert 'id="job-side" hx-swap-oob="outerMorph"' in page_of(answer)
+    assert "log-lines" not in page_of(answer)
+
+
+def test_an_unknown_attempt_is_told_since_when_and_what_happens_next(client_of, member, project):
+    job = JobFactory(project=project)
+    AttemptFactory(job=job, state="unknown", sent_at=timezone.now())
+    page = page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
+    assert "Being checked" in page
+    assert "never send it twice" in page
+
+
+def test_a_silent_provider_is_told_with_the_age_of_its_news(client_of, member, project):
+    job = running_job(project)
+    job.attempts.update(seen_at=timezone.now() - timedelta(minutes=7))
+    assert "last news of this job is from 7 min ago" in page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
+
+
+def test_strangers_and_accountants_get_404_everywhere(client_of, stranger, billing, project):
+    job = JobFactory(project=project)
+    found = ArtifactFactory(job=job)
+    paths = ["", "events/", "config/", "artifacts/", f"artifacts/{found.pk}/", "lines/", "log/", "stop/"]
+    for person in (stranger, billing):
+        client = client_of(person)
+        assert {client.get(f"/jobs/{job.code}/{path}").status_code for path in paths} == {404}
+        assert client.post(f"/jobs/{job.code}/stop/").status_code == 404
+        assert client.get(f"/jobs/new/?copy={job.code}").status_code in (403, 404)
+
+
+def test_an_artifact_is_given_by_a_short_lived_link_with_its_name(client_of, member, project):
+    found = ArtifactFactory(job=JobFactory(project=project), path="結果/counts 1.csv", storage_key="t/test/key")
+    answer = client_of(member).get(f"/jobs/{found.job.code}/artifacts/{found.pk}/")
+    query = parse_qs(urlsplit(answer["Location"]).query)
+    assert answer.status_code == 302
+    assert "counts 1.csv" in query["response-content-disposition"][0]
+    assert client_of(member).get(f"/jobs/{JobFactory(project=project).code}/artifacts/{found.pk}/").status_code == 404
+
+
+# --- logs -------------------------------------------------------------------------------------------------------------
+
+
+def log_of(job, count, *, text="line"):
+    per_chunk = 500
+    for first in range(1, count + 1, per_chunk):
+        lines = [f"{text} {n}" for n in range(first, min(first + per_chunk, count + 1))]
+        LogChunkFactory(job=job, first_line=first, line_count=len(lines), text="\n".join(lines))
+    job.touch(log_lines=count)
+
+
+def numbers(page):
+    found = [int(n) for n in re.findall(r'<li id="L(\d+)">', page)]
+    return (found[0], found[-1], len(found)) if found else None
+
+
+def test_the_page_has_the_last_thousand_lines_and_a_way_to_older_ones(client_of, member, project):
+    job = running_job(project)
+    log_of(job, 2600)
+    client = client_of(member)
+    page = page_of(client.get(f"/jobs/{job.code}/"))
+    assert numbers(page) == (1601, 2600, 1000)
+    assert 'href="?before=1601"' in page
+    assert numbers(page_of(client.get(f"/jobs/{job.code}/?before=1601"))) == (601, 1600, 1000)
+    assert numbers(page_of(client.get(f"/jobs/{job.code}/?before=601"))) == (1, 600, 600)
+    assert numbers(page_of(client.get(f"/jobs/{job.code}/?line=123"))) == (1, 622, 622)
+    assert numbers(page_of(client.get(f"/jobs/{job.code}/?before=x&line=-1"))) == (1601, 2600, 1000)
+    assert cache.get(f"watch:{job.code}") == 1
+
+
+def test_new_lines_are_appended_and_nothing_new_is_204(client_of, member, project):
+    job = running_job(project)
+    log_of(job, 3)
+    client = client_of(member)
+    page = page_of(client.get(f"/jobs/{job.code}/"))
+    assert f"/jobs/{job.code}/lines/?after=3" in page
+    assert client.get(f"/jobs/{job.code}/lines/?after=3", headers=HTMX).status_code == 204
+    LogChunkFactory(job=job, first_line=4, line_count=2, text="four\nfive")
+    job.touch(log_lines=5)
+    answer = page_of(client.get(f"/jobs/{job.code}/lines/?after=3", headers=HTMX))
+    assert numbers(answer) == (4, 5, 2)
+    assert "lines/?after=5" in answer and 'hx-trigger="every 2s"' in answer
+    Job.objects.update(state=JobState.SUCCEEDED)
+    last = client.get(f"/jobs/{job.code}/lines/?after=5", headers=HTMX)
+    assert last.status_code == 200 and "hx-trigger" not in page_of(last)
+
+
+def test_hostile_lines_stay_text(client_of, member, project):
+    job = running_job(project)
+    hostile = "</li></ol><script>alert(1)</script>\n\x1b]8;;javascript:x\x07<img src=x onerror=alert(1)>\n{% now %} {{ x }} {text}"
+    LogChunkFactory(job=job, first_line=1, line_count=3, text=hostile)
+    job.touch(log_lines=3)
+    page = page_of(client_of(member).get(f"/jobs/{job.code}/"))
+    lines = re.findall(r'<span class="msg">(.*?)</span></li>', page)
+    assert lines == [
+        "&lt;/li&gt;&lt;/ol&gt;&lt;script&gt;alert(1)&lt;/script&gt;",
+        "&lt;img src=x onerror=alert(1)&gt;",
+        "{% now %} {{ x }} {text}",
+    ]
+
+
+def test_the_log_is_streamed_while_it_grows_and_redirected_when_kept(client_of, member, project):
+    job = running_job(project)
+    log_of(job, 1200)
+    client = client_of(member)
+    streamed = client.get(f"/jobs/{job.code}/log/")
+    assert b"".join(streamed.streaming_content).decode().splitlines() == [f"line {n}" for n in range(1, 1201)]
+    assert streamed["Content-Disposition"] == f'attachment; filename="{job.code}.log"'
+    job.touch(log_key="t/test/log")
+    assert "/t/test/log?" in client.get(f"/jobs/{job.code}/log/")["Location"]
+
+
+# --- stop and copy ----------------------------------------------------------------------------------------------------
+
+
+def test_stopping_says_what_it_means_and_is_asked_once(client_of, member, project):
+    job = running_job(project, submitted_by=member)
+    client = client_of(member, "en")
+    page = page_of(client.get(f"/jobs/{job.code}/stop/"))
+    assert "A stopped job cannot be resumed" in page and "¥504" in page
+    answer = client.post(f"/jobs/{job.code}/stop/", follow=True)
+    again = client.post(f"/jobs/{job.code}/stop/", follow=True)
+    job.refresh_from_db()
+    assert (job.state, job.stop_requested_by) == (JobState.RUNNING, member)
+    assert "Charging ends when the provider confirms the end." in page_of(answer)
+    assert "Nothing was stopped" in page_of(again)
+    assert job.events.filter(kind="stop").count() == 1
+
+
+def test_others_jobs_are_stopped_by_managers_only(client_of, member, manager, viewer, project):
+    job = running_job(project, submitted_by=UserFactory())
+    assert [client_of(p).post(f"/jobs/{job.code}/stop/").status_code for p in (viewer, member, manager)] == [
+        403,
+        403,
+        302,
+    ]
+
+
+def test_a_copy_is_filled_in_without_secret_values(client_of, member, project, container_plan, cluster_plan, credit):
+    form = fields(
+        project,
+        cluster_plan,
+        gpus="2",
+        environment="A=1",
+        secrets="TOKEN=canary-7731",
+        time_amount="3",
+        time_unit="hours",
+    )
+    form |= {"cost_cap": "6000"}
+    client = client_of(member, "en")
+    client.post("/jobs/new/", form)
+    page = page_of(client.get(f"/jobs/new/?copy={Job.objects.get().code}"))
+    assert "Secrets are not copied: enter their values again." in page
+    for expected in (
+        'value="はじめての学習"', 'value="cluster" checked', '<option value="2" selected>', 'name="time_amount" value="3"',
+        'name="cost_cap" value="6000"', "A=1", "TOKEN=\n",
+    ):  # fmt: skip
+        assert expected in page
+    assert "canary" not in page
