@@ -4,9 +4,8 @@ import os
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
-
-_STARTED = time.monotonic()
 
 # name: (English, Japanese). The English ones are plain ASCII: they are what a bare terminal gets.
 SENTENCES: dict[str, tuple[str, str]] = {
@@ -188,7 +187,7 @@ def sentence(message: str, **values: object) -> str:
 
 def say(message: str, **values: object) -> None:
     """One line of what is going on, with the seconds since the command began."""
-    show(f"[{time.monotonic() - _STARTED:5.1f} s] {sentence(message, **values)}")
+    show(f"[{seconds_so_far():5.1f} s] {sentence(message, **values)}")
 
 
 def show(text: str, *, to: TextIO | None = None) -> None:
@@ -200,7 +199,15 @@ def show(text: str, *, to: TextIO | None = None) -> None:
 
 
 def seconds_so_far() -> float:
-    return time.monotonic() - _STARTED
+    """Since this process began. That survives going on in .venv, so the first start counts its installation too."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, AttributeError):  # not Linux
+        return time.monotonic() - _IMPORTED
+
+
+_IMPORTED = time.monotonic()
 
 
 def _wants_japanese() -> bool:
