@@ -1,0 +1,25 @@
+"""The alliance's providers, behind one interface. Pure Python: no Django (registry.py apart), no Celery, no database.
+
+What every adapter promises
+    A key finds what it made. `submit` asks once and never repeats. An answer that cannot be read is `OutcomeUnknown`
+    when a job may exist now, `Unavailable` when nothing happened. `cancel` may be repeated. Reading is bounded in time
+    and bytes. Credentials, addresses and the user's environment stay out of every repr, log and error.
+
+To add a provider
+    1. A folder named for its interface, not for its brand: client.py speaks the wire and cites the manual,
+       translation.py turns their words into ours with pure functions, adapter.py makes the `Adapter` of the two and
+       inherits the abilities that the provider truly has. Its class is exported by the folder's __init__.py.
+    2. A line in registry.KINDS.
+    3. An emulator in emulators/, written from the facts, with no feature that the provider lacks; its docstring says
+       what it had to choose because nothing is documented.
+    4. Its name in tests/providers/test_promises.py, where every promise above is a test.
+    5. Rows for its offerings in the catalog, with source and date.
+
+Decisions
+    * What runs is the same everywhere: bootstrap.sh, which fetches its manifest, inputs and command by one address. A
+      provider needs no file transfer of its own, and its limits on environment and command do not matter.
+    * A job runs once because its first copy makes a directory and the second cannot. Where no two copies share a disk
+      (DOK), the look before every repeat is what prevents the second.
+    * Where a provider hands out log and output (DOK, SFTP), the adapter collects them; where it does not (slurmrestd),
+      the bootstrap sends them to put addresses in the manifest.
+"""

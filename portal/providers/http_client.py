@@ -1,0 +1,152 @@
+"""One bounded way to speak HTTP, shared by the providers' clients: every outcome ends as one of errors.py's classes.
+
+Connecting takes at most 3 s, silence at most 10 s, a whole answer at most 30 s; bodies have a limit; no redirect is
+followed and no proxy is taken from the environment. Nothing is repeated here: what may be repeated, the caller knows.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from portal.providers.errors import OutcomeUnknown, ProviderError, Unavailable
+
+CONNECT_TIMEOUT_S = 3.0
+READ_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 30.0
+JSON_LIMIT_BYTES = 1 << 20
+LIST_LIMIT_BYTES = 32 << 20  # a page of a hundred tasks carries a hundred scripts; a cluster tells all its jobs at once
+PIECE_BYTES = 1 << 20
+
+# Certain to have had no effect: no connection, so nothing was sent.
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes = field(repr=False)
+    headers: httpx.Headers = field(repr=False)
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    def json(self) -> Any:
+        """Raises ValueError: also for text that is no UTF-8, and for nesting or numbers beyond reason."""
+        try:
+            return json.loads(self.body)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+
+    def one_line(self) -> str:
+        """The beginning of the body for an operator to read; the caller takes secrets out (`without`)."""
+        text = self.body[:2000].decode(errors="replace")
+        if "<html" in text.lower():
+            return "an HTML page"
+        return " ".join(text.split())[:200]
+
+    @property
+    def retry_after_s(self) -> float | None:
+        value = self.headers.get("Retry-After", "")
+        return float(value) if value.isascii() and value.isdigit() and len(value) < 7 else None
+
+
+class HttpClient:
+    """Connections to one provider account. Thread-safe. `headers` and `auth` are secrets."""
+
+    def __init__(
+        self, base_url: str, *, headers: Mapping[str, str] | None = None, auth: tuple[str, str] | None = None
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, pool=READ_TIMEOUT_S)
+        limits = httpx.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=30)
+        options: dict[str, Any] = {"timeout": timeout, "limits": limits, "trust_env": False, "follow_redirects": False}
+        self._client = httpx.Client(headers=headers, auth=auth, **options)
+        self._bare = httpx.Client(**options)  # signed addresses lie at other hosts: our credentials do not go there
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: object = None,
+        creates: bool = False,
+        limit: int = JSON_LIMIT_BYTES,
+    ) -> Answer:
+        """Ask once. `creates`: a lost answer raises OutcomeUnknown instead of Unavailable."""
+        lost = OutcomeUnknown if creates else Unavailable
+        content = None if body is None else json.dumps(body, ensure_ascii=False).encode(errors="replace")
+        headers = {"Content-Type": "application/json"} if content is not None else {}
+        with (
+            _named_errors(lost),
+            self._client.stream(
+                method, self._base_url + path, params=params, content=content, headers=headers
+            ) as response,
+        ):
+            data = _bounded(response.iter_bytes(), limit, lost)
+            return Answer(response.status_code, data, response.headers)
+
+    def download(self, url: str) -> Iterator[bytes] | None:
+        """A signed address as a stream in pieces of at most 1 MiB; None where it answers 404. Raises Unavailable."""
+        if not url.startswith(("http://", "https://")):
+            raise Unavailable("the download address is not an http(s) address")
+        with _named_errors(Unavailable):
+            request = self._bare.build_request("GET", url)
+            response = self._bare.send(request, stream=True)
+        if response.status_code == httpx.codes.OK:
+            return _pieces(response)
+        response.close()
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        raise Unavailable("the download was refused", code=str(response.status_code))
+
+    def close(self) -> None:
+        self._client.close()
+        self._bare.close()
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """The text with every secret taken out: providers quote what they refuse."""
+    for secret in sorted({value for value in secrets if len(value) >= 4}, key=len, reverse=True):
+        text = text.replace(secret, "[…]")
+    return text
+
+
+@contextmanager
+def _named_errors(lost: type[ProviderError]) -> Iterator[None]:
+    """The library's errors as ours. Their texts are dropped: they may hold addresses."""
+    try:
+        yield
+    except _NOT_SENT as error:
+        raise Unavailable("no connection", code=type(error).__name__) from None
+    except (httpx.HTTPError, httpx.StreamError) as error:
+        what = "no answer in time" if isinstance(error, httpx.TimeoutException) else "the connection broke off"
+        raise lost(what, code=type(error).__name__) from None
+
+
+def _bounded(pieces: Iterable[bytes], limit: int, lost: type[ProviderError]) -> bytes:
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    data = bytearray()
+    for piece in pieces:
+        data += piece
+        if len(data) > limit:
+            raise lost("the answer is larger than it may be", code="too_large")
+        if time.monotonic() > deadline:
+            raise lost("the answer drips", code="too_slow")
+    return bytes(data)
+
+
+def _pieces(response: httpx.Response) -> Iterator[bytes]:
+    try:
+        with _named_errors(Unavailable):
+            yield from response.iter_raw(PIECE_BYTES)
+    finally:
+        response.close()

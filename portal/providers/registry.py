@@ -1,0 +1,61 @@
+"""Which adapter speaks for an account. The only file of the providers that reads Django's settings."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import threading
+from typing import cast
+
+from portal.providers.base import Account, Adapter
+from portal.providers.errors import Misconfigured
+
+# Kind -> where its class is. Imported when first needed: a web process needs no SSH library.
+KINDS = {
+    "sakura_dok": ("portal.providers.sakura_dok", "SakuraDok"),
+    "slurm_rest": ("portal.providers.slurm_rest", "SlurmRest"),
+    "slurm_ssh": ("portal.providers.slurm_ssh", "SlurmSsh"),
+}
+
+_lock = threading.Lock()
+_adapters: dict[str, Adapter] = {}
+
+
+def adapter_for(account: Account) -> Adapter:
+    """The adapter of this account, the same one each time, so that its connections are used again. Thread-safe.
+
+    An account whose credentials or options change is another account. Raises Misconfigured: unknown kind, credentials
+    that lack something, or an emulator in production.
+    """
+    _refuse_pretence(account)
+    identity = json.dumps(
+        [account.kind, account.endpoint, dict(account.credentials), dict(account.options)], sort_keys=True
+    )
+    with _lock:
+        adapter = _adapters.get(identity)
+        if adapter is None:
+            adapter = _adapters[identity] = _make(account)
+        return adapter
+
+
+def close_all() -> None:
+    """Give back all connections, as when a worker ends or forks."""
+    with _lock:
+        adapters = list(_adapters.values())
+        _adapters.clear()
+    for adapter in adapters:
+        adapter.close()
+
+
+def _make(account: Account) -> Adapter:
+    if account.kind not in KINDS:
+        raise Misconfigured(f"there is no adapter of the kind {account.kind!r}")
+    module, name = KINDS[account.kind]
+    return cast(Adapter, getattr(importlib.import_module(module), name)(account))
+
+
+def _refuse_pretence(account: Account) -> None:
+    from django.conf import settings
+
+    if account.options.get("emulated") == "true" and settings.PORTAL_MODE == "production":
+        raise Misconfigured("this account is a pretend provider: it is for demos, not for production")

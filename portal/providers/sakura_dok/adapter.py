@@ -1,0 +1,188 @@
+"""The Adapter of Sakura 高火力 DOK. Source: API document 1.0.0, read 2026-11-23; [?] marks what it does not say."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from portal.providers.base import (
+    Account,
+    Adapter,
+    Artifacts,
+    FinalLog,
+    JobSpec,
+    LiveLog,
+    LogPiece,
+    PriceList,
+    RemoteJob,
+    RemoteOffering,
+    RemoteState,
+    RemoteUsage,
+    UsageStatement,
+)
+from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, ProviderError, Rejected, Unavailable
+from portal.providers.sakura_dok.client import DokClient, Forbidden, segment, text
+from portal.providers.sakura_dok.translation import TAG, TIME_LIMIT_S, create_task, offerings, remote_job
+
+
+class SakuraDok(Adapter, LiveLog, FinalLog, Artifacts, PriceList, UsageStatement):
+    """Options: `terms_version` (the version of DOK's terms that the operator agrees to; without it nobody agrees)."""
+
+    listing_lag_s = 0.0  # [?] none is documented, none was seen
+    submit_is_idempotent = False
+
+    def __init__(self, account: Account) -> None:
+        self._client = DokClient(account)
+        self._terms_version = account.options.get("terms_version", "")
+
+    def check(self) -> str:
+        """GET /auth/. Nothing else works until the terms are agreed to."""
+        answer = self._client.get("/auth/")
+        account = answer.get("account") if isinstance(answer, dict) else None
+        if not isinstance(account, dict):
+            raise Unavailable("the answer holds no account")
+        if not account.get("tos_agreed_at"):
+            if not self._terms_version:
+                raise Misconfigured("DOK's terms of service are not agreed to: set the option terms_version")
+            self._client.post("/auth/agree/", {"version": self._terms_version})
+        return f"{text(account.get('account_name'))} ({text(account.get('account_code'))})"
+
+    def submit(self, spec: JobSpec) -> RemoteJob:
+        """POST /tasks/. The time limit is read back: a task without one runs for ever (since 2026-05-21)."""
+        body = create_task(spec)
+        task = self._client.create_task(body, secrets=tuple(spec.environment.values()))
+        job = remote_job(task)
+        if task.get("execution_time_limit_sec") != body["execution_time_limit_sec"]:
+            try:
+                self.cancel(job.remote_id)
+            except ProviderError:
+                raise OutcomeUnknown(f"task {job.remote_id} has another time limit, and cannot be ended") from None
+            raise Rejected(f"DOK did not take the time limit; task {job.remote_id} was ended")
+        return job
+
+    def find(self, key: str) -> list[RemoteJob]:
+        """GET /tasks/?tag=: by our key in the tags."""
+        jobs = [remote_job(task) for task in self._tasks({"tag": key})]
+        return sorted((job for job in jobs if job.key == key), key=_age)
+
+    def get(self, remote_id: str) -> RemoteJob:
+        """GET /tasks/{taskId}/."""
+        return remote_job(self._task(remote_id))
+
+    def list_jobs(self, key_prefix: str, *, since: datetime) -> Iterator[RemoteJob]:
+        """GET /tasks/?tag=jga&created_after=: a hundred tasks a call."""
+        for task in self._tasks({"tag": TAG, "created_after": _date(since)}):
+            job = remote_job(task)
+            if job.key.startswith(key_prefix) and job.key:
+                yield job
+
+    def cancel(self, remote_id: str) -> None:
+        """POST /tasks/{taskId}/cancel/. 403 is "not in a cancellable state", and may be a lost right: `get` tells."""
+        try:
+            self._client.post(f"/tasks/{segment(remote_id)}/cancel/")
+        except NotFound:
+            return
+        except Forbidden:
+            with contextlib.suppress(NotFound):
+                if not self.get(remote_id).state.is_final:
+                    raise
+        except Rejected as error:
+            raise Unavailable(error.summary, code=error.code) from None
+
+    def read_log(self, job: RemoteJob, *, offset: int, max_bytes: int) -> LogPiece:
+        """POST /tasks/{taskId}/containers/0/stream/, then the WebSocket; open only while the task runs."""
+        try:
+            answer = self._client.post(f"/tasks/{segment(job.remote_id)}/containers/0/stream/")
+        except Forbidden:  # "not running": not yet, or no more
+            return self._read_ended_log(job, offset=offset, max_bytes=max_bytes)
+        except Rejected as error:
+            raise Unavailable(error.summary, code=error.code) from None
+        url, token = _field(answer, "url"), _field(answer, "token")
+        if not url.startswith(("ws://", "wss://")) or not token:
+            raise Unavailable("the answer holds no stream")
+        data = self._client.read_stream(url, token, offset=offset, max_bytes=max_bytes)
+        return LogPiece(data, offset + len(data))
+
+    def fetch_log(self, job: RemoteJob) -> Iterator[bytes]:
+        """GET /tasks/{taskId}/download/output/: a signed address, kept for 72 hours after the end."""
+        answer = self._client.get(f"/tasks/{segment(job.remote_id)}/download/output/")
+        pieces = self._client.download(_field(answer, "url"))
+        if pieces is None:
+            raise NotFound("the output log is gone")
+        return pieces
+
+    def fetch_artifacts(self, job: RemoteJob) -> Iterator[bytes] | None:
+        """GET /artifacts/{id}/download/ of the task's artifact, kept for 72 hours after the end."""
+        artifact = self._task(job.remote_id).get("artifact")
+        if artifact is None:  # absent in some answers: the list knows
+            artifact = next(self._client.pages("/artifacts/", {"task": job.remote_id}), None)
+        # [?] The document shows an object; a bare id would do as well.
+        artifact_id = text(artifact.get("id")) if isinstance(artifact, dict) else text(artifact)
+        if not artifact_id:
+            return None
+        answer = self._client.get(f"/artifacts/{segment(artifact_id)}/download/")
+        pieces = self._client.download(_field(answer, "url"))
+        if pieces is None:
+            raise Unavailable("the artifact cannot be downloaded", code="404")
+        return pieces
+
+    def offerings(self) -> list[RemoteOffering]:
+        """GET /plans/ and GET /unit_prices/."""
+        return offerings(self._client.get("/plans/"), self._client.get("/unit_prices/"), now=datetime.now(UTC))
+
+    def usage(self, *, since: datetime, until: datetime) -> Iterator[RemoteUsage]:
+        """From the tasks' own execution_seconds: /billing_infos/ tells days and plans, not tasks."""
+        longest = timedelta(seconds=TIME_LIMIT_S[1])
+        for task in self._tasks({"tag": TAG, "created_after": _date(since - longest)}):
+            job = remote_job(task)
+            if not job.gpu_seconds or not job.started_at or not job.ended_at or not since <= job.ended_at < until:
+                continue
+            yield RemoteUsage(job.remote_id, job.remote_id, job.key, job.gpu_seconds, job.started_at, job.ended_at)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _tasks(self, params: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        try:
+            yield from self._client.pages("/tasks/", params)
+        except (NotFound, Rejected) as error:
+            raise Unavailable(f"the list of tasks was refused: {error.summary}", code=error.code) from None
+
+    def _task(self, remote_id: str) -> dict[str, Any]:
+        try:
+            task = self._client.get(f"/tasks/{segment(remote_id)}/")
+        except Rejected as error:
+            raise NotFound(error.summary, code=error.code) from None
+        if not isinstance(task, dict) or not text(task.get("id")):
+            raise Unavailable("the answer holds no task")
+        return task
+
+    def _read_ended_log(self, job: RemoteJob, *, offset: int, max_bytes: int) -> LogPiece:
+        if self.get(job.remote_id).state in (RemoteState.QUEUED, RemoteState.RUNNING):
+            return LogPiece(b"", offset)
+        skip, kept = offset, bytearray()
+        try:
+            pieces = self.fetch_log(job)
+        except NotFound:
+            return LogPiece(b"", offset)
+        for piece in pieces:
+            kept += piece[skip:]
+            skip = max(0, skip - len(piece))
+            if len(kept) >= max_bytes:
+                break
+        data = bytes(kept[:max_bytes])
+        return LogPiece(data, offset + len(data))
+
+
+def _field(answer: object, name: str) -> str:
+    return text(answer.get(name)) if isinstance(answer, dict) else ""
+
+
+def _date(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def _age(job: RemoteJob) -> tuple[datetime, str]:
+    return job.created_at or datetime.max.replace(tzinfo=UTC), job.remote_id

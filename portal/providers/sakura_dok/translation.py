@@ -1,0 +1,166 @@
+"""DOK's words to ours and back: pure functions. Fields: API document 1.0.0, CreateTask and Task (read 2026-11-23)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from portal.providers.base import JobSpec, RemoteJob, RemoteOffering, RemoteState
+from portal.providers.errors import Rejected
+
+TAG = "jga"  # marks every task of the portal, of whatever installation
+ENVIRONMENT_LIMIT = 8192  # characters of names and values together
+TIME_LIMIT_S = (600, 1_728_000)
+
+
+def create_task(spec: JobSpec) -> dict[str, Any]:
+    """The body of POST /tasks/. Raises Rejected for what DOK would refuse, before anything is sent."""
+    if sum(len(name) + len(value) for name, value in spec.environment.items()) >= ENVIRONMENT_LIMIT:
+        raise Rejected(f"the environment is longer than {ENVIRONMENT_LIMIT} characters")
+    if reserved := [name for name in spec.environment if name.startswith("SAKURA_")]:
+        raise Rejected(f"names that begin with SAKURA_ are DOK's own: {', '.join(sorted(reserved))}")
+    if spec.time_limit_s > TIME_LIMIT_S[1]:
+        raise Rejected("DOK runs a task for 20 days at most")
+    if not spec.image:
+        raise Rejected("DOK needs a container image", failure="image")
+    container = {
+        "image": spec.image,
+        "command": ["-c", spec.script],
+        "entrypoint": ["/bin/sh"],
+        "plan": spec.plan,
+        "registry": None,
+        "environment": dict(spec.environment),
+        "http": None,
+        "ssh": None,
+    }
+    return {
+        "name": spec.key,
+        "containers": [container],
+        "tags": [spec.key, TAG],
+        "execution_time_limit_sec": max(TIME_LIMIT_S[0], spec.time_limit_s),
+    }
+
+
+def remote_job(task: Mapping[str, Any]) -> RemoteJob:
+    """A Task as ours. Fields that are missing, null or of another type are taken as not said."""
+    containers = [item for item in _list(task.get("containers")) if isinstance(item, dict)]
+    state = _state(task, containers)
+    seconds = [_whole(item.get("execution_seconds")) for item in containers]
+    counted = [
+        value * gpus_of(_text(item.get("plan")))
+        for value, item in zip(seconds, containers, strict=True)
+        if value is not None
+    ]
+    codes = [code for item in containers if (code := _whole(item.get("exit_code"))) is not None]
+    name, tags = _text(task.get("name")), _list(task.get("tags"))
+    return RemoteJob(
+        remote_id=_text(task.get("id")),
+        key=name if name and name in tags and TAG in tags else "",
+        state=state,
+        reason=" ".join(_text(task.get("error_message")).split())[:200],
+        exit_code=next((code for code in codes if code), codes[0] if codes else None) if state.is_final else None,
+        created_at=instant(task.get("created_at")),
+        started_at=min((at for item in containers if (at := instant(item.get("start_at")))), default=None),
+        ended_at=_ended_at(task, containers) if state.is_final else None,
+        gpu_seconds=sum(counted) if counted else None,
+    )
+
+
+def offerings(plans: object, prices: object, *, now: datetime) -> list[RemoteOffering]:
+    """/plans/ with the price of /unit_prices/ that holds now: yen per second of the whole plan, tax included.
+
+    An account's own price ("overridden") beats the standard one.
+    """
+    rows = [row for row in _list(prices) if isinstance(row, dict) and _holds(row, now)]
+    found = []
+    for plan in _list(plans):
+        if not isinstance(plan, dict) or not (plan_id := _text(plan.get("id"))):
+            continue
+        own = sorted(
+            (row for row in rows if row.get("plan") == plan_id), key=lambda row: row.get("is_overridden") is True
+        )
+        price = own[-1] if own else {}
+        found.append(
+            RemoteOffering(
+                plan=plan_id,
+                name=_text(plan.get("name")) or plan_id,
+                unit_price=_decimal(price.get("price")),
+                unit="second",
+                minimum_s=_whole(plan.get("minimum_execution_seconds")) or 0,
+                begins_at=instant(price.get("begin_at")),
+            )
+        )
+    return found
+
+
+def gpus_of(plan: str) -> int:
+    """h100-8gpu-80gb has eight; a plan that does not say has one."""
+    found = re.search(r"-(\d{1,3})gpu\b", plan)
+    return int(found[1]) if found else 1
+
+
+def instant(value: object) -> datetime | None:
+    """ISO 8601 with offset; without one it is no instant."""
+    try:
+        at = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return at.astimezone(UTC) if at is not None and at.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _state(task: Mapping[str, Any], containers: list[dict[str, Any]]) -> RemoteState:
+    """The specification names six states and explains none; the readings are in the project's provider notes, 1.4."""
+    match task.get("status"):
+        case "waiting":
+            return RemoteState.QUEUED
+        case "running":
+            return RemoteState.RUNNING
+        case "done":
+            good = bool(containers) and all(_whole(item.get("exit_code")) == 0 for item in containers)
+            return RemoteState.SUCCEEDED if good else RemoteState.FAILED
+        case "canceled":
+            return RemoteState.TIMED_OUT if _reached_limit(task, containers) else RemoteState.CANCELLED
+        case "aborted":
+            return RemoteState.TIMED_OUT if _reached_limit(task, containers) else RemoteState.INTERRUPTED
+        case "error":
+            return RemoteState.FAILED
+    # A word that is new to us: not final, so that nothing is settled on a guess.
+    return RemoteState.QUEUED
+
+
+def _reached_limit(task: Mapping[str, Any], containers: Iterable[Mapping[str, Any]]) -> bool:
+    limit = _whole(task.get("execution_time_limit_sec"))
+    return limit is not None and any((_whole(item.get("execution_seconds")) or 0) >= limit for item in containers)
+
+
+def _ended_at(task: Mapping[str, Any], containers: list[dict[str, Any]]) -> datetime | None:
+    stops = [at for item in containers if (at := instant(item.get("stop_at")))]
+    return max(stops) if stops else instant(task.get("canceled_at")) or instant(task.get("updated_at"))
+
+
+def _holds(row: Mapping[str, Any], now: datetime) -> bool:
+    begin, end = instant(row.get("begin_at")), instant(row.get("end_at"))
+    return (begin is None or begin <= now) and (end is None or now < end)
+
+
+def _decimal(value: object) -> Decimal | None:
+    try:
+        price = Decimal(value) if isinstance(value, str) else None
+    except InvalidOperation:
+        return None
+    return price if price is not None and price.is_finite() and price >= 0 else None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**12 else None
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
