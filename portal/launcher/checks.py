@@ -14,9 +14,9 @@ from portal.launcher.messages import say, sentence
 
 BIN = Path(sys.executable).parent
 LINTERS: dict[str, Sequence[str | Path]] = {
-    "ruff check": [BIN / "ruff", "check", "--quiet"],
-    "ruff format": [BIN / "ruff", "format", "--check", "--quiet"],
-    "lint-imports": [BIN / "lint-imports"],
+    "ruff check": [BIN / "ruff", "check", "--quiet", "--output-format", "concise"],
+    "ruff format": [BIN / "ruff", "format", "--check", "--output-format", "concise"],
+    "lint-imports": [BIN / "lint-imports", "--no-logo"],
     "mypy": [BIN / "mypy"],
 }
 
