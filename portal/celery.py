@@ -40,7 +40,7 @@ app.conf.update(
         # What no message brought: due hand-offs, cancellations, trackings, collections. One query when nothing is due.
         # Two seconds is how live a log is that somebody watches.
         "sweep": {"task": "jobs.sweep", "schedule": 2.0, "options": {"expires": 2}},
-        # Shows that schedule, broker and some worker do their part; each worker process also shows itself (home/tasks.py).
+        # Schedule, broker and some worker do their part; each worker process also shows itself (home/tasks.py).
         "heartbeat": {"task": "home.record_heartbeat", "schedule": 20.0, "options": {"expires": 20}},
         # Availability is shown with its age; a minute is what the catalog promises.
         "availability": {"task": "catalog.observe_availability", "schedule": 60.0, "options": {"expires": 60}},
@@ -62,7 +62,7 @@ log = structlog.get_logger(__name__)
 
 
 def nudge(task: "Task[Any, Any]", *args: int, countdown: float | None = None) -> None:
-    """Publish when the transaction has committed. Never fails and hardly waits: the sweep finds what no message told."""
+    """Publish when the transaction has committed. Never fails, hardly waits: the sweep finds what no message told."""
     transaction.on_commit(partial(publish, task, *args, countdown=countdown), robust=True)
 
 
@@ -84,7 +84,7 @@ def publish(task: "Task[Any, Any]", *args: int, countdown: float | None = None) 
 
 @cache
 def _publishers() -> pools.ProducerPool:
-    """Connections of their own: a worker may wait long for its next message, a web request may not wait to leave one."""
+    """Connections of their own: a worker may wait long for a message, a web request may not wait to leave one."""
     connection = app.connection_for_write(connect_timeout=PUBLISH_TIMEOUT_S)
     if settings.BROKER_URL.startswith("redis"):
         bounds = {"socket_timeout": PUBLISH_TIMEOUT_S, "socket_connect_timeout": PUBLISH_TIMEOUT_S}

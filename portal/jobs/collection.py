@@ -14,11 +14,11 @@ from django.utils import timezone
 
 from portal.catalog.provider_accounts import adapter_of
 from portal.core.failpoints import failpoint
+from portal.core.plain_text import one_line
 from portal.datasets.storage import StorageError
 from portal.jobs import staging
 from portal.jobs.keys import worker_name
 from portal.jobs.models import Artifact, Attempt, JobEvent
-from portal.core.plain_text import one_line
 from portal.providers.errors import ProviderError
 
 log = structlog.get_logger(__name__)

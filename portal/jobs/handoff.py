@@ -23,12 +23,12 @@ from portal.audit import recording as audit
 from portal.billing import holds
 from portal.catalog.provider_accounts import adapter_of
 from portal.core.failpoints import failpoint
+from portal.core.plain_text import one_line
 from portal.datasets.storage import StorageError, StorageUnavailable
 from portal.jobs import staging
 from portal.jobs.keys import key_of, worker_name
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
-from portal.core.plain_text import one_line
 from portal.providers.base import Adapter, RemoteJob
 from portal.providers.errors import Misconfigured, OutcomeUnknown, ProviderError, Rejected, Unavailable
 
@@ -118,7 +118,7 @@ def hand_over(taken: Taken, done: Round) -> None:
         structlog.contextvars.unbind_contextvars("job", "attempt")
 
 
-# --- send --------------------------------------------------------------------------------------------------------------
+# --- send ------------------------------------------------------------------------------------------------------------
 
 
 def _send(taken: Taken, adapter: Adapter, done: Round) -> None:
@@ -239,7 +239,7 @@ def _answer_lost(taken: Taken, summary: str) -> None:
         _note(taken.job, "handoff", "answer_lost", {"provider": one_line(summary)})
 
 
-# --- look --------------------------------------------------------------------------------------------------------------
+# --- look ------------------------------------------------------------------------------------------------------------
 
 
 def _look(taken: Taken, adapter: Adapter, done: Round) -> None:
@@ -248,22 +248,40 @@ def _look(taken: Taken, adapter: Adapter, done: Round) -> None:
     try:
         found = [remote for remote in adapter.find(key) if remote.key == key]
     except ProviderError as trouble:
-        return _look_again(taken, trouble, done)
+        _look_again(taken, trouble, done)
+        return
     failpoint("handoff.after_look")
     if found:
         _cancel_extras(taken, adapter, found[1:])
-        return _accepted(taken, found[0], "adopted", done)
+        _accepted(taken, found[0], "adopted", done)
+    elif (wait := _too_early(taken, adapter)) is not None:
+        _settle(taken, AttemptState.UNKNOWN, looks=wait.looks, not_before=Now() + timedelta(seconds=wait.seconds))
+    elif taken.job.stop_requested_at is not None:
+        _end_unsent(taken, JobState.CANCELLED, "stopped_before_sending")
+    else:
+        _send_again(taken, adapter, done)
+
+
+@dataclass(frozen=True)
+class Wait:
+    seconds: float
+    looks: int  # made in vain after the lag
+
+
+def _too_early(taken: Taken, adapter: Adapter) -> Wait | None:
+    """When to look again; None: it was looked for long and often enough, the provider does not have it."""
     since_sent = taken.sent_ago.total_seconds() if taken.sent_ago is not None else 0.0
     lag = max(2 * adapter.listing_lag_s, settings.HANDOFF_LISTING_LAG_MIN_S)
     if since_sent < lag:
         # Not listed yet says nothing. Asked at growing intervals, it is adopted soon after it appears.
-        return _look_later(taken, wait_s=min(max(since_sent, 1.0), 30.0, lag - since_sent), looks=0)
-    if taken.attempt.looks + 1 < LOOKS:
-        return _look_later(taken, wait_s=min(LOOK_EVERY_S, lag), looks=taken.attempt.looks + 1)
-    if taken.job.stop_requested_at is not None:
-        return _end_unsent(taken, JobState.CANCELLED, "stopped_before_sending")
+        return Wait(min(max(since_sent, 1.0), 30.0, lag - since_sent), looks=0)
+    looks = taken.attempt.looks + 1
+    return Wait(min(LOOK_EVERY_S, lag), looks) if looks < LOOKS else None
+
+
+def _send_again(taken: Taken, adapter: Adapter, done: Round) -> None:
+    lease = Now() + timedelta(seconds=LEASE_S)
     with transaction.atomic(durable=True):
-        lease = Now() + timedelta(seconds=LEASE_S)
         if not _settle(taken, AttemptState.SENDING, lease_until=lease, looks=0, sent_at=Now()):
             return
         _note(taken.job, "handoff", "sent_again", {})
@@ -290,10 +308,6 @@ def _cancel_extras(taken: Taken, adapter: Adapter, extras: list[RemoteJob]) -> N
                 log.warning("extra job not cancelled yet", remote_id=extra.remote_id, reason=later.summary)
 
 
-def _look_later(taken: Taken, *, wait_s: float, looks: int) -> None:
-    _settle(taken, AttemptState.UNKNOWN, looks=looks, not_before=Now() + timedelta(seconds=wait_s))
-
-
 def _look_again(taken: Taken, trouble: ProviderError, done: Round) -> None:
     """The provider could not be asked: it stays unknown."""
     done.trouble = trouble
@@ -307,7 +321,7 @@ def _look_again(taken: Taken, trouble: ProviderError, done: Round) -> None:
     )
 
 
-# --- settle --------------------------------------------------------------------------------------------------------------
+# --- settle ----------------------------------------------------------------------------------------------------------
 
 
 def _settle(taken: Taken, state: AttemptState, **changes: Any) -> bool:

@@ -1,4 +1,4 @@
-"""A job's output as lines: the newest are kept in the database for the page, the whole is in storage when the job has ended."""
+"""A job's output as lines: the newest in the database for the page, the whole in storage once the job has ended."""
 
 from __future__ import annotations
 

@@ -17,10 +17,10 @@ from django.db.models.functions import Coalesce, Now
 
 from portal.billing import holds
 from portal.billing.rating import rate
+from portal.core.plain_text import one_line
 from portal.jobs.models import Artifact, Attempt, Job, JobEvent
 from portal.jobs.outcomes import Outcome, outcome_of
 from portal.jobs.states import FailureClass
-from portal.core.plain_text import one_line
 from portal.usage.recording import record
 
 BY = "portal:metering"

@@ -99,7 +99,7 @@ class Job(models.Model):
             models.Index(fields=["organization", "-id"], name="job_by_organization"),
             models.Index(fields=["project", "-id"], name="job_by_project"),
             models.Index(fields=["organization", "state", "-id"], name="job_by_state"),
-            models.Index(fields=["organization"], condition=Q(state__in=[s.value for s in ACTIVE]), name="job_active"),
+            models.Index(fields=["organization"], condition=Q(state__in=sorted(s.value for s in ACTIVE)), name="job_active"),
         ]
 
     def __str__(self) -> str:
@@ -195,7 +195,7 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
         return self.filter(collected_at=None)
 
     def to_hand_off(self) -> AttemptQuerySet:
-        """Rows a worker may take now, by the database's clock: never sent, sent by a worker that died, or to be asked about."""
+        """Rows a worker may take now: never sent, sent by a worker that died, or to be asked about."""
         return self.unfinished().filter(
             state__in=[AttemptState.INTENDED, AttemptState.SENDING, AttemptState.UNKNOWN], remote_id=""
         ).ripe()

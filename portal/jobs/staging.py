@@ -52,7 +52,7 @@ class Collected:
     skipped: int = 0  # links, odd names
 
 
-# --- to the machine ------------------------------------------------------------------------------------------------------
+# --- to the machine --------------------------------------------------------------------------------------------------
 
 
 def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
@@ -163,11 +163,11 @@ def _put_url(key: str) -> str:
     return storage.presigned_put(key, expires_s=ADDRESS_S)
 
 
-# --- while it runs ---------------------------------------------------------------------------------------------------------
+# --- while it runs ---------------------------------------------------------------------------------------------------
 
 
 def pull_log(attempt: Attempt, adapter: Adapter) -> None:
-    """Append what the job has written since the last time. Raises Unavailable, StorageUnavailable; no log yet is fine."""
+    """Append what the job has written since the last time, if anything. Raises Unavailable, StorageUnavailable."""
     for _turn in range(PULLS_MAX):
         before = attempt.log_offset
         try:
@@ -199,7 +199,7 @@ def remote_of(attempt: Attempt) -> RemoteJob:
     )
 
 
-# --- back, after its end ---------------------------------------------------------------------------------------------------
+# --- back, after its end ---------------------------------------------------------------------------------------------
 
 
 def collect(attempt: Attempt, adapter: Adapter) -> Collected:
@@ -247,7 +247,7 @@ def _collect_files(attempt: Attempt, adapter: Adapter) -> tuple[list[Artifact], 
 
 
 def _unpack(attempt: Attempt, pieces: Iterator[bytes]) -> tuple[list[Artifact], bool, int]:
-    """One object per plain file, as the archive streams by. Nothing is written to a disk, so no path can lead astray."""
+    """One object per plain file, as the archive streams by. Nothing touches a disk, so no path can lead astray."""
     found: dict[str, Artifact] = {}
     total, skipped = 0, 0
     try:
@@ -260,8 +260,7 @@ def _unpack(attempt: Attempt, pieces: Iterator[bytes]) -> tuple[list[Artifact], 
                 total += member.size
                 if len(found) == FILES_MAX or total > FILES_BYTES_MAX:
                     return list(found.values()), True, skipped
-                content = archive.extractfile(member)
-                assert content is not None  # a plain file has content
+                content = cast(IO[bytes], archive.extractfile(member))  # a plain file has content
                 key = f"{folder(attempt)}/files/{hashlib.sha256(path.encode()).hexdigest()[:24]}"
                 stored = storage.put_stream(key, iter(lambda content=content: content.read(storage.PIECE_BYTES), b""))
                 found[path] = Artifact(

@@ -31,7 +31,7 @@ from portal.jobs.states import JobState
 
 
 class Refused(Exception):
-    """This cannot be submitted as it is; `message` says why and what to do, `field` which part of the form it is about."""
+    """This cannot be submitted as it is; `message` says why and what to do, `field` where in the form."""
 
     def __init__(self, message: str | Promise, field: str = "") -> None:
         super().__init__(message)
@@ -168,7 +168,7 @@ def _policy(project: Project, request: JobRequest, now: datetime) -> tuple[Price
 
 
 def _inputs(project: Project, request: JobRequest) -> dict[str, DataFile]:
-    """Files by the path at which the job sees them. Only verified files of this very project are in-reach."""
+    """Files by the path at which the job sees them. Only verified files of this very project are within reach."""
     wanted = {file.pk for file in request.inputs}
     if not wanted:
         return {}

@@ -1,7 +1,7 @@
 """What the provider says of its jobs, in one call per account; the wish to stop carried there; logs followed.
 
-News only moves a job forward: queued, running, ended. Late or backward news is dropped, news that changes nothing writes
-nothing. "Cannot be reached" and "does not list it" are never failure.
+News only moves a job forward: queued, running, ended. Late or backward news is dropped, news that changes nothing
+writes nothing. "Cannot be reached" and "does not list it" are never failure.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from django.utils import timezone
 from portal.audit import recording as audit
 from portal.catalog.provider_accounts import adapter_of
 from portal.core.failpoints import failpoint
+from portal.core.plain_text import one_line
 from portal.jobs import logs, staging
 from portal.jobs.estimates import affordable_s
 from portal.jobs.keys import key_of, key_prefix
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
-from portal.core.plain_text import one_line
 from portal.providers.base import Adapter, RemoteJob, RemoteState
 from portal.providers.errors import NotFound, ProviderError
 
@@ -43,7 +43,7 @@ UNWATCHED_EVERY_S = 30.0
 RANK = {RemoteState.QUEUED: 0, RemoteState.RUNNING: 1}
 
 
-# --- how are they ----------------------------------------------------------------------------------------------------------
+# --- how are they ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _asked_alone(attempt: Attempt, adapter: Adapter) -> RemoteJob | None:
 
 
 def _cancel_extra(attempt: Attempt, remote: RemoteJob, adapter: Adapter) -> None:
-    """A second job with the key of one we hold: a first request that was late on its way. It is stopped, and not charged."""
+    """A second job with the key of one we hold: a first request was late on its way. It is stopped, not charged."""
     log.error("provider has two jobs with one key", remote_id=remote.remote_id, key=remote.key)
     with transaction.atomic():
         detail = {"remote_id": remote.remote_id}
@@ -268,7 +268,7 @@ def _not_listed(attempt: Attempt, adapter: Adapter) -> None:
             _note(locked.job, "provider", "not_listed")
 
 
-# --- stop --------------------------------------------------------------------------------------------------------------
+# --- stop ------------------------------------------------------------------------------------------------------------
 
 
 def _stop_costly(attempts: Sequence[Attempt]) -> None:
@@ -330,11 +330,11 @@ def _note(job: Job, kind: str, reason: str) -> None:
     JobEvent.objects.create(job=job, kind=kind, reason=reason, by=BY)
 
 
-# --- what do they write ------------------------------------------------------------------------------------------------------
+# --- what do they write ----------------------------------------------------------------------------------------------
 
 
 def follow_logs(account_id: int) -> int:
-    """Pull the logs that are due: of jobs whose page somebody watches every two seconds, of others every half minute."""
+    """Pull the logs that are due: every two seconds while somebody watches the page, else every half minute."""
     running = [a for a in _at_provider(account_id) if a.started_at is not None]
     due = _logs_due(running)
     for attempt in due:

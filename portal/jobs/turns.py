@@ -1,4 +1,4 @@
-"""How many workers of one process may be busy with one provider account, so that a provider that hangs delays no other."""
+"""How many threads of a process may be busy with one provider account: one that hangs delays no other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAUSE_MAX_S = 30.0
 
 
 class Turns:
-    """At most `limit` at once per key. Who finds all places taken leaves word and goes; somebody inside does it again."""
+    """At most `limit` at once per key. Who finds all places taken leaves word; somebody inside does it again."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -41,7 +41,7 @@ class Turns:
 
 
 class Pauses:
-    """After a provider could not be used, this process leaves it alone: for 1, 2, 4 ... 30 s, or as long as it asked for."""
+    """After a provider could not be used it is left alone for 1, 2, 4 ... 30 s, or as long as it asked for."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

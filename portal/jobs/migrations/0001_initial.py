@@ -183,7 +183,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='job',
-            index=models.Index(condition=models.Q(('state__in', ['starting', 'submitted', 'placing', 'finishing', 'running', 'queued'])), fields=['organization'], name='job_active'),
+            index=models.Index(condition=models.Q(('state__in', ['finishing', 'placing', 'queued', 'running', 'starting', 'submitted'])), fields=['organization'], name='job_active'),
         ),
         migrations.AddIndex(
             model_name='attempt',

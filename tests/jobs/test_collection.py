@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import io
+import tarfile
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+import pytest
+
+from portal.core import failpoints
+from portal.datasets import storage
+from portal.jobs import collection, logs, staging
+from portal.jobs.models import Artifact, Attempt, Job, JobEvent
+from portal.providers.base import RemoteState
+from portal.providers.errors import Unavailable
+from tests.jobs.conftest import Steps, attempt_of, fresh
+from tests.jobs.fakes import FakeProvider
+
+
+@pytest.fixture
+def ended(job: Job, steps: Steps, provider: FakeProvider) -> Job:
+    """It ran for 100 s, wrote two lines and one file, and came to exit code 0."""
+    steps.hand_off()
+    Attempt.objects.update(sent_at=datetime.now(UTC) - timedelta(hours=1))
+    end = datetime.now(UTC)
+    provider.output = b"hello\nworld\n"
+    provider.files = {"./out/result.txt": b"42\n"}
+    provider.becomes(RemoteState.SUCCEEDED, started_at=end - timedelta(seconds=100), ended_at=end, exit_code=0)
+    steps.track()
+    return job
+
+
+def artifacts(job: Job) -> list[tuple[str, int, str]]:
+    return list(Artifact.objects.filter(job=job).order_by("path").values_list("path", "size_bytes", "sha256"))
+
+
+def test_log_and_results_are_in_storage_when_the_job_is_done(ended: Job, steps: Steps, provider: FakeProvider) -> None:
+    assert steps.collect() == 1
+    done = fresh(ended)
+    assert (done.state, done.exit_code, done.log_lines) == ("succeeded", 0, 2)
+    assert storage.read(done.log_key) == b"hello\nworld\n"
+    assert [(line.number, line.text) for line in logs.tail(done)] == [(1, "hello"), (2, "world")]
+    assert artifacts(done) == [("out/result.txt", 3, sha256(b"42\n").hexdigest())]
+    assert storage.read(Artifact.objects.get(job=done).storage_key) == b"42\n"
+    assert storage.size_of(staging.manifest_key(attempt_of(ended))) is None
+
+
+def test_again_changes_nothing(ended: Job, steps: Steps, provider: FakeProvider) -> None:
+    steps.collect()
+    before = fresh(ended).version
+    assert steps.collect() == 0
+    assert (fresh(ended).version, len(artifacts(ended))) == (before, 1)
+
+
+def test_a_worker_killed_before_settling_is_made_good_by_the_next(
+    ended: Job, steps: Steps, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die() -> None:
+        raise Killed
+
+    monkeypatch.setitem(failpoints.armed, "collect.before_settle", die)
+    with pytest.raises(Killed):
+        steps.collect()
+    failpoints.armed.clear()
+    assert fresh(ended).state == "finishing"
+    assert steps.collect() == 0  # the lease still runs
+    steps.pass_time(collection.LEASE_S + 1)
+    assert steps.collect() == 1
+    assert (fresh(ended).state, fresh(ended).log_lines, len(artifacts(ended))) == ("succeeded", 2, 1)
+
+
+def test_what_was_shown_live_is_not_shown_twice(job: Job, steps: Steps, provider: FakeProvider) -> None:
+    steps.hand_off()
+    provider.output = b"hello\nwor"
+    provider.becomes(RemoteState.RUNNING, started_at=datetime.now(UTC))
+    steps.track()
+    staging.pull_log(Attempt.objects.select_related("job").get(job=job), provider)
+    provider.output = b"hello\nworld\nlast"
+    provider.becomes(RemoteState.SUCCEEDED, ended_at=datetime.now(UTC), exit_code=0)
+    steps.track()
+    steps.collect()
+    assert [line.text for line in logs.tail(fresh(job))] == ["hello", "world", "last"]
+
+
+def test_a_provider_out_of_reach_is_asked_again_and_given_up_openly(
+    ended: Job, steps: Steps, provider: FakeProvider
+) -> None:
+    provider.down = Unavailable("connection refused")
+    for _ in range(3):
+        assert steps.collect() == 0
+        steps.pass_time(120)
+    assert fresh(ended).state == "finishing"
+    assert JobEvent.objects.filter(job=ended, reason="results_late").count() == 1
+    Attempt.objects.update(
+        ended_at=datetime.now(UTC) - timedelta(hours=7), started_at=datetime.now(UTC) - timedelta(hours=8)
+    )
+    steps.pass_time(120)
+    assert steps.collect() == 1
+    assert (fresh(ended).state, JobEvent.objects.filter(job=ended, reason="results_lost").count()) == ("succeeded", 1)
+
+
+def test_an_archive_that_is_none_is_given_up_after_five_tries(
+    ended: Job, steps: Steps, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provider, "fetch_artifacts", lambda job: iter([b"<html>no</html>"]))
+    for _ in range(5):
+        steps.collect()
+        steps.pass_time(130)
+    assert (fresh(ended).state, JobEvent.objects.filter(job=ended, reason="results_lost").count()) == ("succeeded", 1)
+
+
+def test_hostile_archives_leave_only_plain_files(ended: Job, steps: Steps, provider: FakeProvider, monkeypatch) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name in ["../../etc/passwd", "/etc/shadow", "a/../b", "ok/日本語 <b>.txt", "bad\nname", "./same", "same"]:
+            member = tarfile.TarInfo(name)
+            member.size = 1
+            archive.addfile(member, io.BytesIO(b"x"))
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE):
+            link = tarfile.TarInfo(f"link{kind!r}")
+            link.type, link.linkname = kind, "/etc/passwd"
+            archive.addfile(link)
+    monkeypatch.setattr(provider, "fetch_artifacts", lambda job: iter([buffer.getvalue()]))
+    steps.collect()
+    one = sha256(b"x").hexdigest()
+    assert artifacts(ended) == [("ok/日本語 <b>.txt", 1, one), ("same", 1, one)]
+    assert JobEvent.objects.filter(job=ended, reason="results_skipped").count() == 1
+
+
+def test_too_many_files_are_cut_openly(ended: Job, steps: Steps, provider: FakeProvider, monkeypatch) -> None:
+    monkeypatch.setattr(staging, "FILES_MAX", 2)
+    provider.files = {f"{n}.txt": b"x" for n in range(4)}
+    steps.collect()
+    assert [path for path, _, _ in artifacts(ended)] == ["0.txt", "1.txt"]
+    assert JobEvent.objects.filter(job=ended, reason="results_cut").count() == 1
+
+
+def test_the_secrets_of_a_job_that_was_never_sent_are_deleted_too(
+    job: Job, steps: Steps, provider: FakeProvider
+) -> None:
+    from portal.providers.errors import Rejected
+
+    provider.before = [Rejected("no")]
+    steps.hand_off()
+    assert storage.size_of(staging.manifest_key(attempt_of(job))) is not None
+    assert steps.collect() == 1
+    assert storage.size_of(staging.manifest_key(attempt_of(job))) is None
+    assert (fresh(job).state, attempt_of(job).collected_at is None) == ("failed", False)

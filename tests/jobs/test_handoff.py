@@ -1,0 +1,202 @@
+"""The protocol of RELIABILITY.md section 1: given to the provider once, whatever happens in between."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+
+from portal.accounts.models import Membership
+from portal.billing.models import Hold
+from portal.core import failpoints
+from portal.jobs import handoff
+from portal.jobs.cancellation import ask_stop
+from portal.jobs.keys import key_of
+from portal.jobs.models import Attempt, Job, JobEvent
+from portal.providers.errors import Misconfigured, OutcomeUnknown, Rejected, Unavailable
+from tests.jobs.conftest import Steps, attempt_of, fresh
+from tests.jobs.fakes import FakeProvider
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.fixture
+def killed_at(monkeypatch: pytest.MonkeyPatch):
+    def arm(name: str) -> None:
+        def die() -> None:
+            raise Killed
+
+        monkeypatch.setitem(failpoints.armed, name, die)
+
+    return arm
+
+
+def reasons(job: Job) -> list[str]:
+    return list(JobEvent.objects.filter(job=job).order_by("id").values_list("reason", flat=True))
+
+
+def test_an_attempt_is_sent_once_and_the_job_waits_at_the_provider(
+    job: Job, steps: Steps, provider: FakeProvider
+) -> None:
+    assert steps.hand_off() == handoff.Round(accepted=1)
+    assert steps.hand_off() == handoff.Round()
+    attempt = attempt_of(job)
+    assert (attempt.state, attempt.remote_id, attempt.epoch, attempt.lease_until) == ("accepted", "r1", 1, None)
+    assert (fresh(job).state, fresh(job).waiting_reason) == ("queued", "")
+    assert [spec.key for spec in provider.specs] == [f"jga-test00-{attempt.code}"]
+    assert reasons(job) == ["submitted", "accepted"]
+
+
+def test_the_providers_environment_holds_only_the_manifests_address(
+    job: Job, steps: Steps, provider: FakeProvider
+) -> None:
+    steps.hand_off()
+    assert sorted(provider.specs[0].environment) == ["PORTAL_JOB", "PORTAL_MANIFEST_URL"]
+
+
+@pytest.mark.parametrize(
+    "step", ["handoff.after_claim", "handoff.before_send", "handoff.after_send", "handoff.before_commit"]
+)
+def test_a_worker_killed_at_any_step_leaves_one_job(
+    job: Job, steps: Steps, provider: FakeProvider, killed_at, step
+) -> None:
+    killed_at(step)
+    with pytest.raises(Killed):
+        steps.hand_off()
+    failpoints.armed.clear()
+    assert steps.hand_off() == handoff.Round()  # the lease still runs
+    assert attempt_of(job).state == "sending"
+    for _ in range(10):
+        steps.pass_time(60)
+        steps.hand_off()
+    assert [remote.key for remote in provider.jobs.values()] == [key_of(attempt_of(job))]
+    assert (attempt_of(job).state, fresh(job).state) == ("accepted", "queued")
+
+
+def test_a_lost_answer_is_looked_up_and_adopted_not_repeated(job: Job, steps: Steps, provider: FakeProvider) -> None:
+    provider.after = [OutcomeUnknown("reset")]
+    steps.hand_off()
+    assert (attempt_of(job).state, fresh(job).state) == ("unknown", "submitted")
+    steps.pass_time(5)
+    assert steps.hand_off() == handoff.Round(accepted=1)
+    assert provider.calls == ["submit", "find"]
+    assert reasons(job) == ["submitted", "answer_lost", "adopted"]
+
+
+def test_what_is_not_found_is_sent_again_only_after_the_listing_lag_and_three_looks(
+    job: Job, steps: Steps, provider: FakeProvider, settings
+) -> None:
+    settings.HANDOFF_LISTING_LAG_MIN_S = 120
+    provider.before = [OutcomeUnknown("time-out")]
+    steps.hand_off()
+    steps.pass_time(100)
+    steps.hand_off()  # too early: says nothing
+    assert (attempt_of(job).state, attempt_of(job).looks) == ("unknown", 0)
+    for look in (1, 2):
+        steps.pass_time(60)
+        steps.hand_off()
+        assert (attempt_of(job).state, attempt_of(job).looks) == ("unknown", look)
+    steps.pass_time(60)
+    assert steps.hand_off() == handoff.Round(accepted=1)
+    assert provider.calls == ["submit", "find", "find", "find", "find", "submit"]
+    assert len(provider.jobs) == 1
+
+
+def test_two_jobs_with_one_key_leave_the_oldest(job: Job, steps: Steps, provider: FakeProvider) -> None:
+    provider.after = [OutcomeUnknown("reset")]
+    steps.hand_off()
+    provider.add(key_of(attempt_of(job)))
+    steps.pass_time(5)
+    steps.hand_off()
+    assert (attempt_of(job).remote_id, provider.cancelled) == ("r1", ["r2"])
+
+
+def test_unavailable_goes_back_with_growing_waits_and_a_reason(job: Job, steps: Steps, provider: FakeProvider) -> None:
+    for expected in (1, 2, 4):
+        provider.before = [Unavailable("connection refused")]
+        assert steps.hand_off().trouble is not None
+        attempt = Attempt.objects.annotate(now=Now()).get(job=job)
+        assert attempt.state == "intended"
+        assert timedelta(0) < attempt.not_before - attempt.now <= timedelta(seconds=expected)
+        assert steps.hand_off() == handoff.Round()
+        steps.pass_time(70)
+    assert (fresh(job).state, fresh(job).waiting_reason) == ("submitted", "unreachable")
+    assert steps.hand_off() == handoff.Round(accepted=1)
+    assert fresh(job).waiting_reason == ""
+    assert reasons(job) == ["submitted", "waits", "accepted"]
+
+
+def test_too_many_requests_wait_for_the_quota(job: Job, steps: Steps, provider: FakeProvider) -> None:
+    provider.before = [Unavailable("too many requests", retry_after_s=90, code="429")]
+    steps.hand_off()
+    attempt = Attempt.objects.annotate(now=Now()).get(job=job)
+    assert (fresh(job).waiting_reason, attempt.not_before - attempt.now > timedelta(seconds=80)) == ("quota", True)
+
+
+def test_wrong_credentials_wait_for_an_operator(job: Job, steps: Steps, provider: FakeProvider) -> None:
+    provider.before = [Misconfigured("401")]
+    assert steps.hand_off().trouble is not None
+    assert (attempt_of(job).state, fresh(job).waiting_reason) == ("intended", "unreachable")
+
+
+def test_a_refusal_ends_the_job_and_gives_the_money_back(job: Job, steps: Steps, provider: FakeProvider) -> None:
+    provider.before = [Rejected("no such image\nfoo", failure="image")]
+    steps.hand_off()
+    ended = fresh(job)
+    assert (ended.state, ended.failure, ended.failure_detail) == ("failed", "image", "no such image foo")
+    assert attempt_of(job).state == "ended"
+    assert Hold.objects.get(job_code=job.code).released_at is not None
+
+
+def test_an_answer_that_comes_after_the_lease_was_taken_over_is_dropped(
+    job: Job, steps: Steps, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def another_worker_takes_it() -> None:
+        Attempt.objects.filter(job=job).update(epoch=7, state="unknown")
+
+    monkeypatch.setitem(failpoints.armed, "handoff.after_send", another_worker_takes_it)
+    assert steps.hand_off() == handoff.Round()
+    assert (attempt_of(job).state, attempt_of(job).remote_id, fresh(job).state) == ("unknown", "", "submitted")
+
+
+def test_an_adapter_that_breaks_its_contract_counts_as_unknown(job: Job, steps: Steps, provider: FakeProvider) -> None:
+    provider.after = [KeyError("job_id")]
+    steps.hand_off()
+    assert (attempt_of(job).state, attempt_of(job).last_error) == ("unknown", "KeyError")
+
+
+def test_one_remote_id_for_two_jobs_is_never_merged(
+    job: Job, steps: Steps, provider: FakeProvider, funded, member, request_for
+) -> None:
+    from portal.jobs.submission import submit
+
+    steps.hand_off()
+    second = submit(funded, request=request_for(), key="form-2", by=member)
+    provider.jobs.clear()  # the next id is r1 again
+    steps.hand_off()
+    assert (attempt_of(second).state, attempt_of(second).remote_id) == ("unknown", "")
+    assert attempt_of(job).remote_id == "r1"
+
+
+def test_the_submitters_rights_are_asked_again_at_hand_off(
+    job: Job, steps: Steps, provider: FakeProvider, member
+) -> None:
+    Membership.objects.filter(user=member).delete()
+    steps.hand_off()
+    assert (fresh(job).state, fresh(job).failure, provider.calls) == ("failed", "access_refused", [])
+
+
+def test_a_job_stopped_while_its_answer_is_lost_is_looked_for_first(
+    job: Job, steps: Steps, provider: FakeProvider, member
+) -> None:
+    provider.after = [OutcomeUnknown("reset")]
+    steps.hand_off()
+    assert ask_stop(job, by=member) is True
+    assert fresh(job).state == "submitted"
+    steps.pass_time(5)
+    steps.hand_off()
+    steps.track()
+    assert (attempt_of(job).state, provider.cancelled) == ("stopping", ["r1"])

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from portal.billing.models import BillingAccount, Charge, Hold
+from portal.jobs import metering
+from portal.jobs.models import Attempt, Job
+from portal.providers.base import RemoteState
+from portal.usage.models import UsageRecord
+from tests.jobs.conftest import Steps, attempt_of, fresh
+from tests.jobs.fakes import FakeProvider
+
+START = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def running(job: Job, steps: Steps, provider: FakeProvider) -> Job:
+    steps.hand_off()
+    provider.becomes(RemoteState.RUNNING, started_at=datetime.now(UTC))
+    steps.track()
+    Attempt.objects.update(sent_at=START, started_at=START, seen_at=START + timedelta(seconds=100.7))
+    return job
+
+
+def used(job: Job) -> list[tuple[int, int]]:
+    records = UsageRecord.objects.filter(job_code=job.code).order_by("started_at")
+    return [(record.gpu_seconds, record.charge.amount) for record in records]
+
+
+def test_time_since_the_watermark_becomes_money_once(running: Job) -> None:
+    attempt = attempt_of(running)
+    assert (metering.meter(attempt.pk), metering.meter(attempt.pk)) == (100, 0)
+    Attempt.objects.update(seen_at=START + timedelta(seconds=200))
+    assert metering.meter(attempt.pk) == 100
+    # 28 and 56 yen so far at 0.28 yen a second
+    assert used(running) == [(100, 28), (100, 28)]
+    assert (fresh(running).gpu_seconds, fresh(running).cost) == (200, 56)
+
+
+def test_what_fails_leaves_neither_record_nor_watermark(running: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(record: UsageRecord) -> Charge:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(metering, "rate", broken)
+        metering.meter(attempt_of(running).pk)
+    assert (used(running), attempt_of(running).metered_until, fresh(running).cost) == ([], None, 0)
+    assert metering.meter(attempt_of(running).pk) == 100
+
+
+def test_only_what_was_seen_long_enough_is_due(running: Job, steps: Steps) -> None:
+    assert metering.due(steps.account_id) == [attempt_of(running).pk]
+    metering.meter(attempt_of(running).pk)
+    assert metering.due(steps.account_id) == []
+    Attempt.objects.update(seen_at=START + timedelta(seconds=161))
+    assert metering.due(steps.account_id) == [attempt_of(running).pk]
+
+
+def test_the_end_charges_the_rest_and_releases_the_hold(running: Job, steps: Steps, provider: FakeProvider) -> None:
+    metering.meter(attempt_of(running).pk)
+    provider.becomes(RemoteState.SUCCEEDED, ended_at=START + timedelta(seconds=250), exit_code=0)
+    steps.track()
+    steps.collect()
+    done = fresh(running)
+    assert (done.state, done.gpu_seconds, done.cost) == ("succeeded", 250, 70)
+    purse = BillingAccount.objects.get(organization=running.organization)
+    assert (purse.held, purse.posted, Hold.objects.get(job_code=running.code).used) == (0, 70, 70)
+
+
+def test_a_job_of_a_moment_pays_the_minimum(job: Job, steps: Steps, provider: FakeProvider) -> None:
+    steps.hand_off()
+    at = datetime.now(UTC)
+    provider.becomes(RemoteState.SUCCEEDED, started_at=at, ended_at=at, exit_code=0)
+    steps.track()
+    steps.collect()
+    assert (fresh(job).gpu_seconds, fresh(job).cost) == (1, 16)  # 60 s at 0.28 yen
+
+
+def test_a_job_that_never_ran_pays_nothing(job: Job, steps: Steps, provider: FakeProvider) -> None:
+    steps.hand_off()
+    provider.becomes(RemoteState.CANCELLED, ended_at=datetime.now(UTC))
+    steps.track()
+    steps.collect()
+    assert (fresh(job).state, fresh(job).cost, used(job)) == ("cancelled", 0, [])
+    assert Hold.objects.get(job_code=job.code).released_at is not None
+
+
+def test_a_late_worker_cannot_settle(running: Job, steps: Steps, provider: FakeProvider) -> None:
+    from portal.jobs import collection
+
+    provider.becomes(RemoteState.SUCCEEDED, ended_at=START + timedelta(seconds=250), exit_code=0)
+    steps.track()
+    late = collection.take_ended(steps.account_id)
+    assert late is not None
+    steps.pass_time(collection.LEASE_S + 1)
+    assert steps.collect() == 1
+    assert metering.settle(late) is False
+    assert fresh(running).cost == 70

@@ -1,0 +1,32 @@
+import pytest
+from django.utils import timezone
+
+from portal.jobs.models import Attempt, Job
+from portal.jobs.outcomes import outcome_of
+
+
+@pytest.mark.parametrize(
+    ("remote", "code", "job", "state", "failure"),
+    [
+        ("succeeded", 0, {}, "succeeded", None),
+        ("succeeded", None, {}, "succeeded", None),
+        ("succeeded", 3, {}, "failed", "program"),
+        ("failed", 1, {}, "failed", "program"),
+        ("failed", 94, {}, "failed", "portal_fault"),
+        ("failed", 95, {}, "failed", "portal_fault"),
+        ("failed", 96, {}, "failed", "data_missing"),
+        ("failed", 97, {}, "failed", "image"),
+        ("timed_out", None, {}, "expired", "time_limit"),
+        ("out_of_memory", 137, {}, "failed", "out_of_memory"),
+        ("interrupted", None, {}, "failed", "interrupted"),
+        ("cancelled", None, {}, "cancelled", None),
+        ("cancelled", None, {"stop_requested_at": timezone.now()}, "cancelled", None),
+        ("failed", 143, {"stop_requested_at": timezone.now()}, "cancelled", None),
+        ("succeeded", 0, {"stop_requested_at": timezone.now()}, "succeeded", None),
+        ("cancelled", None, {"stop_requested_at": timezone.now(), "failure": "over_budget"}, "expired", "over_budget"),
+        ("failed", 143, {"stop_requested_at": timezone.now(), "failure": "over_budget"}, "expired", "over_budget"),
+    ],
+)
+def test_outcome(remote: str, code: int | None, job: dict[str, object], state: str, failure: str | None) -> None:
+    outcome = outcome_of(Job(**job), Attempt(remote_state=remote, exit_code=code))
+    assert (outcome.state, outcome.failure) == (state, failure)

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import threading
+from datetime import date
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from portal.accounts.access import NotPermitted
+from portal.audit.models import AuditEvent
+from portal.audit.verification import broken_links
+from portal.billing.holds import OverBudget
+from portal.billing.models import BillingAccount, Hold
+from portal.catalog.models import Offering, Price, ProviderAccount
+from portal.jobs.models import Attempt, Job, JobEvent, SubmitKey
+from portal.jobs.submission import Refused, submit
+from tests.factories import (
+    DataFileFactory,
+    DatasetFactory,
+    ProjectFactory,
+    ProviderAccountFactory,
+)
+
+
+def nothing_stored() -> bool:
+    return (
+        Job.objects.count(),
+        Hold.objects.count(),
+        SubmitKey.objects.count(),
+        AuditEvent.objects.filter(act="job.submitted").count(),
+    ) == (0, 0, 0, 0)
+
+
+def test_submit_stores_all_in_one(funded, member, account, offering, request_for) -> None:
+    file = DataFileFactory(dataset=DatasetFactory(project=funded, folder="texts"), name="words.txt")
+    job = submit(
+        funded,
+        request=request_for(inputs=(file,), secrets={"TOKEN": "canary"}, environment={"A": "1"}),
+        key="k",
+        by=member,
+    )
+    stored = Job.objects.get()
+    assert (stored.state, stored.cost_cap, stored.secret_names, stored.environment) == (
+        "submitted",
+        500,
+        ["TOKEN"],
+        {"A": "1"},
+    )
+    assert "canary" not in str(list(Job.objects.values())) + str(list(AuditEvent.objects.values()))
+    assert list(stored.inputs.values_list("path", "size_bytes", "sha256")) == [("texts/words.txt", 5, file.sha256)]
+    assert [(a.state, a.number, a.account) for a in Attempt.objects.filter(job=job)] == [("intended", 1, account)]
+    assert list(JobEvent.objects.values_list("kind", "after", "reason", "by")) == [
+        ("state", "submitted", "submitted", f"user:{member.pk}")
+    ]
+    assert Hold.objects.get(job_code=job.code).amount == 500
+    assert AuditEvent.objects.filter(act="job.submitted", subject=f"job:{job.code}").count() == 1
+    assert broken_links(funded.organization.code) == []
+
+
+def test_the_hold_is_never_more_than_the_job_can_cost(funded, member, account, request_for) -> None:
+    job = submit(funded, request=request_for(cost_cap=9000), key="k", by=member)
+    assert Hold.objects.get(job_code=job.code).amount == 1008
+
+
+def test_the_same_form_again_is_the_same_job(funded, member, account, request_for) -> None:
+    first = submit(funded, request=request_for(), key="k", by=member)
+    assert submit(funded, request=request_for(), key="k", by=member) == first
+    assert (Job.objects.count(), Hold.objects.count()) == (1, 1)
+
+
+def test_the_same_key_with_other_contents_is_refused(funded, member, account, request_for) -> None:
+    submit(funded, request=request_for(), key="k", by=member)
+    with pytest.raises(Refused):
+        submit(funded, request=request_for(command="rm"), key="k", by=member)
+    assert Job.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_200_copies_at_once_are_one_job(funded, member, account, request_for) -> None:
+    answers: list[str] = []
+    start = threading.Barrier(20)
+
+    def send() -> None:
+        start.wait()
+        for _ in range(10):
+            answers.append(submit(funded, request=request_for(), key="k", by=member).code)
+        connection.close()
+
+    threads = [threading.Thread(target=send) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [Job.objects.get().code] * 200
+    assert (Attempt.objects.count(), Hold.objects.count(), BillingAccount.objects.get().held) == (1, 1, 500)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_budget_for_37_takes_37(funded, member, account, request_for) -> None:
+    BillingAccount.objects.filter(organization=funded.organization)
+    outcome: list[str] = []
+
+    def send(first: int) -> None:
+        for number in range(first, first + 10):
+            try:
+                submit(funded, request=request_for(cost_cap=270), key=f"k{number}", by=member)
+                outcome.append("accepted")
+            except OverBudget:
+                outcome.append("over")
+        connection.close()
+
+    threads = [threading.Thread(target=send, args=(n * 10,)) for n in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (outcome.count("accepted"), Job.objects.count(), BillingAccount.objects.get().held) == (37, 37, 37 * 270)
+
+
+def test_roles_that_may_not_submit(funded, viewer, billing, stranger, account, request_for) -> None:
+    for person in (viewer, billing, stranger):
+        with pytest.raises(NotPermitted):
+            submit(funded, request=request_for(), key="k", by=person)
+    assert nothing_stored()
+
+
+def test_a_project_closed_between_view_and_submit(funded, member, account, request_for) -> None:
+    type(funded).objects.filter(pk=funded.pk).update(closed_at=timezone.now())
+    with pytest.raises(Refused):
+        submit(funded, request=request_for(), key="k", by=member)
+    assert nothing_stored()
+
+
+def test_offerings_that_take_no_job(funded, member, account, offering, request_for) -> None:
+    for change in (
+        {"active": False},
+        {"adapter": ""},
+        {"on_request": True},
+        {"ends_on": date(2026, 1, 1)},
+        {"containers": True},
+        {"kind": "vm"},
+    ):
+        before = {name: getattr(offering, name) for name in change}
+        Offering.objects.filter(pk=offering.pk).update(**change)
+        with pytest.raises(Refused):
+            submit(funded, request=request_for(), key="k", by=member)
+        Offering.objects.filter(pk=offering.pk).update(**before)
+    Price.objects.update(valid_to=timezone.now())
+    with pytest.raises(Refused):
+        submit(funded, request=request_for(), key="k", by=member)
+    assert nothing_stored()
+
+
+def test_nobody_runs_the_offering(funded, member, account, request_for) -> None:
+    ProviderAccount.objects.update(active=False)
+    with pytest.raises(Refused):
+        submit(funded, request=request_for(), key="k", by=member)
+    assert nothing_stored()
+
+
+def test_an_organizations_own_account_is_used_before_the_pool(funded, member, account, offering, request_for) -> None:
+    own = ProviderAccountFactory(provider=offering.provider, organization=funded.organization)
+    job = submit(funded, request=request_for(), key="k", by=member)
+    assert job.attempts.get().account == own
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"gpus": 2}, "gpus"),
+        ({"time_limit_s": 59}, "time_limit"),
+        ({"time_limit_s": 10**9}, "time_limit"),
+        ({"cost_cap": 16}, "cost_cap"),
+    ],
+)
+def test_limits_are_refused_with_the_field_they_are_about(funded, member, account, request_for, change, field) -> None:
+    with pytest.raises(Refused) as refused:
+        submit(funded, request=request_for(**change), key="k", by=member)
+    assert (refused.value.field, str(refused.value.message) != "") == (field, True)
+    assert nothing_stored()
+
+
+def test_more_than_the_credit_is_over_budget(funded, member, account, request_for) -> None:
+    with pytest.raises(OverBudget):
+        submit(funded, request=request_for(time_limit_s=86_400, cost_cap=10_001), key="k", by=member)
+    assert nothing_stored()
+
+
+def test_files_of_others_or_unfinished_ones_are_not_there(funded, member, account, request_for, organization) -> None:
+    other = DataFileFactory(dataset=DatasetFactory(project=ProjectFactory(organization=organization)))
+    unfinished = DataFileFactory(dataset=DatasetFactory(project=funded), state="uploading", ready_at=None, sha256="")
+    for file in (other, unfinished):
+        with pytest.raises(Refused):
+            submit(funded, request=request_for(inputs=(file,)), key="k", by=member)
+    assert nothing_stored()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_broker_that_is_down_is_not_noticed(funded, member, account, request_for, monkeypatch) -> None:
+    from portal import celery
+
+    monkeypatch.setattr(celery.settings, "BROKER_URL", "redis://127.0.0.1:9/0")
+    monkeypatch.setattr(celery.app.conf, "broker_url", "redis://127.0.0.1:9/0")
+    celery._publishers.cache_clear()
+    try:
+        assert submit(funded, request=request_for(), key="k", by=member).state == "submitted"
+        assert celery.publish(celery.app.tasks["jobs.hand_off"], account.pk) is False
+    finally:
+        celery._publishers.cache_clear()
+        monkeypatch.setattr(celery, "_quiet_until", 0.0)

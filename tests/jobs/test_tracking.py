@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from portal.core import failpoints
+from portal.jobs import logs, tracking
+from portal.jobs.cancellation import ask_stop
+from portal.jobs.keys import key_of
+from portal.jobs.models import Attempt, Job, JobEvent
+from portal.providers.base import RemoteState
+from portal.providers.errors import Unavailable
+from tests.jobs.conftest import Steps, attempt_of, fresh
+from tests.jobs.fakes import FakeProvider
+
+
+@pytest.fixture
+def queued(job: Job, steps: Steps) -> Job:
+    steps.hand_off()
+    return job
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def test_nothing_at_the_provider_means_no_call(job: Job, steps: Steps, provider: FakeProvider) -> None:
+    assert steps.track() == tracking.Tracked()
+    assert provider.calls == []
+
+
+def test_one_listing_moves_the_job_through_its_life(queued: Job, steps: Steps, provider: FakeProvider) -> None:
+    provider.becomes(RemoteState.RUNNING, started_at=now())
+    assert steps.track() == tracking.Tracked(asked=1, running=1)
+    assert (attempt_of(queued).state, fresh(queued).state) == ("running", "running")
+    provider.becomes(RemoteState.SUCCEEDED, ended_at=now(), exit_code=0)
+    assert steps.track() == tracking.Tracked(asked=1, ended=1)
+    assert (attempt_of(queued).state, fresh(queued).state, attempt_of(queued).exit_code) == ("ended", "finishing", 0)
+    assert provider.calls == ["submit", "list", "list"]
+
+
+def test_news_that_changes_nothing_writes_nothing(
+    queued: Job, steps: Steps, provider: FakeProvider, django_assert_num_queries
+) -> None:
+    provider.becomes(RemoteState.RUNNING, started_at=now())
+    steps.track()
+    before = fresh(queued).version
+    with django_assert_num_queries(1):
+        steps.track()
+    assert fresh(queued).version == before
+
+
+def test_backward_and_late_news_are_dropped(queued: Job, steps: Steps, provider: FakeProvider) -> None:
+    running = provider.jobs["r1"]
+    provider.becomes(RemoteState.RUNNING, started_at=now())
+    steps.track()
+    provider.becomes(RemoteState.QUEUED)
+    steps.track()
+    assert attempt_of(queued).state == "running"
+    provider.becomes(RemoteState.FAILED, ended_at=now(), exit_code=1)
+    stale = attempt_of(queued)
+    steps.track()
+    for _ in range(100):
+        assert tracking.apply(stale, running) is False
+    assert (attempt_of(queued).state, fresh(queued).state) == ("ended", "finishing")
+
+
+def test_a_worker_killed_before_the_commit_changes_nothing(
+    queued: Job, steps: Steps, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die() -> None:
+        raise Killed
+
+    provider.becomes(RemoteState.RUNNING, started_at=now())
+    monkeypatch.setitem(failpoints.armed, "tracking.before_commit", die)
+    with pytest.raises(Killed):
+        steps.track()
+    failpoints.armed.clear()
+    assert (attempt_of(queued).state, fresh(queued).state) == ("accepted", "queued")
+    steps.track()
+    assert (attempt_of(queued).state, fresh(queued).state) == ("running", "running")
+
+
+def test_a_provider_out_of_reach_is_no_news(queued: Job, steps: Steps, provider: FakeProvider) -> None:
+    provider.becomes(RemoteState.RUNNING, started_at=now())
+    steps.track()
+    provider.down = Unavailable("connection refused")
+    steps.pass_time(7200)
+    with pytest.raises(Unavailable):
+        steps.track()
+    assert (attempt_of(queued).state, fresh(queued).state) == ("running", "running")
+
+
+def test_a_job_that_is_not_shown_is_unknown_and_comes_back(queued: Job, steps: Steps, provider: FakeProvider) -> None:
+    provider.becomes(RemoteState.RUNNING, started_at=now())
+    steps.track()
+    provider.hidden = True
+    steps.track()
+    assert attempt_of(queued).state == "running"  # a moment says nothing
+    steps.pass_time(600)
+    steps.track()
+    assert (attempt_of(queued).state, fresh(queued).state) == ("unknown", "running")
+    assert steps.hand_off().accepted == 0  # what was accepted is never sent again
+    provider.hidden = False
+    steps.track()
+    assert (attempt_of(queued).state, len(provider.jobs)) == ("running", 1)
+    said = [e.reason for e in JobEvent.objects.filter(job=queued).order_by("id")]
+    assert said == ["submitted", "accepted", "running", "not_listed", "listed_again"]
+
+
+def test_a_job_that_never_comes_back_is_closed_after_a_day(queued: Job, steps: Steps, provider: FakeProvider) -> None:
+    provider.hidden = True
+    steps.pass_time(600)
+    steps.track()
+    steps.pass_time(25 * 3600)
+    steps.track()
+    steps.collect()
+    assert (fresh(queued).state, fresh(queued).failure, fresh(queued).cost) == ("failed", "interrupted", 0)
+
+
+def test_the_providers_clock_is_held_within_what_we_know(queued: Job, steps: Steps, provider: FakeProvider) -> None:
+    provider.becomes(RemoteState.RUNNING, started_at=now() - timedelta(minutes=15))
+    steps.track()
+    assert attempt_of(queued).started_at == attempt_of(queued).sent_at
+    provider.becomes(RemoteState.SUCCEEDED, ended_at=now() + timedelta(minutes=15), exit_code=0)
+    steps.track()
+    assert attempt_of(queued).ended_at <= now()
+
+
+def test_a_second_job_with_our_key_is_cancelled_and_told_once(
+    queued: Job, steps: Steps, provider: FakeProvider
+) -> None:
+    late = provider.add(key_of(attempt_of(queued)))
+    provider.add("jga-other1-abcdefghjkmn")  # another installation's
+    steps.track()
+    steps.track()
+    assert provider.cancelled == [late.remote_id, late.remote_id]
+    assert JobEvent.objects.filter(job=queued, reason="extra_cancelled").count() == 1
+    assert attempt_of(queued).remote_id == "r1"
+
+
+def test_why_it_waits_is_said_in_our_words(queued: Job, steps: Steps, provider: FakeProvider) -> None:
+    for word, reason in [("Resources", "capacity"), ("QOSMaxJobsPerUser", "quota"), ("ReqNodeNotAvail", "maintenance")]:
+        provider.becomes(RemoteState.QUEUED, reason=word)
+        steps.track()
+        assert fresh(queued).waiting_reason == reason
+
+
+def test_a_stop_is_asked_for_until_the_provider_confirms(
+    queued: Job, steps: Steps, provider: FakeProvider, member
+) -> None:
+    provider.becomes(RemoteState.RUNNING, started_at=now())
+    steps.track()
+    ask_stop(queued, by=member)
+    steps.track()
+    steps.track()
+    assert (attempt_of(queued).state, fresh(queued).state, provider.cancelled) == ("stopping", "running", ["r1"])
+    steps.pass_time(11)
+    steps.track()
+    assert provider.cancelled == ["r1", "r1"]
+    provider.becomes(RemoteState.CANCELLED, ended_at=now())
+    steps.track()
+    steps.collect()
+    assert fresh(queued).state == "cancelled"
+
+
+def test_a_job_near_its_cap_is_stopped_and_expires(queued: Job, steps: Steps, provider: FakeProvider) -> None:
+    Attempt.objects.update(sent_at=now() - timedelta(hours=1))
+    provider.becomes(RemoteState.RUNNING, started_at=now() - timedelta(seconds=1000))
+    steps.track()
+    steps.track()
+    assert fresh(queued).stop_requested_at is None  # 500 yen pay for 1,785 s
+    Attempt.objects.update(started_at=now() - timedelta(seconds=1780))
+    steps.track()
+    assert (fresh(queued).failure, provider.cancelled) == ("over_budget", ["r1"])
+    provider.becomes(RemoteState.CANCELLED, ended_at=now())
+    steps.track()
+    steps.collect()
+    ended = fresh(queued)
+    assert (ended.state, ended.failure, ended.cost <= 500) == ("expired", "over_budget", True)
+
+
+def test_a_log_is_followed_often_only_while_somebody_watches(queued: Job, steps: Steps, provider: FakeProvider) -> None:
+    provider.output = b"one\ntwo\nthr"
+    provider.becomes(RemoteState.RUNNING, started_at=now())
+    steps.track()
+    assert tracking.follow_logs(steps.account_id) == 1
+    assert tracking.follow_logs(steps.account_id) == 0
+    assert [line.text for line in logs.tail(fresh(queued))] == ["one", "two"]
+    provider.output += b"ee\n"
+    logs.watch(queued)
+    from django.core.cache import cache
+
+    cache.set(f"pulled:{attempt_of(queued).code}", now().timestamp() - 2, 60)
+    assert tracking.follow_logs(steps.account_id) == 1
+    assert [line.text for line in logs.tail(fresh(queued))] == ["one", "two", "three"]
