@@ -15,6 +15,10 @@ from portal.datasets.names import file_name_from
 from portal.datasets.uploading import MAX_BYTES, FileToSend
 
 _is_sha256 = RegexValidator(r"\A[0-9a-f]{64}\Z", gettext_lazy("A checksum is 64 hexadecimal digits."))
+_unreadable = gettext_lazy(
+    "The portal could not read what your browser sent. Reload the page and choose the file again."
+)
+_UNREADABLE = {"required": _unreadable, "invalid": _unreadable, "min_value": _unreadable, "max_value": _unreadable}
 PARTS_AT_ONCE = 100
 
 
@@ -27,6 +31,7 @@ class _NamedDataset(forms.Form):
         label=Dataset._meta.get_field("name").verbose_name,
         required=False,
         max_length=100,
+        error_messages={"max_length": gettext_lazy("The dataset name can have up to 100 characters.")},
         help_text=gettext_lazy("A new dataset is made; one of the same name in the project gets the files added."),
     )
 
@@ -41,10 +46,10 @@ class BeginForm(_NamedDataset):
     """What upload.js says of a file before it sends it."""
 
     resume = forms.CharField(required=False, max_length=20)
-    name = forms.CharField(max_length=1000, strip=False)
-    size = forms.IntegerField(min_value=0)
+    name = forms.CharField(required=False, strip=False)
+    size = forms.IntegerField(min_value=0, error_messages=_UNREADABLE)
     content_type = forms.CharField(required=False)
-    last_modified = forms.IntegerField(required=False, min_value=0, max_value=2**53)
+    last_modified = forms.IntegerField(required=False, min_value=0, max_value=2**53, error_messages=_UNREADABLE)
     fingerprint = forms.CharField(required=False, validators=[_is_sha256])
     sha256 = forms.CharField(required=False, validators=[_is_sha256])
 
@@ -77,16 +82,16 @@ class BeginForm(_NamedDataset):
 class PartsForm(forms.Form):
     """`parts`: JSON, part number to SHA-256 in hex, at most 100 of them."""
 
-    parts = forms.CharField(max_length=100 * PARTS_AT_ONCE)
+    parts = forms.CharField(error_messages=_UNREADABLE)
 
     def clean_parts(self) -> dict[int, str]:
         try:
             asked = json.loads(self.cleaned_data["parts"])
             parts = {int(number): str(sha256) for number, sha256 in asked.items()}
         except (ValueError, AttributeError):
-            raise forms.ValidationError(_("The list of parts cannot be read.")) from None
+            raise forms.ValidationError(_unreadable) from None
         if not 0 < len(parts) <= PARTS_AT_ONCE:
-            raise forms.ValidationError(_("Ask for 1 to 100 parts at a time."))
+            raise forms.ValidationError(_unreadable)
         for sha256 in parts.values():
             _is_sha256(sha256)
         return parts
@@ -95,7 +100,7 @@ class PartsForm(forms.Form):
 class CompleteForm(forms.Form):
     """`parts_sha256`: SHA-256 over the parts' SHA-256 (bytes, in order)."""
 
-    parts_sha256 = forms.CharField(validators=[_is_sha256])
+    parts_sha256 = forms.CharField(validators=[_is_sha256], error_messages=_UNREADABLE)
 
 
 class PlainForm(_NamedDataset):
@@ -103,7 +108,7 @@ class PlainForm(_NamedDataset):
 
     name = forms.CharField(
         label=gettext_lazy("File name"),
-        max_length=1000,
+        error_messages={"required": gettext_lazy("Enter a file name.")},
         help_text=gettext_lazy("As jobs will see it, for example words.txt. Choose the file itself in the next step."),
     )
 

@@ -1,0 +1,382 @@
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from portal.accounts.models import Project, User
+from portal.accounts.roles import Role
+from portal.audit.models import AuditEvent
+from portal.datasets import checks, cleaning, storage, tasks
+from portal.datasets.models import DataFile, Dataset, FileState, Leftover
+from tests.datasets.sending import MIB, begin, complete, over_parts, send, sha256
+from tests.factories import MembershipFactory, ProjectFactory
+from tests.factories.datasets import DataFileFactory, DatasetFactory
+
+pytestmark = [pytest.mark.usefixtures("storage_ready"), pytest.mark.django_db]
+Sign = Callable[..., Client]
+
+
+@pytest.fixture
+def client(client_of: Sign, member: User) -> Client:
+    return client_of(member, "en")
+
+
+def file_of(made: dict[str, Any]) -> DataFile:
+    return DataFile.objects.select_related("dataset").get(code=made["file"])
+
+
+def test_a_file_arrives_in_parts_and_is_ready_when_it_is_verified(client: Client, project: Project) -> None:
+    data = os.urandom(17 * MIB)
+
+    made = begin(client, data, project=project.code, dataset_name="コーパス 2026").json()
+    statuses = send(client, made, data)
+    completed = complete(client, made, data)
+    file = file_of(made)
+    verdict = checks.verify(file.pk)
+
+    file.refresh_from_db()
+    assert (made["parts"], statuses, completed.status_code, completed.json()) == (
+        3,
+        [200, 200, 200],
+        200,
+        {"state": "verifying"},
+    )
+    assert (verdict, file.state, file.size_bytes, file.sha256) == ("ready", "ready", len(data), sha256(data))
+    assert (file.dataset.name, file.dataset.folder, file.path) == (
+        "コーパス 2026",
+        "コーパス_2026",
+        "コーパス_2026/words.txt",
+    )
+    assert file.storage_key == f"t/{project.organization.code}/{file.code}"
+    assert list(AuditEvent.objects.order_by("pk").values_list("act", flat=True)) == [
+        "dataset.created",
+        "file.verified",
+    ]
+    download = client.get(f"/datasets/files/{file.code}/download/")
+    assert sha256(httpx.get(download["Location"]).content) == sha256(data)
+
+
+def test_the_store_refuses_a_part_that_is_not_what_was_signed(client: Client, project: Project) -> None:
+    data = os.urandom(1000)
+    made = begin(client, data, project=project.code).json()
+    answer = client.post(made["urls"]["parts"], {"parts": f'{{"1": "{sha256(data)}"}}'}).json()["parts"]["1"]
+
+    status = httpx.put(answer["url"], headers=answer["headers"], content=data[:-1] + b"!").status_code
+    completed = complete(client, made, data)
+
+    assert (status, completed.status_code, completed.json()["missing"]) == (400, 409, [1])
+
+
+def test_choosing_the_same_file_again_sends_only_what_is_missing(client: Client, project: Project) -> None:
+    data = os.urandom(17 * MIB)
+    first = begin(client, data, project=project.code).json()
+    send(client, first, data, [1, 3])
+
+    again = begin(client, data, project=project.code).json()
+    held = client.get(again["urls"]["parts"]).json()
+    send(client, again, data, [2])
+
+    assert (again["file"], held) == (first["file"], {"held": [1, 3]})
+    assert complete(client, again, data).status_code == 200
+
+
+def test_resume_refuses_another_file(client: Client, project: Project) -> None:
+    made = begin(client, b"words", project=project.code).json()
+
+    answers = [
+        begin(client, b"WORDS", resume=made["file"]),
+        begin(client, b"words", resume=made["file"], last_modified=1),
+        begin(client, b"words", resume=made["file"]),
+    ]
+
+    sentence = "This is not the interrupted file: its name, size, date or content differs from “words.txt”."
+    assert [a.status_code for a in answers] == [422, 422, 201]
+    assert answers[0].json() == {"error": sentence}
+
+
+def test_completing_twice_changes_nothing(client: Client, project: Project) -> None:
+    made = begin(client, project=project.code).json()
+    send(client, made, b"words")
+
+    answers = [complete(client, made, b"words") for _ in range(2)]
+
+    assert [(a.status_code, a.json()) for a in answers] == [(200, {"state": "verifying"})] * 2
+
+
+def test_completion_whose_answer_was_lost_is_found_out(client: Client, project: Project) -> None:
+    made = begin(client, project=project.code).json()
+    send(client, made, b"words")
+    file = file_of(made)
+    storage.complete_upload(file.storage_key, file.upload_id, storage.parts_of(file.storage_key, file.upload_id))
+
+    assert complete(client, made, b"words").status_code == 200
+    assert checks.verify(file.pk) == "ready"
+
+
+def test_an_upload_the_store_has_forgotten_begins_anew(client: Client, project: Project) -> None:
+    made = begin(client, project=project.code).json()
+    send(client, made, b"words")
+    file = file_of(made)
+    storage.abort_upload(file.storage_key, file.upload_id)
+
+    lost = complete(client, made, b"words")
+    held = client.get(made["urls"]["parts"]).json()
+    send(client, made, b"words")
+
+    assert (lost.status_code, lost.json()["missing"], held) == (409, [1], {"held": []})
+    assert complete(client, made, b"words").status_code == 200
+
+
+def test_an_empty_file_is_a_file(client: Client, project: Project) -> None:
+    made = begin(client, b"", project=project.code, name="empty").json()
+
+    assert (made["parts"], complete(client, made, b"").status_code) == (0, 200)
+    assert checks.verify(file_of(made).pk) == "ready"
+
+
+@pytest.mark.parametrize(
+    ("stored", "declared", "failure"),
+    [
+        (b"word", {}, "size"),
+        (b"WORDS", {}, "checksum"),
+        (b"WORDS", {"declared_sha256": ""}, "checksum"),
+        (None, {}, "lost"),
+    ],
+)
+def test_what_differs_never_becomes_ready(
+    client: Client, project: Project, stored: bytes | None, declared: dict[str, str], failure: str
+) -> None:
+    made = begin(client, project=project.code).json()
+    send(client, made, b"words")
+    complete(client, made, b"words")
+    file = file_of(made)
+    DataFile.objects.filter(pk=file.pk).update(**declared)
+    if stored is None:
+        storage.delete(file.storage_key)
+    else:
+        storage.put_bytes(file.storage_key, stored)
+
+    verdict = checks.verify(file.pk)
+
+    file.refresh_from_db()
+    assert (verdict, file.state, file.failure, file.ready_at) == ("failed", "failed", failure, None)
+    state = client.get(made["urls"]["state"]).json()
+    assert (state["state"], "“words.txt”" in state["failure"]) == ("failed", True)
+    # What failed is replaced by the next try under the same name, and its bytes go.
+    assert begin(client, project=project.code, dataset=file.dataset.code).status_code == 201
+    cleaning.remove_leftovers(timezone.now())
+    assert (storage.size_of(file.storage_key), DataFile.objects.filter(pk=file.pk).exists()) == (None, False)
+
+
+def test_a_large_file_is_checked_over_its_parts(client: Client, project: Project) -> None:
+    data = os.urandom(9 * MIB)
+    made = begin(client, data, project=project.code, sha256="", fingerprint=sha256(data[:100])).json()
+    send(client, made, data)
+    wrong = begin(client, data, project=project.code, sha256="", fingerprint=sha256(b"another"), name="b").json()
+    send(client, wrong, data)
+    client.post(wrong["urls"]["complete"], {"parts_sha256": over_parts(wrong, data[::-1])})
+    complete(client, made, data)
+
+    assert [checks.verify(file_of(m).pk) for m in (made, wrong)] == ["ready", "failed"]
+
+
+def test_a_file_is_verified_by_one_worker_at_a_time(client: Client, project: Project) -> None:
+    made = begin(client, project=project.code).json()
+    send(client, made, b"words")
+    complete(client, made, b"words")
+    file = file_of(made)
+    DataFile.objects.filter(pk=file.pk).update(checked_until=timezone.now() + timedelta(minutes=1))
+
+    taken = checks.verify(file.pk)
+    DataFile.objects.filter(pk=file.pk).update(checked_until=timezone.now() - timedelta(seconds=1))
+
+    assert (taken, list(DataFile.objects.to_verify()), checks.verify(file.pk)) == (None, [file], "ready")
+    assert checks.verify(file.pk) is None
+
+
+def test_an_outage_while_verifying_leaves_the_file_to_the_sweep(
+    client: Client, project: Project, settings: Any
+) -> None:
+    made = begin(client, project=project.code).json()
+    send(client, made, b"words")
+    complete(client, made, b"words")
+    file = file_of(made)
+    endpoint = settings.S3_ENDPOINT
+
+    settings.S3_ENDPOINT = "http://127.0.0.1:9"
+    tasks.verify_file(file.pk)
+    settings.S3_ENDPOINT = endpoint
+
+    assert list(DataFile.objects.to_verify()) == [file]
+
+
+def test_an_outage_is_said_and_the_same_upload_goes_on(client: Client, project: Project, settings: Any) -> None:
+    endpoint = settings.S3_ENDPOINT
+    settings.S3_ENDPOINT = "http://127.0.0.1:9"
+    answer = begin(client, project=project.code)
+    settings.S3_ENDPOINT = endpoint
+
+    assert (answer.status_code, answer.json()) == (
+        503,
+        {"error": "The storage cannot be reached. Nothing is lost; try again in a minute."},
+    )
+    made = begin(client, project=project.code).json()
+    assert (DataFile.objects.count(), send(client, made, b"words")) == (1, [200])
+
+
+def test_cancelling_removes_the_parts(client: Client, project: Project) -> None:
+    made = begin(client, project=project.code).json()
+    send(client, made, b"words")
+    file = file_of(made)
+
+    answers = [
+        client.post(made["urls"]["cancel"], headers={"accept": "application/json"}).status_code for _ in range(2)
+    ]
+    cleaning.remove_leftovers(timezone.now())
+
+    assert answers == [204, 404]
+    assert [u for u in storage.open_uploads() if u.key == file.storage_key] == []
+    assert (DataFile.objects.count(), Leftover.objects.count()) == (0, 0)
+
+
+def test_uploads_silent_for_seven_days_are_given_up(client: Client, project: Project) -> None:
+    made = begin(client, project=project.code).json()
+    send(client, made, b"words")
+    file = file_of(made)
+    DataFile.objects.filter(pk=file.pk).update(active_at=timezone.now() - timedelta(days=7, seconds=1))
+    begin(client, project=project.code, name="fresh.txt")
+
+    tasks.abort_abandoned_uploads()
+
+    file.refresh_from_db()
+    assert (file.state, file.failure) == (FileState.ABANDONED, "silent")
+    assert [u.key for u in storage.open_uploads() if u.key == file.storage_key] == []
+    assert "Nothing arrived for “words.txt” for 7 days" in client.get(f"/datasets/{made['dataset']}/").content.decode()
+    assert tasks.abort_abandoned_uploads() is None
+
+
+def test_uploads_that_nobody_wrote_down_are_aborted_when_old() -> None:
+    key = "t/test/orphan"
+    storage.create_upload(key)
+
+    young = cleaning.abort_unknown_uploads(timezone.now())
+    old = cleaning.abort_unknown_uploads(timezone.now() + timedelta(days=8))
+
+    assert (young, old >= 1, [u for u in storage.open_uploads() if u.key == key]) == (0, True, [])
+
+
+def test_the_plain_form_works_without_script(client: Client, project: Project) -> None:
+    page = client.post("/datasets/form/", {"project": project.code, "dataset_name": "plain", "name": "言葉.txt"})
+    file = DataFile.objects.get()
+    form = client.get(page["Location"]).context["post"]
+    early = client.get(f"/datasets/files/{file.code}/posted/")
+
+    sent = httpx.post(form.url, data=form.fields, files={"file": ("x", "言葉\n".encode(), "text/plain")})
+    path = sent.headers["location"].removeprefix("http://localhost:8000")
+    back = [client.get(path) for _ in range(2)]
+
+    assert (early["Location"], sent.status_code) == (f"/datasets/files/{file.code}/send/", 303)
+    assert [b["Location"] for b in back] == [f"/datasets/{file.dataset.code}/"] * 2
+    assert checks.verify(file.pk) == "ready"
+    file.refresh_from_db()
+    assert (file.name, file.size_bytes, file.sha256) == ("言葉.txt", 7, sha256("言葉\n".encode()))
+
+
+def test_one_name_is_one_file_in_a_dataset(client: Client, client_of: Sign, project: Project, manager: User) -> None:
+    made = begin(client, project=project.code, dataset_name="d").json()
+    other = begin(client_of(manager, "en"), project=project.code, dataset_name="d")
+    send(client, made, b"words")
+    complete(client, made, b"words")
+    ready = begin(client, project=project.code, dataset_name="d")
+
+    assert [(a.status_code, a.json()["error"]) for a in (other, ready)] == [
+        (422, "“words.txt” is being uploaded into this dataset already. Wait for it, or cancel that upload first."),
+        (422, "This dataset already has a file “words.txt”. Delete it first, or rename yours."),
+    ]
+    assert Dataset.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": ""},
+        {"name": "../x"},
+        {"name": "a\nb"},
+        {"name": "漢" * 86},
+        {"size": "-1"},
+        {"size": str(10**12 + 1)},
+        {"size": "1e9"},
+        {"size": "9" * 5000},
+        {"sha256": "XYZ"},
+        {"last_modified": "x"},
+        {"dataset_name": "x" * 101},
+        {"dataset_name": "a\u202eb"},
+        {"dataset_name": "a\0b"},
+        {"project": ""},
+    ],
+)
+def test_bad_input_is_a_sentence_and_stores_nothing(client: Client, project: Project, fields: dict[str, str]) -> None:
+    answer = begin(client, **{"project": project.code, **fields})
+
+    assert (answer.status_code, list(answer.json()), DataFile.objects.count()) == (422, ["error"], 0)
+
+
+@pytest.mark.parametrize(
+    "parts", ["", "x", "[]", "{}", '{"0": "%s"}', '{"2": "%s"}', '{"1": "zz"}', '{"x": "%s"}', "1"]
+)
+def test_bad_lists_of_parts_are_refused(client: Client, project: Project, parts: str) -> None:
+    made = begin(client, project=project.code).json()
+
+    answer = client.post(made["urls"]["parts"], {"parts": parts.replace("%s", "0" * 64)})
+
+    assert (answer.status_code, list(answer.json())) == (422, ["error"])
+
+
+def test_sentences_are_in_the_readers_language(client_of: Sign, member: User, project: Project) -> None:
+    answer = begin(client_of(member, "ja"), project=project.code, name="")
+    assert answer.json() == {"error": "ファイル名を入力してください。"}
+
+
+def test_who_may_send(client_of: Sign, project: Project, member: User, viewer: User, stranger: User) -> None:
+    made = begin(client_of(member), project=project.code).json()
+    colleague = MembershipFactory(organization=project.organization, role=Role.MANAGER).user
+    urls = made["urls"]
+
+    def statuses(user: User) -> list[int]:
+        client = client_of(user)
+        return [
+            begin(client, project=project.code, name="other.txt").status_code,
+            begin(client, dataset=made["dataset"], name="another.txt").status_code,
+            begin(client, resume=made["file"]).status_code,
+            client.get(urls["parts"]).status_code,
+            client.post(urls["parts"], {"parts": f'{{"1": "{sha256(b"words")}"}}'}).status_code,
+            client.post(urls["complete"], {"parts_sha256": "0" * 64}).status_code,
+            client.post(urls["cancel"]).status_code,
+            client.get(urls["state"]).status_code,
+        ]
+
+    assert statuses(stranger) == [404] * 8
+    assert statuses(viewer) == [403, 403, 404, 404, 404, 404, 404, 200]
+    assert statuses(colleague) == [201, 201, 404, 404, 404, 404, 404, 200]
+    assert DataFile.objects.filter(code=made["file"], state="uploading").count() == 1
+
+
+def test_a_closed_project_takes_no_files(client: Client, project: Project) -> None:
+    Project.objects.filter(pk=project.pk).update(closed_at=timezone.now())
+
+    answer = begin(client, project=project.code)
+
+    assert (answer.status_code, answer.json()) == (422, {"error": "This project is closed. Choose another project."})
+
+
+def test_other_projects_datasets_are_not_reached_by_name(client: Client, project: Project) -> None:
+    other = DatasetFactory(project=ProjectFactory(organization=project.organization), name="d")
+    DataFileFactory(dataset=other, name="words.txt")
+
+    assert begin(client, project=project.code, dataset_name="d").status_code == 201
+    assert Dataset.objects.filter(name="d").count() == 2
