@@ -113,3 +113,9 @@ def test_axis_labels_count_in_the_units_of_the_language() -> None:
     assert [axis_label(v) for v in values] == ["0", "3", "5,000", "3.5万", "12万", "120万", "2.5億"]
     with translation.override("en"):
         assert [axis_label(v) for v in values] == ["0", "3", "5,000", "35K", "120K", "1.2M", "250M"]
+
+
+def test_bars_and_legend_are_filled_with_the_patterns_of_their_own_chart() -> None:
+    markup = stacked_days(month(2, sakura=1, highreso=2), SERIES, title="t", desc="d", prefix="a") + legend(SERIES, "a")
+    patterns = set(re.findall(r'<pattern id="([^"]+)"', markup))
+    assert set(re.findall(r"url\(#([^)]+)\)", markup)) == patterns == {"a-sakura", "a-highreso"}

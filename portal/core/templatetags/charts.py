@@ -95,7 +95,14 @@ def cumulative(
     first: date, days: int, title: Any, desc: Any, prefix: str = "sum",
 ) -> SafeString:  # fmt: skip
     """Cost added up from `first` over `days` days beside the budget: one value a day, `forecast` follows `actual`."""
-    width, height, left, right, top, bottom = 420, 252, 52, 10, 20, 24
+    width, height, left, right, top, bottom = (
+        300,
+        216,
+        46,
+        10,
+        20,
+        24,
+    )  # the side column, so that its text is 12 px there
     plot_w, plot_h = width - left - right, height - top - bottom
     past, future = [_number(v) for v in actual], [_number(v) for v in forecast]
     limit = _number(budget) if budget is not None else None
@@ -142,10 +149,15 @@ def cumulative(
         )  # fmt: skip
         if future:
             words = pgettext("chart", "Forecast %(amount)s") % {"amount": yen(future[-1])}
+            ahead_y = ahead[-1][1]
+            label_y = ahead_y - 9
+            # Under the line where it would meet the label of today or the line of the budget.
+            if label_y > end_y - 22 or (limit is not None and abs(label_y - y(limit)) < 16):
+                label_y = max(end_y, ahead_y) + 20
+                if label_y > top + plot_h - 4:
+                    label_y = min(end_y, ahead_y) - 24
             parts.append(
-                format_html(
-                    '<text x="{}" y="{}" text-anchor="end">{}</text>', width - right, _f(ahead[-1][1] - 9), words
-                )
+                format_html('<text x="{}" y="{}" text-anchor="end">{}</text>', width - right, _f(label_y), words)
             )
     return _svg(width, height, title, desc, prefix, parts)
 
@@ -244,7 +256,10 @@ def _labelled_days(days: Sequence[ChartDay], today: date | None) -> set[int]:
 
 def _day_bar(d: ChartDay, series: Series, x: float, width: float, y: Any, prefix: str) -> SafeString:
     rects, base = [], Decimal(0)
-    tip = f"{day(d.on)}{pgettext('chart', ' (forecast)') if d.forecast else ''} {yen(d.total)}"
+    tip = day(d.on)
+    if d.forecast:
+        tip += pgettext("chart", " (forecast)")
+    tip += f" {yen(d.total)}"
     for slug, name in series:
         value = _number(d.amounts.get(slug, 0))
         if value <= 0:
