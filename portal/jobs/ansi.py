@@ -45,7 +45,7 @@ def _span(text: str, styles: set[str], colour: str) -> str:
 
 
 def _apply(parameters: str, styles: set[str], colour: str) -> str:
-    """Follow one SGR sequence: changes `styles`, answers the colour. Backgrounds and palettes have no class: skipped."""
+    """Follow one SGR sequence: changes `styles`, answers the colour. Backgrounds and palettes have no class."""
     codes = [int(code) if code.isdecimal() and len(code) < 4 else 0 for code in parameters.replace(":", ";").split(";")]
     while codes:
         code = codes.pop(0)

@@ -307,7 +307,7 @@ class JobForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.projects = {project.code: project for project in projects}
         self.offers = {offer.slug: offer for offer in offers}
-        self.files = files
+        self.listed_files = files
         self.fields["project"].choices = [(p.code, p.name) for p in projects]  # type: ignore[attr-defined]
         self.fields["offering"].choices = [(o.slug, o.offering.name) for o in offers]  # type: ignore[attr-defined]
         offer = self.chosen_offer

@@ -34,9 +34,7 @@ FAILURES: dict[str, Explanation] = {
     ),
     FailureClass.IMAGE: Explanation(
         _("The container image could not be fetched or started."),
-        _(
-            "Check the image's name and tag, that it may be fetched without signing in, and that it has sh and curl or python3."
-        ),
+        _("Check the image's name and tag, that it can be fetched without signing in, and that it has sh and python3."),
     ),
     FailureClass.PROGRAM: Explanation(
         _("Your program ended with an error."),

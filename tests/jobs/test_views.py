@@ -498,7 +498,8 @@ def test_new_lines_are_appended_and_nothing_new_is_204(client_of, member, projec
 
 def test_hostile_lines_stay_text(client_of, member, project):
     job = running_job(project)
-    hostile = "</li></ol><script>alert(1)</script>\n\x1b]8;;javascript:x\x07<img src=x onerror=alert(1)>\n{% now %} {{ x }} {text}"
+    hostile = "</li></ol><script>alert(1)</script>\n\x1b]8;;javascript:x\x07<img src=x onerror=alert(1)>\n"
+    hostile += "{% now %} {{ x }} {text}"
     LogChunkFactory(job=job, first_line=1, line_count=3, text=hostile)
     job.touch(log_lines=3)
     page = page_of(client_of(member).get(f"/jobs/{job.code}/"))
@@ -563,8 +564,13 @@ def test_a_copy_is_filled_in_without_secret_values(client_of, member, project, c
     page = page_of(client.get(f"/jobs/new/?copy={Job.objects.get().code}"))
     assert "Secrets are not copied: enter their values again." in page
     for expected in (
-        'value="はじめての学習"', 'value="cluster" checked', '<option value="2" selected>', 'name="time_amount" value="3"',
-        'name="cost_cap" value="6000"', "A=1", "TOKEN=\n",
-    ):  # fmt: skip
+        'value="はじめての学習"',
+        'value="cluster" checked',
+        '<option value="2" selected>',
+        'name="time_amount" value="3"',
+        'name="cost_cap" value="6000"',
+        "A=1",
+        "TOKEN=\n",
+    ):
         assert expected in page
     assert "canary" not in page

@@ -149,8 +149,9 @@ def _filled(
     request: HttpRequest, projects: list[Project], offers: list[Offer]
 ) -> tuple[Project, dict[str, Any], dict[str, Any]]:
     """What the form begins with: a job to copy, a starter, the kept draft, or nothing. And what the page says of it."""
-    wanted, project, notes = request.GET, projects[0], {}
+    wanted, project = request.GET, projects[0]
     values: dict[str, Any] = {}
+    notes: dict[str, Any] = {}
     if wanted.get("copy"):
         job = get_object_or_404(
             Job.objects.visible_to(user_of(request)).select_related("offering", "project"), code=wanted["copy"]

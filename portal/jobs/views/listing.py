@@ -90,7 +90,7 @@ def _wanted(request: HttpRequest, current: Current, projects: Sequence[Project])
     """The filters that make sense; anything else in the URL is ignored."""
     asked = request.GET
     codes = {p.code for p in projects} | {"all"}
-    usual = current.project.code if current.project in projects else "all"
+    usual = current.project.code if current.project and current.project in projects else "all"
     person = asked.get("person", "")
     return {
         "state": asked.get("state", "") if asked.get("state") in GROUPS else "",
@@ -121,7 +121,9 @@ def _page(scopes: list[JobQuerySet], wanted: dict[str, Any], request: HttpReques
     elif before is not None:
         matching &= Q(pk__lt=before)
     parts = [scope.filter(matching).order_by(order).values("pk")[: PAGE + 1] for scope in scopes]
-    ids = parts[0] if len(parts) == 1 else parts[0].union(*parts[1:], all=True).order_by(order)[: PAGE + 1]
+    ids: Any = parts[0]
+    if len(parts) > 1:
+        ids = [row["pk"] for row in ids.union(*parts[1:], all=True).order_by(order)[: PAGE + 1]]
     # The page is found by index alone; only its rows are joined.
     jobs = Job.objects.filter(pk__in=ids).select_related("project", "submitted_by", "offering__provider")
     found = list(jobs.defer("script", "command", "sealed_secrets", "environment").order_by(order))
