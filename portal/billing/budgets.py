@@ -27,7 +27,8 @@ class BelowCommitted(Exception):
     @property
     def message(self) -> str:
         return _(
-            "%(committed)s is already spent this month or held for jobs. Enter at least this amount, or stop jobs first."
+            "%(committed)s is already spent this month or held for jobs."
+            " Enter at least this amount, or stop jobs first."
         ) % {"committed": yen(self.committed)}
 
 
@@ -45,7 +46,9 @@ class Standing:
 
 
 @transaction.atomic
-def set_limit(organization: Organization, *, project: Project | None, monthly_limit: int | None, by: User) -> Budget | None:
+def set_limit(
+    organization: Organization, *, project: Project | None, monthly_limit: int | None, by: User
+) -> Budget | None:
     """Set the monthly limit of the project, or of the organization without one; None takes the budget away.
 
     Raises BelowCommitted. The caller has checked that the person may.
@@ -55,11 +58,10 @@ def set_limit(organization: Organization, *, project: Project | None, monthly_li
     before = budget.monthly_limit if budget else None
     if monthly_limit == before:
         return budget
-    if monthly_limit is None:
-        assert budget is not None
+    if budget and monthly_limit is None:
         budget.delete()
         budget = None
-    else:
+    elif monthly_limit is not None:
         committed = _committed(account, project)
         if monthly_limit < committed:
             raise BelowCommitted(committed)
@@ -101,10 +103,10 @@ def _posted(organization_id: int, project: Project | None) -> int:
     charges = DailyCharge.objects.filter(organization=organization_id, day__range=(month.first_day, month.last_day))
     if project:
         charges = charges.filter(project=project)
-    return charges.aggregate(sum=Sum("amount", default=0))["sum"]
+    return int(charges.aggregate(sum=Sum("amount", default=0))["sum"])
 
 
 def _held(project: Project) -> int:
     """Also for jobs that began last month: what they will still use counts against this one."""
     open_holds = Hold.objects.filter(project=project, released_at=None)
-    return open_holds.aggregate(sum=Sum("amount", default=0) - Sum("used", default=0))["sum"]
+    return int(open_holds.aggregate(sum=Sum("amount", default=0) - Sum("used", default=0))["sum"])

@@ -4,6 +4,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from portal.accounts.models import Organization, Project, User
 from portal.catalog.models import Offering, Price, Provider
@@ -12,7 +13,7 @@ from portal.usage.models import UsageRecord
 
 
 class BillingAccount(models.Model):
-    """An organization's purse. The row is locked while money is held or posted; the sums are re-derived from the ledger.
+    """An organization's purse. The row is locked while money is held or posted; its sums follow from the ledger.
 
     available = credit - held; what is charged leaves the credit.
     """
@@ -24,7 +25,9 @@ class BillingAccount(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=Q(held__gte=0) & Q(posted__gte=0), name="account_held_and_posted_not_negative"),
+            models.CheckConstraint(
+                condition=Q(held__gte=0) & Q(posted__gte=0), name="account_held_and_posted_not_negative"
+            ),
             models.CheckConstraint(condition=Q(credit__gte=F("held")), name="account_never_overdrawn"),
         ]
 
@@ -35,7 +38,7 @@ class BillingAccount(models.Model):
 
 class CreditKind(models.TextChoices):
     TRIAL = "trial", _("Trial credit")
-    GRANT = "grant", _("Grant")
+    GRANT = "grant", pgettext_lazy("kind of credit", "Grant")
     PURCHASED = "purchased", _("Purchased")
     REFUND = "refund", _("Refund")
     COMPENSATION = "compensation", _("Compensation")
@@ -63,7 +66,11 @@ class Credit(models.Model):
                 fields=["organization"], condition=Q(kind=CreditKind.TRIAL), name="credit_one_trial_per_organization"
             ),
         ]
-        indexes = [models.Index(fields=["expires_at"], name="credit_unexpired", condition=Q(amount__gt=F("used") + F("expired")))]
+        indexes = [
+            models.Index(
+                fields=["expires_at"], name="credit_unexpired", condition=Q(amount__gt=F("used") + F("expired"))
+            )
+        ]
 
     @property
     def left(self) -> int:

@@ -15,7 +15,7 @@ from portal.catalog.pricing import cost_of_job
 from portal.core.periods import BillingMonth
 from portal.usage.models import UsageRecord
 
-# A price has at most 9 decimals with its tax, and an hour 3,600 seconds: what a job costs is a multiple of 1/3.6e12 yen.
+# A price has at most 9 decimals with its tax, and an hour 3,600 seconds: any cost is a multiple of 1/3.6e12 yen.
 # Rounding to 15 decimals therefore undoes what division left behind (0.999… of a yen) and invents nothing.
 _SNAP = Decimal("1e-15")
 _KEPT = Decimal("1e-9")
@@ -29,7 +29,8 @@ def rate(record: UsageRecord) -> Charge:
     right to the yen. More than the hold is never charged: `exact` keeps it, and the audit trail says by how much.
     """
     account = ledger.locked(record.organization_id)
-    if known := Charge.objects.filter(record=record).first():
+    known: Charge | None = Charge.objects.filter(record=record).first()
+    if known:
         return known
     hold = Hold.objects.select_for_update().filter(job_code=record.job_code).first()
     before = Charge.objects.filter(job_code=record.job_code).aggregate(
@@ -38,7 +39,7 @@ def rate(record: UsageRecord) -> Charge:
     total = _cost_so_far(record)
     due = int(total) - before["amount"]
     amount = min(due, hold.left if hold else 0)
-    charge = Charge.objects.create(
+    charge: Charge = Charge.objects.create(
         record=record,
         organization_id=record.organization_id,
         project_id=record.project_id,

@@ -1,4 +1,10 @@
-from django.urls import URLPattern
+from django.urls import path
+
+from portal.billing import views
 
 app_name = "usage"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("", views.overview, name="overview"),
+    path("csv/", views.csv, name="csv"),
+    path("budget/", views.budget, name="budget"),
+]

@@ -47,7 +47,7 @@ def _run(check: str, sql: str, organization: Organization | None) -> Iterator[Pr
 
 
 def _rollup(table: str, source: str, amount: str, keys: dict[str, str]) -> str:
-    """A table of sums against the rows it sums, both ways. `keys`: its columns, each as an expression over the source."""
+    """A table of sums against the rows it sums, both ways. `keys`: its columns as expressions over the source."""
     mine = ", ".join(keys)
     theirs = ", ".join(f"{expression} AS {column}" for column, expression in keys.items())
     subject = " || ' ' || ".join(f"'{column.removesuffix('_id')}:' || {column}" for column in keys)
@@ -82,14 +82,16 @@ CHECKS = {
             ('posted', coalesce(ledger.posted, 0), account.posted)) AS each (name, expected, found)
     """,
     "credit is what is left of the credits": """
-        SELECT organization_id, 'account:credit' AS subject, coalesce(sum(c.amount - c.used - c.expired), 0) AS expected,
+        SELECT organization_id, 'account:credit' AS subject,
+               coalesce(sum(c.amount - c.used - c.expired), 0) AS expected,
                account.credit AS found
         FROM billing_billingaccount account LEFT JOIN billing_credit c USING (organization_id)
         GROUP BY organization_id, account.credit
     """,
     "held is what the open holds have left": """
         SELECT organization_id, 'account:held' AS subject,
-               coalesce(sum(h.amount - h.used) FILTER (WHERE h.released_at IS NULL), 0) AS expected, account.held AS found
+               coalesce(sum(h.amount - h.used) FILTER (WHERE h.released_at IS NULL), 0) AS expected,
+               account.held AS found
         FROM billing_billingaccount account LEFT JOIN billing_hold h USING (organization_id)
         GROUP BY organization_id, account.held
     """,

@@ -1,1 +1,1 @@
-"""What was consumed: facts in whole GPU-seconds, no money. Records are append-only; rollups stand in the same transaction."""
+"""What was consumed: facts in whole GPU-seconds, no money. Records are append-only; daily sums move with them."""

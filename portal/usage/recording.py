@@ -82,7 +82,7 @@ def _days_of(interval: Interval) -> list[Interval]:
 
 
 def _alone(attempt_code: str) -> None:
-    """Two reports about one attempt wait for each other until the transaction ends: neither can miss the other's rows."""
+    """Two reports about one attempt wait for each other until the transaction ends: neither misses the other's."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"usage:{attempt_code}"])
 
@@ -94,7 +94,7 @@ def _overlapping(attempt_code: str, interval: Interval) -> QuerySet[UsageRecord]
 
 
 def _add_to_days(records: list[UsageRecord]) -> None:
-    """The database adds, so that writers at the same moment lose nothing. In order of days: they cannot block each other."""
+    """The database adds, so that writers at the same moment lose nothing. In order of days, so none blocks another."""
     with connection.cursor() as cursor:
         cursor.executemany(
             """

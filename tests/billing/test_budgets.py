@@ -1,6 +1,8 @@
 from datetime import timedelta
+from typing import Any
 
 import pytest
+import time_machine
 from django.utils import timezone, translation
 
 from portal.accounts.models import Project, User
@@ -9,7 +11,14 @@ from portal.billing.budgets import BelowCommitted, set_limit
 from portal.billing.holds import hold
 from portal.billing.models import Budget
 from tests.factories import PriceFactory
-from tests.factories.billing import give_credit, metered
+from tests.factories.billing import give_credit, jst, metered
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Any:
+    """Noon within a month: "a moment ago" is always today and this month."""
+    with time_machine.travel(jst(2026, 11, 24, 12)):
+        yield
 
 
 def test_a_limit_is_set_changed_and_taken_away_and_each_time_told(project: Project, owner: User) -> None:

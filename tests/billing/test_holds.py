@@ -1,7 +1,9 @@
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
+import time_machine
 from django.db import connection
 from django.utils import timezone, translation
 
@@ -11,7 +13,14 @@ from portal.billing.holds import OverBudget, Room, hold, release, room_for
 from portal.billing.models import BillingAccount, Hold
 from portal.billing.verification import verify
 from tests.factories import PriceFactory, ProjectFactory
-from tests.factories.billing import give_credit, metered
+from tests.factories.billing import give_credit, jst, metered
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Any:
+    """Noon within a month: "a moment ago" is always today and this month."""
+    with time_machine.travel(jst(2026, 11, 24, 12)):
+        yield
 
 
 def put_aside(project: Project, amount: int, job_code: str = "J-1") -> Hold:

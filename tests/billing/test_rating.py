@@ -28,13 +28,13 @@ def test_slices_add_up_to_the_jobs_cost_cut_to_the_yen(project: Project, owner: 
     give_credit(project, 1000)
     price = PriceFactory(amount="0.28", minimum_s=0)
     slices = [
-        metered(project, owner, price, job_code="J-1", started_at=NOON + timedelta(seconds=10 * n), seconds=10, held=100)
+        metered(project, owner, price, job_code="J-1", started_at=NOON + n * timedelta(seconds=10), seconds=10, held=99)
         for n in range(5)
     ]
     assert [amounts(s) for s in slices] == [[(a, Decimal("2.8"))] for a in (2, 3, 3, 3, 3)]  # 14.0 in all
     hold = Hold.objects.get()
     account = BillingAccount.objects.get()
-    assert (hold.used, account.credit, account.held, account.posted) == (14, 986, 86, 14)
+    assert (hold.used, account.credit, account.held, account.posted) == (14, 986, 85, 14)
     assert DailyCharge.objects.get().amount == 14
     assert (JobCharge.objects.get().amount, JobCharge.objects.get().gpu_seconds) == (14, 50)
     assert verify() == []
@@ -45,7 +45,9 @@ def test_an_hour_cut_in_thirds_costs_a_whole_hour(project: Project, owner: User)
     give_credit(project, 1000)
     price = PriceFactory(unit="hour", amount="3", minimum_s=0)
     slices = [
-        metered(project, owner, price, job_code="J-1", started_at=NOON + timedelta(seconds=1200 * n), seconds=1200, held=9)
+        metered(
+            project, owner, price, job_code="J-1", started_at=NOON + timedelta(minutes=20 * n), seconds=1200, held=9
+        )
         for n in range(3)
     ]
     assert [amounts(s) for s in slices] == [[(1, Decimal(1))]] * 3

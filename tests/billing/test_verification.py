@@ -11,6 +11,12 @@ from portal.usage.models import DailyUsage
 from tests.factories import OrganizationFactory, PriceFactory, ProjectFactory
 from tests.factories.billing import give_credit, jst, metered
 
+LEDGER = "account follows from the ledger"
+CREDITS = "credit is what is left of the credits"
+HOLDS = "held is what the open holds have left"
+POSTED = "posted is the sum of the charges"
+USED = "a hold is used by its job's charges"
+
 
 @pytest.fixture
 def used(project: Project, owner: User) -> Project:
@@ -36,14 +42,24 @@ def test_everything_that_the_portal_wrote_adds_up(used: Project) -> None:
 @pytest.mark.parametrize(
     ("model", "column", "expected"),
     [
-        (BillingAccount, "posted", [("account follows from the ledger", "account:posted", 28, 29), ("posted is the sum of the charges", "account:posted", 28, 29)]),
-        (BillingAccount, "credit", [("account follows from the ledger", "account:credit", 972, 973), ("credit is what is left of the credits", "account:credit", 972, 973)]),
-        (BillingAccount, "held", [("account follows from the ledger", "account:held", 472, 473), ("held is what the open holds have left", "account:held", 472, 473)]),
-        (Credit, "used", [("credit is what is left of the credits", "account:credit", 971, 972)]),
-        (Hold, "used", [("held is what the open holds have left", "account:held", 471, 472), ("a hold is used by its job's charges", "hold:J-1", 28, 29)]),
+        (
+            BillingAccount,
+            "posted",
+            [(LEDGER, "account:posted", 28, 29), (POSTED, "account:posted", 28, 29)],
+        ),
+        (BillingAccount, "credit", [(LEDGER, "account:credit", 972, 973), (CREDITS, "account:credit", 972, 973)]),
+        (BillingAccount, "held", [(LEDGER, "account:held", 472, 473), (HOLDS, "account:held", 472, 473)]),
+        (Credit, "used", [(CREDITS, "account:credit", 971, 972)]),
+        (
+            Hold,
+            "used",
+            [(HOLDS, "account:held", 471, 472), (USED, "hold:J-1", 28, 29)],
+        ),
     ],
 )
-def test_a_wrong_sum_is_found(used: Project, model: type, column: str, expected: list[tuple[str, str, int, int]]) -> None:
+def test_a_wrong_sum_is_found(
+    used: Project, model: type, column: str, expected: list[tuple[str, str, int, int]]
+) -> None:
     row = model.objects.get()
     model.objects.update(**{column: getattr(row, column) + 1})
     code = used.organization.code

@@ -1,5 +1,6 @@
 import threading
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -53,7 +54,11 @@ def test_record_is_cut_at_midnight_in_japan_and_so_at_the_month_end(facts: dict[
     [
         (jst(2026, 12, 31, 23, 59, 59), jst(2027, 1, 1), [(date(2026, 12, 31), 1)]),
         (jst(2027, 1, 1), jst(2027, 1, 1, 0, 0, 1), [(date(2027, 1, 1), 1)]),
-        (jst(2028, 2, 28, 12), jst(2028, 3, 1, 12), [(date(2028, 2, 28), 43200), (date(2028, 2, 29), 86400), (date(2028, 3, 1), 43200)]),
+        (
+            jst(2028, 2, 28, 12),
+            jst(2028, 3, 1, 12),
+            [(date(2028, 2, 28), 43200), (date(2028, 2, 29), 86400), (date(2028, 3, 1), 43200)],
+        ),
     ],
 )
 def test_an_interval_belongs_to_the_days_it_touches(
@@ -82,7 +87,7 @@ def test_other_numbers_for_recorded_time_are_refused(facts: dict[str, Any], star
 def test_fractions_of_seconds_are_neither_lost_nor_counted_twice(facts: dict[str, Any]) -> None:
     noon = jst(2026, 11, 24, 12)
     marks = [noon + timedelta(milliseconds=ms) for ms in (0, 900, 1700, 2600, 3999, 4000)]
-    for start, end in zip(marks, marks[1:], strict=False):
+    for start, end in pairwise(marks):
         record(**facts, started_at=start, ended_at=end)
     assert days() == [(date(2026, 11, 24), 8, noon + timedelta(seconds=4))]
 
@@ -127,7 +132,9 @@ def test_writers_at_the_same_moment_lose_nothing_and_repeat_nothing(facts: dict[
                 start = noon + timedelta(minutes=minute)
                 for code in (f"own{number}", "shared"):
                     with transaction.atomic():
-                        record(**{**facts, "attempt_code": code}, started_at=start, ended_at=start + timedelta(minutes=1))
+                        record(
+                            **{**facts, "attempt_code": code}, started_at=start, ended_at=start + timedelta(minutes=1)
+                        )
         finally:
             connection.close()
 

@@ -1,0 +1,332 @@
+"""Everything the usage page shows, as numbers: four queries, whatever the size of the organization."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from decimal import Decimal
+from itertools import accumulate
+from typing import Any
+
+from django.db.models import F, OuterRef, Subquery, Sum
+from django.utils import timezone
+
+from portal.accounts.models import Organization, Project
+from portal.billing.budgets import Standing
+from portal.billing.forecast import days_to_come
+from portal.billing.models import BillingAccount, Budget, CreditKind, Hold
+from portal.billing.summaries import Cell, JobCost, MonthOfUse, dearest_jobs, month_of_use
+from portal.catalog.models import Provider
+from portal.core.periods import BillingMonth, billing_month, day_of
+from portal.core.templatetags.charts import ChartDay
+
+MONTHS_OFFERED = 24
+CHILDREN_SHOWN = 15
+BUDGETS_SHOWN = 8
+OPEN_AT_MOST = 12  # more rows than this begin folded
+
+BREAKDOWNS: dict[str, tuple[str, str]] = {
+    "provider": ("provider", "project"),
+    "project": ("project", "provider"),
+    "gpu": ("gpu", "provider"),
+}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose money: an organization, or those of its projects that the reader may see, or one project they chose."""
+
+    organization: Organization
+    projects: Collection[int] | None  # None: all
+    chosen: Project | None = None
+    budgeted: Project | None = None  # whose budget stands at the top; None with all projects: the organization's
+
+    @property
+    def whole_organization(self) -> bool:
+        return self.projects is None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the breakdown. `share` in percent of all; `change` in percent against the same days a month before."""
+
+    key: str
+    name: str
+    provider: Provider | None
+    project_code: str
+    gpu_seconds: int
+    amount: int
+    share: Decimal
+    change: Decimal | None
+    lines: list[Line] = field(default_factory=list)
+    open: bool = True
+    more: int = 0  # lines left out
+
+
+@dataclass(frozen=True)
+class BudgetLine:
+    project: Project | None
+    limit: int
+    standing: Standing | None  # None in a month that is over: a limit binds the running month
+    percent: Decimal | None
+    tone: str
+
+
+@dataclass(frozen=True)
+class CreditLine:
+    kind: CreditKind
+    left: int
+    amount: int
+    expires_at: datetime | None
+    soon: bool
+
+
+@dataclass(frozen=True)
+class Purse:
+    available: int = 0
+    held: int = 0
+    credits: list[CreditLine] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Overview:
+    scope: Scope
+    month: BillingMonth
+    is_current: bool
+    today: date
+    months: list[BillingMonth]
+    use: MonthOfUse
+    days: list[ChartDay]
+    series: list[tuple[str, str]]
+    rows: list[tuple[date, bool, list[int], int]]  # the chart as a table
+    busiest: date | None
+    expected: int | None  # at the month's end
+    actual_sums: list[int]
+    expected_sums: list[int]
+    by: str
+    lines: list[Line]
+    change: Decimal | None
+    jobs: list[JobCost]
+    purse: Purse | None  # None: the reader sees projects only
+    budget: BudgetLine | None  # the one that binds what is shown
+    budgets: list[BudgetLine]
+    more_budgets: int
+
+    @property
+    def previous(self) -> BillingMonth | None:
+        return self.month.previous if self.month > self.months[-1] else None
+
+    @property
+    def next(self) -> BillingMonth | None:
+        return None if self.is_current else self.month.next
+
+    @property
+    def until(self) -> date:
+        return self.today if self.is_current else self.month.last_day
+
+    @property
+    def newest(self) -> datetime | None:
+        return max(self.use.metered_until.values(), default=None)
+
+    @property
+    def freshness(self) -> list[tuple[Provider, datetime]]:
+        known = self.use.metered_until
+        return [(p, known[p.slug]) for p in self.use.providers if p.slug in known]
+
+    @property
+    def over_by(self) -> int:
+        """Yen by which the month is expected to end above the budget."""
+        if self.expected is None or self.budget is None:
+            return 0
+        return max(0, self.expected - self.budget.limit)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.use.amount or self.use.gpu_seconds)
+
+
+def overview(scope: Scope, *, month: BillingMonth | None, by: str, may_see_credit: bool, all_open: bool) -> Overview:
+    now = timezone.now()
+    today, current = day_of(now), billing_month(now)
+    month = min(month or current, current)
+    is_current = month == current
+    until = today if is_current else month.last_day
+    use = month_of_use(scope.organization, month, until=until, projects=scope.projects)
+    ahead = days_to_come(use.by_day, today=today, last_day=month.last_day) if is_current else {}
+    by_day = {**use.by_day, **ahead}
+    days = _chart_days(use, ahead, until)
+    shown = [p for p in use.providers if any(day.amounts.get(p.slug) for day in days)]
+    past = [int(day.total) for day in days if not day.forecast and day.on <= until]
+    sums = list(accumulate(past))
+    expected_sums = list(accumulate((int(d.total) for d in days if d.forecast), initial=use.amount))[1:]
+    budgets = _budgets(scope, use if is_current else None)
+    purse = _purse(scope.organization, now) if may_see_credit else None
+    if purse and is_current:
+        budgets = [_with_held(line, purse.held) for line in budgets]
+    budgets.sort(key=lambda line: (line.project is not None, -(line.percent or 0)))
+    return Overview(
+        scope=scope,
+        month=month,
+        is_current=is_current,
+        today=today,
+        months=_months(scope.organization, current, month),
+        use=use,
+        days=days,
+        series=[(p.slug, p.short_name) for p in shown],
+        rows=[
+            (day.on, day.forecast, [by_day.get(day.on, {}).get(p.slug, 0) for p in shown], int(day.total))
+            for day in days
+            if day.forecast or day.on <= until
+        ],
+        busiest=max((d for d in days if not d.forecast), key=lambda d: d.total).on if use.amount else None,
+        expected=expected_sums[-1] if expected_sums else None,
+        actual_sums=sums,
+        expected_sums=expected_sums,
+        by=by,
+        lines=_breakdown(use, *BREAKDOWNS[by], all_open=all_open),
+        change=_change(use.amount, use.before),
+        jobs=dearest_jobs(scope.organization, month, projects=scope.projects),
+        purse=purse,
+        budget=_binding(scope, budgets),
+        budgets=budgets[:BUDGETS_SHOWN],
+        more_budgets=max(0, len(budgets) - BUDGETS_SHOWN),
+    )
+
+
+def _months(organization: Organization, current: BillingMonth, shown: BillingMonth) -> list[BillingMonth]:
+    """Newest first, back to the month the organization began in, the shown one among them."""
+    begun = min(billing_month(organization.created_at), shown)
+    months = [current]
+    while months[-1] > begun and len(months) < MONTHS_OFFERED:
+        months.append(months[-1].previous)
+    return months if shown in months else [*months, shown]
+
+
+def _chart_days(use: MonthOfUse, ahead: dict[date, dict[str, int]], until: date) -> list[ChartDay]:
+    """Every day of the month: what was charged, then what is expected, then empty."""
+    days = (date.fromordinal(n) for n in range(use.month.first_day.toordinal(), use.month.last_day.toordinal() + 1))
+    return [
+        ChartDay(on, use.by_day.get(on, {})) if on <= until else ChartDay(on, ahead.get(on, {}), forecast=on in ahead)
+        for on in days
+    ]
+
+
+def _breakdown(use: MonthOfUse, outer: str, inner: str, *, all_open: bool) -> list[Line]:
+    cells = [cell for cell in use.cells if cell.amount or cell.gpu_seconds]
+    before = [cell for cell in use.cells if cell.before and not (cell.amount or cell.gpu_seconds)]
+    groups = _grouped(cells, _KEYS[outer])
+    lines = []
+    for key, members in groups.items():
+        # What was used a month ago and no more still counts in the comparison of its group.
+        gone = [cell for cell in before if _KEYS[outer](cell) == key]
+        children = [_line(f"{key}-{k}", inner, m, m, use.amount) for k, m in _grouped(members, _KEYS[inner]).items()]
+        children.sort(key=_dearest)
+        line = _line(key, outer, members, members + gone, use.amount)
+        lines.append(replace(line, lines=children[:CHILDREN_SHOWN], more=max(0, len(children) - CHILDREN_SHOWN)))
+    lines.sort(key=_dearest)
+    all_open = all_open or sum(len(line.lines) for line in lines) <= OPEN_AT_MOST
+    return [replace(line, open=all_open or n == 0) for n, line in enumerate(lines)]
+
+
+_KEYS: dict[str, Callable[[Cell], str]] = {
+    "provider": lambda cell: cell.provider.slug,
+    "project": lambda cell: cell.project_code,
+    "gpu": lambda cell: cell.gpu_model,
+}
+
+
+def _grouped(cells: list[Cell], key: Callable[[Cell], str]) -> dict[str, list[Cell]]:
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(key(cell), []).append(cell)
+    return groups
+
+
+def _line(key: str, kind: str, cells: list[Cell], compared: list[Cell], whole: int) -> Line:
+    amount = sum(cell.amount for cell in cells)
+    first = cells[0]
+    return Line(
+        key=key,
+        name=first.project_name if kind == "project" else first.gpu_model if kind == "gpu" else first.provider.name,
+        provider=first.provider if kind == "provider" else None,
+        project_code=first.project_code if kind == "project" else "",
+        gpu_seconds=sum(cell.gpu_seconds for cell in cells),
+        amount=amount,
+        share=Decimal(amount) * 100 / whole if whole else Decimal(0),
+        change=_change(amount, sum(cell.before for cell in compared)),
+    )
+
+
+def _dearest(line: Line) -> tuple[int, str]:
+    return -line.amount, line.name
+
+
+def _change(amount: int, before: int) -> Decimal | None:
+    return (Decimal(amount - before) * 100 / before).quantize(Decimal("0.1")) if before else None
+
+
+def _budgets(scope: Scope, use: MonthOfUse | None) -> list[BudgetLine]:
+    """One query. Without `use` the month is over. The organization's hold is added by `_with_held`."""
+    held = (
+        Hold.objects.filter(project=OuterRef("project"), released_at=None)
+        .order_by()
+        .values("project")
+        .annotate(sum=Sum("amount") - Sum("used"))
+        .values("sum")
+    )
+    rows = Budget.objects.filter(organization=scope.organization).select_related("project")
+    if scope.projects is not None:
+        rows = rows.filter(project__in=scope.projects)
+    lines = []
+    for row in rows.annotate(held=Subquery(held)):
+        standing = None
+        if use:
+            code = row.project.code if row.project else None
+            posted = sum(cell.amount for cell in use.cells if code in (None, cell.project_code))
+            standing = Standing(row.monthly_limit, posted, row.held or 0)
+        lines.append(_budget_line(row.project, row.monthly_limit, standing))
+    return lines
+
+
+def _with_held(line: BudgetLine, held: int) -> BudgetLine:
+    if line.project or line.standing is None:
+        return line
+    return _budget_line(None, line.limit, replace(line.standing, held=held))
+
+
+def _budget_line(project: Project | None, limit: int, standing: Standing | None) -> BudgetLine:
+    percent = None
+    if standing and limit:
+        percent = Decimal(standing.posted + standing.held) * 100 / limit
+    elif standing:
+        percent = Decimal(100)
+    tone = "err" if percent and percent >= 100 else "warn" if percent and percent >= 80 else ""
+    return BudgetLine(project, limit, standing, percent, tone)
+
+
+def _binding(scope: Scope, budgets: list[BudgetLine]) -> BudgetLine | None:
+    if scope.budgeted or scope.whole_organization:
+        return next((line for line in budgets if line.project == scope.budgeted), None)
+    return None
+
+
+def _purse(organization: Organization, now: datetime) -> Purse:
+    """One query for the account and its credits."""
+    rows: list[dict[str, Any]] = list(
+        BillingAccount.objects.filter(organization=organization)
+        .order_by(F("organization__credits__expires_at").asc(nulls_last=True), "organization__credits__pk")
+        .values("credit", "held", *(f"organization__credits__{name}" for name in _CREDIT))
+    )
+    credits = []
+    for row in rows:
+        kind, amount, used, expired, expires_at = (row[f"organization__credits__{name}"] for name in _CREDIT)
+        if amount and (left := amount - used - expired):
+            soon = expires_at is not None and (expires_at - now).days < 14
+            credits.append(CreditLine(CreditKind(kind), left, amount, expires_at, soon))
+    if not rows:
+        return Purse()
+    return Purse(rows[0]["credit"] - rows[0]["held"], rows[0]["held"], credits)
+
+
+_CREDIT = ("kind", "amount", "used", "expired", "expires_at")

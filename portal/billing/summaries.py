@@ -1,0 +1,192 @@
+"""What was used and what it cost in a month, from the daily sums. Every page and file takes its figures here.
+
+The sums are small (a row per day, project and offering), so none of this grows with the number of jobs or records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import ROUND_DOWN, Decimal
+from functools import cached_property
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils.translation import get_language
+
+from portal.accounts.models import Organization
+from portal.billing.models import JobCharge
+from portal.catalog.models import Provider
+from portal.core.periods import BillingMonth
+
+DAYS_BEFORE = 7  # of the month before that `by_day` reaches back: a week to forecast from
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One project on one GPU model of one provider, over the month. Whole yen with tax, whole GPU-seconds."""
+
+    provider: Provider
+    project_code: str
+    project_name: str
+    gpu_model: str
+    amount: int
+    before: int  # in the same days of the month before
+    gpu_seconds: int
+
+
+@dataclass(frozen=True)
+class MonthOfUse:
+    month: BillingMonth
+    cells: list[Cell] = field(default_factory=list)
+    by_day: dict[date, dict[str, int]] = field(default_factory=dict)  # yen by provider slug; absent days cost nothing
+    metered_until: dict[str, datetime] = field(default_factory=dict)  # by provider slug: newest end of a record
+
+    @cached_property
+    def providers(self) -> list[Provider]:
+        """Those with usage, in the fixed order of legends."""
+        known = {cell.provider.pk: cell.provider for cell in self.cells}
+        return sorted(known.values(), key=lambda p: (p.position, p.slug))
+
+    @cached_property
+    def amount(self) -> int:
+        return sum(cell.amount for cell in self.cells)
+
+    @cached_property
+    def before(self) -> int:
+        return sum(cell.before for cell in self.cells)
+
+    @cached_property
+    def gpu_seconds(self) -> int:
+        return sum(cell.gpu_seconds for cell in self.cells)
+
+    @property
+    def per_gpu_hour(self) -> int | None:
+        """Average yen, cut to whole yen."""
+        if not self.gpu_seconds:
+            return None
+        return int((Decimal(self.amount) * 3600 / self.gpu_seconds).quantize(Decimal(1), ROUND_DOWN))
+
+
+def month_of_use(
+    organization: Organization, month: BillingMonth, *, until: date, projects: Collection[int] | None = None
+) -> MonthOfUse:
+    """One query. `until`: the last day that is compared with the month before. `projects`: None is all of them."""
+    same_days_before = month.previous.first_day + timedelta(days=until.day - 1)
+    if until == month.last_day:
+        same_days_before = month.previous.last_day
+    cells: list[Cell] = []
+    by_day: dict[date, dict[str, int]] = {}
+    metered_until: dict[str, datetime] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _MONTH.format(sums=_sums(projects)),
+            {
+                "organization": organization.pk,
+                "projects": list(projects or ()),
+                "from": month.previous.first_day,
+                "first": month.first_day,
+                "last": month.last_day,
+                "before": min(same_days_before, month.previous.last_day),
+                "chart": month.first_day - timedelta(days=DAYS_BEFORE),
+            },
+        )
+        for *of_provider, day, code, name, gpu, amount, whole, before, gpu_seconds, newest in cursor.fetchall():
+            provider = Provider(**dict(zip(_PROVIDER, of_provider, strict=True)))
+            if day is not None:
+                by_day.setdefault(day, {})[provider.slug] = int(whole)
+            elif amount or before or gpu_seconds:
+                cells.append(Cell(provider, code, name, gpu, int(amount), int(before), int(gpu_seconds)))
+                if newest is not None:
+                    metered_until[provider.slug] = max(newest, metered_until.get(provider.slug, newest))
+    return MonthOfUse(month, cells, by_day, metered_until)
+
+
+@dataclass(frozen=True)
+class JobCost:
+    code: str
+    project_name: str
+    provider: Provider
+    gpu_model: str
+    amount: int
+    gpu_seconds: int
+
+
+def dearest_jobs(
+    organization: Organization, month: BillingMonth, *, limit: int = 5, projects: Collection[int] | None = None
+) -> list[JobCost]:
+    """By what they cost in this month. One query that reads `limit` rows of an index in order."""
+    rows = JobCharge.objects.filter(organization=organization, month=month.first_day, amount__gt=0)
+    if projects is not None:
+        rows = rows.filter(project__in=projects)
+    rows = rows.select_related("project", "offering__provider").order_by("-amount", "job_code")[:limit]
+    return [
+        JobCost(r.job_code, r.project.name, r.offering.provider, r.offering.gpu_model, r.amount, r.gpu_seconds)
+        for r in rows
+    ]
+
+
+def daily_rows(
+    organization: Organization, month: BillingMonth, *, projects: Collection[int] | None = None
+) -> Iterator[tuple[Any, ...]]:
+    """(day, provider, project, project code, offering, GPU, GPU-seconds, yen), read in pieces while it is sent."""
+    language = "en" if (get_language() or "ja").startswith("en") else "ja"
+    with transaction.atomic(), connection.chunked_cursor() as cursor:
+        cursor.execute(
+            _DAILY.format(sums=_sums(projects), language=language),
+            {
+                "organization": organization.pk,
+                "projects": list(projects or ()),
+                "from": month.first_day,
+                "last": month.last_day,
+            },
+        )
+        while rows := cursor.fetchmany(2000):
+            yield from rows
+
+
+def _sums(projects: Collection[int] | None) -> str:
+    """Money and use of the days asked for, side by side. Both tables have their unique key in this order of columns."""
+    where = "organization_id = %(organization)s AND day BETWEEN %(from)s AND %(last)s"
+    if projects is not None:
+        where += " AND project_id = ANY(%(projects)s)"
+    place = "day, project_id, provider_id, offering_id"
+    return f"""
+        SELECT {place}, amount, 0 AS gpu_seconds, NULL::timestamptz AS metered_until
+        FROM billing_dailycharge WHERE {where}
+        UNION ALL
+        SELECT {place}, 0, gpu_seconds, metered_until FROM usage_dailyusage WHERE {where}
+    """  # noqa: S608 - constants of this function
+
+
+_PROVIDER = ("id", "slug", "name_ja", "name_en", "short_ja", "short_en", "position")
+_PROVIDER_COLUMNS = ", ".join(f"provider.{column}" for column in _PROVIDER)
+# Two summaries in one pass: by provider and day for the chart, by provider, project and GPU for the tables.
+_MONTH = f"""
+    SELECT {_PROVIDER_COLUMNS}, sums.day, project.code, project.name, offering.gpu_model,
+        coalesce(sum(amount) FILTER (WHERE day >= %(first)s), 0),
+        coalesce(sum(amount) FILTER (WHERE day >= %(chart)s), 0),
+        coalesce(sum(amount) FILTER (WHERE day <= %(before)s), 0),
+        coalesce(sum(gpu_seconds) FILTER (WHERE day >= %(first)s), 0),
+        max(metered_until) FILTER (WHERE day >= %(first)s)
+    FROM ({{sums}}) AS sums
+    JOIN catalog_offering offering ON offering.id = sums.offering_id
+    JOIN catalog_provider provider ON provider.id = sums.provider_id
+    JOIN accounts_project project ON project.id = sums.project_id
+    GROUP BY GROUPING SETS (
+        (provider.id, sums.day),
+        (provider.id, project.id, project.code, project.name, offering.gpu_model)
+    )
+    ORDER BY provider.position, provider.slug, sums.day, project.name, offering.gpu_model
+"""  # noqa: S608 - constants of this file
+_DAILY = """
+    SELECT sums.day, provider.name_{language}, project.name, project.code, offering.name_{language}, offering.gpu_model,
+        sum(gpu_seconds)::bigint, sum(amount)::bigint
+    FROM ({sums}) AS sums
+    JOIN catalog_offering offering ON offering.id = sums.offering_id
+    JOIN catalog_provider provider ON provider.id = sums.provider_id
+    JOIN accounts_project project ON project.id = sums.project_id
+    GROUP BY sums.day, provider.id, project.id, offering.id
+    ORDER BY sums.day, provider.position, provider.slug, project.name, offering.slug
+"""

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from typing import cast
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST, require_safe
+
+from portal.accounts.access import NotPermitted, access_of, require
+from portal.accounts.context import current_of
+from portal.accounts.models import Organization, Project, User
+from portal.accounts.roles import Permission
+from portal.billing import budgets, summaries
+from portal.billing.forms import BudgetForm
+from portal.billing.overview import BREAKDOWNS, Overview, Scope
+from portal.billing.overview import overview as read_overview
+from portal.core.csv import csv_response
+from portal.core.periods import BillingMonth, billing_month
+from portal.core.templatetags.formats import day, yen
+
+
+@require_safe
+@login_required
+def overview(request: HttpRequest) -> HttpResponse:
+    if current_of(request).organization is None:
+        return redirect("home:start")
+    scope = _scope(request)
+    return _page(request, scope, _budget_form(request, scope))
+
+
+@require_POST
+@login_required
+def budget(request: HttpRequest) -> HttpResponse:
+    if current_of(request).organization is None:
+        return redirect("home:start")
+    scope = _scope(request)
+    form = _budget_form(request, scope, sent=True)
+    if form is None:
+        raise NotPermitted(Permission.MANAGE_MONEY)
+    if form.is_valid():
+        try:
+            budgets.set_limit(
+                scope.organization,
+                project=form.project,
+                monthly_limit=form.cleaned_data["monthly_limit"],
+                by=cast(User, request.user),
+            )
+        except budgets.BelowCommitted as refused:
+            form.add_error("monthly_limit", refused.message)
+        else:
+            messages.success(request, _("The budget is saved. It holds for every job submitted from now on."))
+            return redirect(_address(scope))
+    return _page(request, scope, form, status=422)
+
+
+@require_safe
+@login_required
+def csv(request: HttpRequest) -> HttpResponseBase:
+    """The month as rows: what the page's figures are the sums of."""
+    if current_of(request).organization is None:
+        return redirect("home:start")
+    scope = _scope(request)
+    month = _month(request) or billing_month(timezone.now())
+    header = [
+        _("Date (Japan)"),
+        _("Provider"),
+        _("Project"),
+        _("Project code"),
+        _("Offering"),
+        _("GPU"),
+        _("GPU-seconds"),
+        _("Cost (yen, tax included)"),
+    ]
+    rows = summaries.daily_rows(scope.organization, month, projects=scope.projects)
+    return csv_response(f"usage-{month}.csv", header, rows)
+
+
+def _scope(request: HttpRequest) -> Scope:
+    """What of the current organization's money this person sees here. 404 for a project they do not know."""
+    current = current_of(request)
+    organization = cast(Organization, current.organization)
+    if code := request.GET.get("project"):
+        project = next((p for p in current.projects if p.code == code), None) or _closed_project(request, code)
+        require(request.user, Permission.VIEW_MONEY, project)
+        return Scope(organization, [project.pk], chosen=project, budgeted=project)
+    access = access_of(request.user)
+    if access.may_in(organization, Permission.VIEW_MONEY):
+        return Scope(organization, None)
+    if projects := access.projects_with(Permission.VIEW_MONEY):
+        here = [p for p in current.projects if p.pk in projects]
+        return Scope(organization, projects, budgeted=here[0] if len(here) == 1 else None)
+    raise NotPermitted(Permission.VIEW_MONEY)
+
+
+def _closed_project(request: HttpRequest, code: str) -> Project:
+    known = Project.objects.visible_to(cast(User, request.user)).filter(organization=current_of(request).organization)
+    project = known.filter(code=code).first() if code.isprintable() else None
+    if project is None:
+        raise Http404
+    return project
+
+
+def _month(request: HttpRequest) -> BillingMonth | None:
+    """None for nonsense: the page then shows the running month."""
+    try:
+        return BillingMonth.parse(request.GET.get("month", ""))
+    except ValueError:
+        return None
+
+
+def _budget_form(request: HttpRequest, scope: Scope, *, sent: bool = False) -> BudgetForm | None:
+    """None for people who may set no budget here."""
+    access = access_of(request.user)
+    projects = [p for p in current_of(request).projects if access.may_in(p, Permission.MANAGE_MONEY)]
+    organization = scope.organization if access.may_in(scope.organization, Permission.MANAGE_MONEY) else None
+    if not (organization or projects):
+        return None
+    return BudgetForm(
+        request.POST if sent else None,
+        organization=organization,
+        projects=projects,
+        initial={"place": scope.chosen.code if scope.chosen else None},
+        auto_id="budget_%s",
+    )
+
+
+def _page(request: HttpRequest, scope: Scope, form: BudgetForm | None, *, status: int = 200) -> HttpResponse:
+    by = request.GET.get("by", "")
+    may_see_credit = access_of(request.user).may_in(scope.organization, Permission.VIEW_MONEY)
+    shown = read_overview(
+        scope,
+        month=_month(request),
+        by=by if by in BREAKDOWNS else "provider",
+        may_see_credit=may_see_credit,
+        all_open=request.GET.get("open") == "1",
+    )
+    kept = {"month": str(shown.month)} | ({"project": scope.chosen.code} if scope.chosen else {})
+    context = {
+        "page": shown,
+        "form": form,
+        "query": urlencode(kept),
+        "breakdowns": [("provider", _("Provider")), ("project", _("Project")), ("gpu", _("GPU"))],
+        "marks": (50, 80),
+        "sums_in_words": _sums_in_words(shown),
+        "budget_url": reverse("usage:budget") + (f"?project={scope.chosen.code}" if scope.chosen else ""),
+    }
+    return render(request, "billing/overview.html", context, status=status)
+
+
+def _sums_in_words(shown: Overview) -> str:
+    """The chart of the sums for those who hear it."""
+    words = [_("%(total)s up to %(day)s.") % {"total": yen(shown.use.amount), "day": day(shown.until)}]
+    if shown.expected is not None:
+        words.append(_("Forecast to the month's end: %(amount)s.") % {"amount": yen(shown.expected)})
+    if shown.budget and shown.is_current:
+        words.append(_("Budget: %(limit)s.") % {"limit": yen(shown.budget.limit)})
+    return " ".join(words)
+
+
+def _address(scope: Scope) -> str:
+    return reverse("usage:overview") + (f"?project={scope.chosen.code}" if scope.chosen else "")
