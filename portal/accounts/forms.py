@@ -13,7 +13,7 @@ from allauth.mfa.webauthn import forms as webauthn
 from django import forms
 from django.contrib.auth.hashers import make_password
 from django.core.validators import RegexValidator
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
@@ -53,6 +53,11 @@ class EmailField(forms.EmailField):
         return unicodedata.normalize("NFKC", super().to_python(value) or "").lower()
 
 
+def posted(request: HttpRequest) -> QueryDict | None:
+    """An empty POST is a form sent empty, which `request.POST or None` would take for a form not sent."""
+    return request.POST if request.method == "POST" else None
+
+
 # --- people ----------------------------------------------------------------------------------------------------------
 class NameForm(forms.Form):
     family_name = Line(
@@ -70,7 +75,8 @@ class NameForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
-        if not self.errors and not (cleaned["family_name"] or cleaned["given_name"]):
+        names = (cleaned.get("family_name"), cleaned.get("given_name"))
+        if names == ("", ""):
             self.add_error("family_name", _("Enter a family name or a given name. One of the two is enough."))
         return cleaned
 

@@ -31,6 +31,7 @@ from portal.accounts.forms import (
     OrganizationForm,
     ProfileForm,
     ProjectForm,
+    posted,
     roles_to_give,
 )
 from portal.accounts.membership import Refused
@@ -62,7 +63,7 @@ def with_organization(view: View) -> View:
 def profile(request: HttpRequest) -> HttpResponse:
     user = _user(request)
     names = {"family_name": user.family_name, "given_name": user.given_name, "language": user.language}
-    form = ProfileForm(request.POST or None, initial=names)
+    form = ProfileForm(posted(request), initial=names)
     if request.method == "POST" and form.is_valid():
         membership.edit_person(user, **form.cleaned_data)
         with override(user.language):
@@ -102,7 +103,7 @@ def switch(request: HttpRequest) -> HttpResponse:
 def organization(request: HttpRequest) -> HttpResponse:
     here = _here(request)
     can_edit = access_of(request.user).may_in(here, Permission.MANAGE_ORGANIZATION)
-    form = OrganizationForm(request.POST or None, initial={"name": here.name, "kind": here.kind})
+    form = OrganizationForm(posted(request), initial={"name": here.name, "kind": here.kind})
     if request.method == "POST":
         require(request.user, Permission.MANAGE_ORGANIZATION, here)
         if form.is_valid():
@@ -121,7 +122,7 @@ def hand_over(request: HttpRequest) -> HttpResponse:
     here = _here(request)
     require(request.user, Permission.MANAGE_ORGANIZATION, here)
     user = _user(request)
-    form = HandOverForm(request.POST or None, organization=here, by=user)
+    form = HandOverForm(posted(request), organization=here, by=user)
     if request.method == "POST" and form.is_valid():
         to: User = form.cleaned_data["to"]
         if _done(form, lambda: membership.hand_over(here, to=to, by=user)):
@@ -187,7 +188,7 @@ def invite(request: HttpRequest) -> HttpResponse:
     if not in_organization and not projects:
         require(user, Permission.MANAGE_MEMBERS, here)
     form = InviteForm(
-        request.POST or None, organization=here, projects=projects, by=user, initial={"role": Role.MEMBER.value}
+        posted(request), organization=here, projects=projects, by=user, initial={"role": Role.MEMBER.value}
     )
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
@@ -208,9 +209,7 @@ def member(request: HttpRequest, pk: int) -> HttpResponse:
     row = _membership(request, pk)
     user = _user(request)
     require(user, Permission.MANAGE_MEMBERS, row.project or row.organization)
-    form = MemberForm(
-        request.POST or None, membership=row, by=user, initial={"role": row.role, "last_day": row.last_day}
-    )
+    form = MemberForm(posted(request), membership=row, by=user, initial={"role": row.role, "last_day": row.last_day})
     if request.method == "POST" and form.is_valid():
         role, expires_at = form.cleaned_data["role"], form.expires_at
         if _done(form, lambda: membership.change_member(row, role=role, expires_at=expires_at, by=user)):
@@ -288,7 +287,7 @@ def projects(request: HttpRequest) -> HttpResponse:
 def new_project(request: HttpRequest) -> HttpResponse:
     here, user = _here(request), _user(request)
     require(user, Permission.MANAGE_PROJECTS, here)
-    form = ProjectForm(request.POST or None)
+    form = ProjectForm(posted(request))
     if request.method == "POST" and form.is_valid():
         made = _done(form, lambda: opening.create_project(here, **form.cleaned_data, by=user), field="name")
         if made:
@@ -304,7 +303,7 @@ def project(request: HttpRequest, code: str) -> HttpResponse:
     row, user = _project(request, code), _user(request)
     require(user, Permission.MANAGE_PROJECTS, row)
     known = {"name": row.name, "description": row.description, "ends_on": row.ends_on}
-    form = ProjectForm(request.POST or None, initial=known)
+    form = ProjectForm(posted(request), initial=known)
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         if _done(form, lambda: opening.edit_project(row, **data, by=user), field="name"):
@@ -361,7 +360,7 @@ def _join(request: HttpRequest, row: Invitation, context: dict[str, Any]) -> Htt
     if not invitations.is_for(row, user):
         context["other_address"] = str(invitations.ForAnotherAddress())
         return render(request, "accounts/invitation.html", context, status=422 if request.method == "POST" else 200)
-    form = None if user.get_full_name() else NameForm(request.POST or None)
+    form = None if user.get_full_name() else NameForm(posted(request))
     if request.method == "POST" and (form is None or form.is_valid()):
         if form:
             membership.edit_person(user, **form.cleaned_data, language=user.language)

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods
 
 from portal.accounts import membership
 from portal.accounts.context import choose, current_of
-from portal.accounts.forms import FoundingForm
+from portal.accounts.forms import FoundingForm, posted
 from portal.accounts.models import OrganizationKind, User
 from portal.billing import credits
 
@@ -24,7 +24,7 @@ def start(request: HttpRequest) -> HttpResponse:
         return redirect("/")
     user = cast(User, request.user)
     names = {"family_name": user.family_name, "given_name": user.given_name, "kind": OrganizationKind.STARTUP.value}
-    form = FoundingForm(request.POST or None, initial=names)
+    form = FoundingForm(posted(request), initial=names)
     if request.method == "POST" and form.is_valid():
         try:
             _found(request, user, form.cleaned_data)
@@ -37,9 +37,7 @@ def start(request: HttpRequest) -> HttpResponse:
 @transaction.atomic
 def _found(request: HttpRequest, user: User, data: dict[str, str]) -> None:
     """Name, organization, project and trial credit: all of it or nothing."""
-    membership.edit_person(
-        user, family_name=data["family_name"], given_name=data["given_name"], language=user.language
-    )
+    membership.edit_person(user, family_name=data["family_name"], given_name=data["given_name"], language=user.language)
     name = data["organization_name"] or user.get_full_name()
     organization = membership.found_organization(user, name=name, kind=data["kind"])
     credits.grant_trial(organization)
