@@ -23,8 +23,8 @@ def emulator(kind: str, state: StateFolder, *, port: int) -> Program:
             *words("--state", state.emulators / kind, "--port", port),
         ],
         log=state.logs / f"{kind}.log",
-        # SSH has no page to ask for.
-        is_ready=(lambda: accepts(port)) if kind == "slurm_ssh" else (lambda: _answers(port)),
+        # What the demo needs to reach it is written before it listens, whatever protocol it speaks there.
+        is_ready=lambda: accepts(port) and (state.emulators / kind / "access.json").exists(),
         cwd=ROOT,
     )
 
