@@ -150,14 +150,17 @@ def cumulative(
         if future:
             words = pgettext("chart", "Forecast %(amount)s") % {"amount": yen(future[-1])}
             ahead_y = ahead[-1][1]
-            label_y = ahead_y - 9
-            # Under the line where it would meet the label of today or the line of the budget.
-            if label_y > end_y - 22 or (limit is not None and abs(label_y - y(limit)) < 16):
-                label_y = max(end_y, ahead_y) + 20
-                if label_y > top + plot_h - 4:
-                    label_y = min(end_y, ahead_y) - 24
+            places = (ahead_y - 9, ahead_y + 18, max(end_y, ahead_y) + 36, min(end_y, ahead_y) - 26)
+            free = [
+                place
+                for place in places
+                if abs(place - label_y) > 13
+                and (limit is None or not -5 < place - y(limit) < 13)
+                and top < place < top + plot_h - 4
+            ]  # neither on the label of today nor on the line of the budget
+            forecast_y = (free or places)[0]
             parts.append(
-                format_html('<text x="{}" y="{}" text-anchor="end">{}</text>', width - right, _f(label_y), words)
+                format_html('<text x="{}" y="{}" text-anchor="end">{}</text>', width - right, _f(forecast_y), words)
             )
     return _svg(width, height, title, desc, prefix, parts)
 
