@@ -1,11 +1,12 @@
 // Files from the browser straight to the object store, in parts whose SHA-256 is part of the signed address (our own work).
 // The store's list of parts is the truth: pause, reload and another browser all begin by asking for it. Words and addresses
-// come from the form's data attributes. A part that fails is signed anew and sent again, with growing pauses.
+// come from data attributes of the page. A part that fails is signed anew and sent again, with growing pauses.
 (() => {
-  const form = document.querySelector('[data-upload]');
-  if (!form) return;
-  const $ = (s, r = form) => r.querySelector(s);
-  const t = form.dataset, input = $('[data-files]'), problem = $('[data-error]');
+  const root = document.querySelector('[data-upload]');
+  if (!root) return;
+  const $ = (s, r = root) => r.querySelector(s);
+  // The words stand on an element around the form: a field called "dataset" hides the form's own `dataset`.
+  const t = root.dataset, form = $('form'), input = $('[data-files]'), problem = $('[data-error]');
   const LANES = matchMedia('(pointer: coarse)').matches ? 2 : 4;
   const MIB = 2 ** 20, WHOLE = 64 * MIB, END = 8 * MIB, TRIES = 7, STALL_MS = 60000;
   const uploads = new Set();

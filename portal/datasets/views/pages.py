@@ -25,6 +25,7 @@ from portal.datasets.removal import delete_dataset as remove_dataset
 from portal.datasets.views.finding import find_dataset, projects_to_upload, user_of
 
 PAGE = 25
+_NO_FILES: dict[str, Any] = {"files": 0, "size_bytes": 0, "newest": None, "verifying": 0, "failed": 0}
 UNFINISHED = 20
 
 
@@ -39,7 +40,7 @@ def dataset_list(request: HttpRequest) -> HttpResponse:
     rows, newer_url, older_url = _page(request, found.select_related("project", "created_by"))
     sums = _sums(rows)
     context = {
-        "rows": [(dataset, sums.get(dataset.pk)) for dataset in rows],
+        "rows": [(dataset, sums.get(dataset.pk, _NO_FILES)) for dataset in rows],
         "newer_url": newer_url,
         "older_url": older_url,
         "here": request.get_full_path(),
