@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
@@ -43,7 +43,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
         """A browser in which nobody chose a language shows the person's own."""
-        response = super().post_login(request, user, **kwargs)
+        response = cast(HttpResponse, super().post_login(request, user, **kwargs))
         if settings.LANGUAGE_COOKIE_NAME not in request.COOKIES:
             remember_language(response, user.language)
         return response
@@ -55,7 +55,7 @@ class AccountAdapter(DefaultAccountAdapter):
         """After a change of address back to the profile; a sign-up goes on where it was heading."""
         if self.request.user.is_authenticated:
             return reverse("accounts:profile")
-        return super().get_email_verification_redirect_url(email_address)
+        return str(super().get_email_verification_redirect_url(email_address))
 
 
 class MFAAdapter(DefaultMFAAdapter):

@@ -165,7 +165,7 @@ def _inviter_may_still(invitation: Invitation) -> bool:
         require_power(invitation.invited_by, invitation.organization, invitation.project, over=(invitation.role,))
     except (NotPermitted, Refused):
         return False
-    return invitation.invited_by.is_active
+    return bool(invitation.invited_by.is_active)
 
 
 def _deadline() -> datetime:

@@ -1,7 +1,8 @@
-"""The first page after a verified sign-up: the person's name and organization. Here because money stands above accounts."""
+"""The first page after sign-up: the person's name and organization. Here because money stands above accounts."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import cast
 
 from django.contrib.auth.decorators import login_required
@@ -26,10 +27,9 @@ def start(request: HttpRequest) -> HttpResponse:
     names = {"family_name": user.family_name, "given_name": user.given_name, "kind": OrganizationKind.STARTUP.value}
     form = FoundingForm(posted(request), initial=names)
     if request.method == "POST" and form.is_valid():
-        try:
+        # Refused is the second of two submits: the first one's organization is waiting.
+        with suppress(membership.AlreadyMember):
             _found(request, user, form.cleaned_data)
-        except membership.AlreadyMember:
-            pass  # the second of two submits: the first one's organization is waiting
         return redirect("/")
     return render(request, "home/start.html", {"form": form}, status=422 if request.method == "POST" else 200)
 

@@ -13,7 +13,7 @@ from portal.audit.models import AuditEvent
 from portal.audit.verification import broken_links
 from tests.factories import MembershipFactory, ProjectFactory, UserFactory
 
-O, M, E, V, B = Role.OWNER, Role.MANAGER, Role.MEMBER, Role.VIEWER, Role.BILLING
+OWN, M, E, V, B = Role.OWNER, Role.MANAGER, Role.MEMBER, Role.VIEWER, Role.BILLING
 
 
 def acts() -> list[str]:
@@ -29,25 +29,26 @@ def test_matrix_is_the_one_in_the_brief() -> None:
     money, view = {Permission.VIEW_MONEY, Permission.MANAGE_MONEY}, {Permission.VIEW, Permission.VIEW_MONEY}
     work = view | {Permission.SUBMIT, Permission.UPLOAD}
     manage = {Permission.STOP_ANY, Permission.MANAGE_PROJECTS, Permission.MANAGE_MEMBERS, Permission.MANAGE_MONEY}
-    assert MATRIX == {
-        O: work | manage | {Permission.MANAGE_ORGANIZATION},
+    expected = {
+        OWN: work | manage | {Permission.MANAGE_ORGANIZATION},
         M: work | manage,
         E: work,
         V: view,
         B: money,
     }
+    assert expected == MATRIX
 
 
 @pytest.mark.parametrize(
     ("own", "given"),
-    [(O, {O, M, E, V, B}), (M, {M, E, V, B}), (E, set()), (V, set()), (B, set()), (None, set())],
+    [(OWN, {OWN, M, E, V, B}), (M, {M, E, V, B}), (E, set()), (V, set()), (B, set()), (None, set())],
 )
 def test_nobody_gives_a_role_above_their_own(own: Role | None, given: set[Role]) -> None:
     assert {role for role in Role if may_give(own, role)} == given
 
 
 def test_billing_and_member_do_not_cover_each_other() -> None:
-    assert (covers(E, B), covers(B, E), covers(E, V), covers(O, B)) == (False, False, True, True)
+    assert (covers(E, B), covers(B, E), covers(E, V), covers(OWN, B)) == (False, False, True, True)
 
 
 # --- founding --------------------------------------------------------------------------------------------------------
@@ -80,13 +81,13 @@ def test_manager_changes_a_member_and_it_is_audited(manager: User, member: User)
 @pytest.mark.parametrize(
     ("actor", "target", "role", "error"),
     [
-        ("manager", "member", O, membership.AboveOwnRole),
+        ("manager", "member", OWN, membership.AboveOwnRole),
         ("manager", "owner", V, membership.AboveOwnRole),
         ("member", "viewer", V, NotPermitted),
         ("billing", "viewer", E, NotPermitted),
         ("stranger", "member", V, NotPermitted),
         ("owner", "owner", M, membership.LastOwner),
-        ("manager", "manager", O, membership.AboveOwnRole),
+        ("manager", "manager", OWN, membership.AboveOwnRole),
     ],
 )
 def test_refused_changes_change_nothing(
@@ -101,7 +102,7 @@ def test_refused_changes_change_nothing(
 
 def test_an_owner_has_no_last_day(owner: User, member: User) -> None:
     with pytest.raises(membership.OwnerHasNoLastDay):
-        membership.change_member(of(member), role=O, expires_at=timezone.now() + timedelta(days=1), by=owner)
+        membership.change_member(of(member), role=OWN, expires_at=timezone.now() + timedelta(days=1), by=owner)
     with pytest.raises(IntegrityError), transaction.atomic():
         Membership.objects.filter(user=owner).update(expires_at=timezone.now())
 
@@ -115,7 +116,7 @@ def test_project_manager_manages_that_project_alone(organization: Organization, 
         with pytest.raises(NotPermitted):
             membership.change_member(row, role=V, expires_at=None, by=lead)
     with pytest.raises(membership.AboveOwnRole):
-        membership.change_member(inside, role=O, expires_at=None, by=lead)
+        membership.change_member(inside, role=OWN, expires_at=None, by=lead)
 
 
 def test_ended_manager_can_no_longer_act(manager: User, member: User) -> None:
@@ -125,7 +126,7 @@ def test_ended_manager_can_no_longer_act(manager: User, member: User) -> None:
 
 
 def test_last_owner_counts_only_those_who_can_act(owner: User, organization: Organization) -> None:
-    MembershipFactory(organization=organization, role=O, user__is_active=False)
+    MembershipFactory(organization=organization, role=OWN, user__is_active=False)
     with pytest.raises(membership.LastOwner):
         membership.leave(organization, by=owner)
 
@@ -142,7 +143,7 @@ def test_last_owner_hands_over_then_leaves(organization: Organization, owner: Us
     with pytest.raises(membership.LastOwner):
         membership.leave(organization, by=owner)
     membership.hand_over(organization, to=member, by=owner)
-    assert (of(member).role, of(owner).role) == (O, M)
+    assert (of(member).role, of(owner).role) == (OWN, M)
     membership.leave(organization, by=owner)
     assert acts() == ["organization.handed_over", "member.left"]
 
@@ -155,13 +156,13 @@ def test_hand_over_needs_an_owner_and_a_member(
     for to in (stranger, owner):
         with pytest.raises(membership.NotAMember):
             membership.hand_over(organization, to=to, by=owner)
-    assert of(owner).role == O
+    assert of(owner).role == OWN
 
 
 @pytest.mark.django_db(transaction=True)
 def test_two_owners_leaving_at_once_leave_one_behind() -> None:
-    first = MembershipFactory(role=O)
-    second = MembershipFactory(role=O, organization=first.organization)
+    first = MembershipFactory(role=OWN)
+    second = MembershipFactory(role=OWN, organization=first.organization)
     start, refused = threading.Barrier(2), []
 
     def go(user: User) -> None:
@@ -178,4 +179,4 @@ def test_two_owners_leaving_at_once_leave_one_behind() -> None:
         person.start()
     for person in people:
         person.join(20)
-    assert (len(refused), Membership.objects.filter(role=O).count()) == (1, 1)
+    assert (len(refused), Membership.objects.filter(role=OWN).count()) == (1, 1)

@@ -300,11 +300,15 @@ def test_pages_are_kept_by_no_cache(client_of: ClientOf, member: User) -> None:
 
 
 # --- allauth's pages in our hands ------------------------------------------------------------------------------------
-HOSTILE: list[Any] = [None, "", "x", [], {}, 1, {"id": "x"}, {"id": "x", "rawId": "x", "response": {}, "type": "public-key"},
-    {"id": "AAAA", "rawId": "AAAA", "type": "public-key", "response": {"clientDataJSON": "AAAA", "attestationObject": "AAAA"}},
-    {"id": "AAAA", "rawId": "AAAA", "type": "public-key", "response": {"clientDataJSON": "e30", "authenticatorData": "AAAA",
-     "signature": "AAAA", "userHandle": "AAAA"}}, {"id": "AAAA", "rawId": "AAAA", "type": "public-key", "response": {
-     "clientDataJSON": "e30", "authenticatorData": "A" * 60, "signature": "AAAA", "userHandle": "!!!"}}]  # fmt: skip
+KEY = {"id": "AAAA", "rawId": "AAAA", "type": "public-key"}
+SIGNED = {"clientDataJSON": "e30", "authenticatorData": "AAAA", "signature": "AAAA", "userHandle": "AAAA"}
+HOSTILE: list[Any] = [
+    *(None, "", "x", [], {}, 1, {"id": "x"}),
+    {**KEY, "rawId": "x", "response": {}},
+    {**KEY, "response": {"clientDataJSON": "AAAA", "attestationObject": "AAAA"}},
+    {**KEY, "response": SIGNED},
+    {**KEY, "response": {**SIGNED, "authenticatorData": "A" * 60, "userHandle": "!!!"}},
+]
 
 
 @pytest.mark.parametrize("number", range(len(HOSTILE)))
