@@ -5,7 +5,8 @@ $PORTAL_OUTPUT_DIR. Only the address of the manifest travels in the job's enviro
 
 Environment: PORTAL_MANIFEST_URL (required); PORTAL_WORK_DIR (default: where the job starts); PORTAL_DATA_DIR (default:
 `data` in it); PORTAL_OUTPUT_ARCHIVE (a file to pack the output into, for an adapter that collects it by SFTP);
-PORTAL_STOP_GRACE_S (seconds between TERM and KILL for the command, default 5).
+PORTAL_STOP_GRACE_S (seconds between TERM and KILL for the command, default 5); PORTAL_CLEAN_UP (not empty: remove what
+was staged and made, once it is saved).
 """
 
 from __future__ import annotations

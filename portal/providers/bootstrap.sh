@@ -122,7 +122,7 @@ run_command() {
             value=$(printf '%s' "$value" | decode; printf x) # the x keeps newlines at the end
             set -- "$@" "$name=${value%x}"
         done 9<"$own/manifest"
-        unset PORTAL_MANIFEST_URL PORTAL_WORK_DIR PORTAL_OUTPUT_ARCHIVE PORTAL_STOP_GRACE_S
+        unset PORTAL_MANIFEST_URL PORTAL_WORK_DIR PORTAL_OUTPUT_ARCHIVE PORTAL_STOP_GRACE_S PORTAL_CLEAN_UP
         if has setsid; then session=$(command -v setsid); fi
         [ $# -eq 0 ] || export "$@"
         exec $session /bin/sh -c "$command" 3>&-
@@ -160,6 +160,10 @@ finish() { # exit_code
         kill "$saver" 2>/dev/null
         wait "$saver" 2>/dev/null # so that an older copy cannot land after the last
         send "$own/log" "$put_log" || send "$own/log" "$put_log" || printf 'portal: %s\n' "the log could not be saved"
+    fi
+    if [ -n "${PORTAL_CLEAN_UP:-}" ]; then # on a disk that outlives the job; the claim stays
+        find "$work" -mindepth 1 -maxdepth 1 ! -name .portal -exec rm -rf {} +
+        rm -f "$own/log"
     fi
     rm -f "$own"/manifest "$own"/request.* "$own"/pipe "$own"/running "$own"/log.part "$own"/output.tar.gz
     exit "$code"

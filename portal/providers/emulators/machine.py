@@ -207,7 +207,7 @@ class Machine:
         folder.mkdir(exist_ok=True)
         try:
             launch = self._prepare(job, folder)
-            with self.log(job).open("wb") as log:
+            with (launch.log or self.log(job)).open("wb") as log:
                 process = subprocess.Popen(
                     ["/bin/sh", "-c", _KEEPER, "keeper", str(folder / "exit_code"), *command_line(launch)],
                     cwd=folder if is_sandboxed() else launch.directory,

@@ -1,8 +1,8 @@
 """A double of Sakura 高火力 DOK: REST under /cloud/zone/is1a/api/managed-container/1.0, and a task's stream.
 
 Ours, written from the facts (official API document 1.0.0 and its readers, as of 2026-11-23), not the provider's. What
-is not documented is chosen here: error bodies are {"detail": ...}; a task at its limit ends as `canceled`; a program that exits
-with another code than 0 ends as `done` with that `exit_code`; the stream tells the log from its beginning.
+is not documented is chosen here: error bodies are {"detail": ...}; a task at its limit ends as `canceled`; a program
+that exits with another code than 0 ends as `done` with that `exit_code`; the stream tells the log from its beginning.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ class Launch:
     environment: Mapping[str, str] = field(repr=False)
     directory: str  # as the process sees it
     folders: Mapping[str, Path]  # path as the process sees it -> our folder, writable
+    log: Path | None = None  # where its output goes; None: the machine's own place
 
 
 def is_sandboxed() -> bool:

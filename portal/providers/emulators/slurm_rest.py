@@ -1,0 +1,358 @@
+"""A double of slurmrestd in front of a GB200 cluster: 18 nodes of 4 GPUs in the partition "gb200".
+
+Ours, written from what Debian 12's Slurm answered when asked (v0.0.38), and from SchedMD's documents for v0.0.39 to
+v0.0.42. As there, no file goes over REST, nothing makes a submission idempotent, job names need not be unique, an ended
+job leaves the controller's memory after 300 s, and most refusals are HTTP 500 with a number in errors[].
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jwt
+
+from portal.providers.emulators import access
+from portal.providers.emulators.faults import Faults
+from portal.providers.emulators.http_server import Answer, Request, serve
+from portal.providers.emulators.machine import Job, Machine
+from portal.providers.emulators.sandbox import Launch, base_environment, is_sandboxed
+from portal.providers.emulators.settings import Settings
+
+USER = "jga"
+PARTITION, GPU_TYPE, NODES, GPUS_PER_NODE = "gb200", "gb200", 18, 4
+GPUS = NODES * GPUS_PER_NODE
+VERSIONS = ("v0.0.38", "v0.0.39", "v0.0.40", "v0.0.41", "v0.0.42")
+MEMORY_S = 300  # MinJobAge
+TOKEN_FOR_S = 10 * 365 * 86400
+
+_KEYS = {"name", "partition", "account", "qos", "tasks", "cpus_per_task", "nodes", "time_limit", "environment"}
+_KEYS |= {"current_working_directory", "standard_output", "standard_error", "comment", "dependency", "array"}
+_KEYS |= {"memory_per_node", "container", "requeue", "constraints", "hold"}
+_OLD_KEYS = _KEYS | {"gpus_per_node", "gres", "gpus"}
+_NEW_KEYS = _KEYS | {"tres_per_node", "tres_per_job", "script", "minimum_nodes"}
+
+
+def start(settings: Settings) -> Callable[[], None]:
+    """Answer on the port; returns what ends it."""
+    kept = access.read_or_make(settings.state, lambda: _new_access(settings.state))
+    faults = Faults()
+    service = SlurmRestd(settings, kept["private"]["jwt_key"], faults)
+    server = serve(service, faults, port=settings.port, control_token=kept["control"]["token"])
+    origin = f"http://127.0.0.1:{server.server_address[1]}"
+    access.write(settings.state, "slurm_rest", origin, f"{origin}/_emulator/fault", kept)
+    return service.close
+
+
+def _new_access(state: Path) -> dict[str, Any]:
+    key, now = secrets.token_hex(32), int(time.time())
+    token = jwt.encode({"sun": USER, "iat": now, "exp": now + TOKEN_FOR_S}, key, algorithm="HS256")
+    return {
+        "credentials": {"user": USER, "token": token},
+        "options": {"work_dir": str(state / "home"), "partition": PARTITION, "gpu_type": GPU_TYPE},
+        "control": {"token": secrets.token_urlsafe(24)},
+        "private": {"jwt_key": key},
+    }
+
+
+class SlurmRestd:
+    def __init__(self, settings: Settings, jwt_key: str, faults: Faults) -> None:
+        self._jwt_key = jwt_key
+        self._faults = faults
+        self._versions = settings.versions or VERSIONS
+        self._home = settings.state / "home"
+        self._home.mkdir(exist_ok=True)
+        self._machine = Machine(
+            settings.state,
+            gpus=GPUS,
+            running_limit=settings.running_limit or GPUS,
+            prepare=self._prepare,
+            collect=_collect,
+            time_scale=settings.time_scale,
+        )
+
+    def close(self) -> None:
+        self._machine.close()
+
+    def operation(self, request: Request) -> str:
+        if request.path.endswith("/job/submit"):
+            return "submit"
+        if request.path.endswith("/jobs"):
+            return "find" if "job_name" in request.query else "list"
+        if "/job/" in request.path:
+            return "cancel" if request.method == "DELETE" else "get"
+        return "check"
+
+    def answer(self, request: Request) -> Answer:
+        name, token = request.headers.get("x-slurm-user-name"), request.headers.get("x-slurm-user-token")
+        if not name or not token:
+            return Answer(401, "Authentication failure")
+        plugin, version, *rest = [*request.path.strip("/").split("/"), ""]
+        if plugin not in ("slurm", "slurmdb") or version not in self._versions:
+            return Answer(404, "Unable find requested URL.")
+        try:
+            claims = jwt.decode(token, self._jwt_key, algorithms=["HS256"], options={"require": ["exp", "sun"]})
+        except jwt.InvalidTokenError:
+            claims = {}
+        if claims.get("sun") != name:
+            return _errors(500, (-1, "slurmctld config is unable to load"), (-1, "Failed while looking for jobs"))
+        match plugin, request.method, [part for part in rest if part]:
+            case "slurm", "GET", ["ping"]:
+                return _fine(pings=[{"hostname": "ctl", "ping": "UP", "status": 0, "mode": "primary"}])
+            case "slurm", "GET", ["nodes"]:
+                return _fine(nodes=self._show_nodes())
+            case "slurm", "GET", ["jobs"]:
+                return _fine(jobs=[_show(job, version, self._machine) for job in self._remembered()])
+            case "slurm", "POST", ["job", "submit"]:
+                return self._submit(request, version)
+            case "slurm", "GET" | "DELETE", ["job", number]:
+                return self._job(request, number, version)
+            case "slurmdb", "GET", ["jobs"]:
+                return self._accounting(request, version)
+            case "slurmdb", "GET", ["job", number]:
+                job = self._machine.get(number)
+                if job is None:
+                    return _errors(200, (9003, "Nothing found"), jobs=[])
+                return _fine(jobs=[_account(job, version, self._machine)])
+        return Answer(404, "Unable find requested URL.")
+
+    def _remembered(self) -> list[Job]:
+        now, lag = time.time(), self._faults.listing_lag_s()
+        return [
+            job
+            for job in self._machine.jobs()
+            if job.created_at <= now - lag and (job.ended_at is None or job.ended_at > now - MEMORY_S)
+        ]
+
+    def _submit(self, request: Request, version: str) -> Answer:
+        try:
+            body = request.json()
+            job = body["job"]
+            script = body.get("script") or job.get("script")
+            environment = _environment(job.get("environment"))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return Answer(400, "Unable to parse query.")
+        old = version == "v0.0.38"
+        if unknown := sorted(set(job) - (_OLD_KEYS if old else _NEW_KEYS)):
+            return _errors(400, (9001, f"Unknown key {unknown[0]}"))
+        if not environment:
+            return _errors(400, (9001, "environment must be set"), (2127, "Batch job environment is empty"))
+        if not isinstance(script, str):
+            return _errors(500, (2009, "Job script missing"))
+        if job.get("partition", PARTITION) != PARTITION:
+            return _errors(500, (2000, "Invalid partition name specified"))
+        nodes, gpus = _nodes(job.get("nodes")), _gpus(job)
+        if nodes > NODES or gpus is None or gpus > GPUS_PER_NODE:
+            return _errors(500, (2014, "Requested node configuration is not available"))
+        limit = _plain(job.get("time_limit"))
+        submitted = self._machine.submit(
+            "",
+            name=str(job.get("name", "")),
+            gpus=gpus * nodes,
+            time_limit_s=limit * 60 if limit else None,
+            request={"script": script, "environment": environment, "nodes": nodes},
+        )
+        return _fine(job_id=submitted.number, step_id="BATCH", job_submit_user_msg="")
+
+    def _job(self, request: Request, number: str, version: str) -> Answer:
+        job = next((job for job in self._remembered() if job.id == number), None)
+        if job is None:
+            return _errors(500, (2017, "Invalid job id specified"))
+        if request.method == "DELETE":
+            self._machine.stop(job)
+            return _fine()
+        return _fine(jobs=[_show(job, version, self._machine)])
+
+    def _accounting(self, request: Request, version: str) -> Answer:
+        jobs, query = self._machine.jobs(), request.query
+        lag = time.time() - self._faults.listing_lag_s()
+        jobs = [job for job in jobs if job.created_at <= lag]
+        if names := query.get("job_name"):
+            jobs = [job for job in jobs if job.name in names.split(",")]
+        if since := query.get("start_time"):
+            jobs = [job for job in jobs if job.ended_at is None or job.ended_at >= int(since)]
+        if until := query.get("end_time"):
+            jobs = [job for job in jobs if job.created_at < int(until)]
+        if not jobs:
+            return _errors(200, (9003, "Nothing found"), jobs=[])
+        return _fine(jobs=[_account(job, version, self._machine) for job in jobs])
+
+    def _show_nodes(self) -> list[dict[str, Any]]:
+        used = GPUS - self._machine.free_gpus()
+        shown = []
+        for index in range(NODES):
+            taken = min(GPUS_PER_NODE, used)
+            used -= taken
+            state = "idle" if not taken else "allocated" if taken == GPUS_PER_NODE else "mixed"
+            name = f"gb{index + 1:02}"
+            gres = f"gpu:{GPU_TYPE}:{GPUS_PER_NODE}", f"gpu:{GPU_TYPE}:{taken}(IDX:N/A)"
+            shown.append(
+                {
+                    "name": name,
+                    "architecture": "aarch64",
+                    "state": state,
+                    "partitions": [PARTITION],
+                    "gres": gres[0],
+                    "gres_used": gres[1],
+                }
+            )
+        return shown
+
+    def _prepare(self, job: Job, folder: Path) -> Launch:
+        """Each job sees the shared home with only its own things in it; without a sandbox, all of it."""
+        spool = folder / "spool"
+        spool.mkdir(exist_ok=True)
+        script = spool / "slurm_script"
+        script.write_text(job.request["script"])
+        script.chmod(0o700)
+        given: Mapping[str, str] = job.request["environment"]
+        home = str(self._home)
+        environment = {
+            **base_environment(home=home),
+            **given,
+            "SLURM_JOB_ID": job.id,
+            "SLURM_JOB_NAME": job.name,
+            "SLURM_JOB_PARTITION": PARTITION,
+        }
+        environment["PATH"] = f"{base_environment(home=home)['PATH']}:{given.get('PATH', '')}"
+        if not job.request["script"].startswith("#!"):
+            return Launch(["/bin/sh", "-c", "exit 8"], environment, home if not is_sandboxed() else "/", {})
+        if not is_sandboxed():
+            return Launch([str(script)], environment, home, {})
+        own = folder / "home"
+        own.mkdir(exist_ok=True)
+        inside = f"/var/spool/slurmd/job{job.number:05}"
+        return Launch([f"{inside}/slurm_script"], environment, home, {inside: spool, home: own})
+
+
+def _collect(job: Job, folder: Path) -> None:
+    shutil.rmtree(folder / "home", ignore_errors=True)
+    shutil.rmtree(folder / "spool", ignore_errors=True)
+
+
+def _state(job: Job) -> str:
+    if job.state == "waiting":
+        return "PENDING"
+    if job.state == "running":
+        return "COMPLETING" if job.stop_asked_at is not None else "RUNNING"
+    if job.outcome == "exited":
+        return "COMPLETED" if job.exit_code == 0 else "FAILED"
+    return {"stopped": "CANCELLED", "timeout": "TIMEOUT"}.get(job.outcome, "NODE_FAIL")
+
+
+def _reason(job: Job) -> str:
+    return {"PENDING": "Resources", "FAILED": "NonZeroExitCode", "TIMEOUT": "TimeLimit"}.get(_state(job), "None")
+
+
+def _show(job: Job, version: str, machine: Machine) -> dict[str, Any]:
+    states = {"COMPLETING": ["RUNNING", "COMPLETING"]}.get(_state(job), [_state(job)])
+    since_40 = version >= "v0.0.40"
+    forecast = int((job.started_at or 0) + (job.time_limit_s or 0))
+    return {
+        "job_id": job.number,
+        "name": job.name,
+        "partition": PARTITION,
+        "user_name": USER,
+        "job_state": states if since_40 else _state(job),
+        "state_reason": _reason(job),
+        "exit_code": _exit_status(job, version),
+        "submit_time": _count(int(job.created_at), since_40),
+        "start_time": _count(int(job.started_at or 0), since_40),
+        "end_time": _count(int(job.ended_at or forecast), since_40),
+        "time_limit": _count((job.time_limit_s or 0) // 60, version != "v0.0.38"),
+        "tres_alloc_str": f"cpu=1,node={job.request['nodes']},gres/gpu={job.gpus},gres/gpu:{GPU_TYPE}={job.gpus}"
+        if job.started_at
+        else "",
+        "comment": "",
+    }
+
+
+def _account(job: Job, version: str, machine: Machine) -> dict[str, Any]:
+    allocated = [{"type": "cpu", "name": "", "id": 1, "count": 1}]
+    if job.started_at and job.gpus:
+        allocated += [
+            {"type": "gres", "name": "gpu", "id": 1001, "count": job.gpus},
+            {"type": "gres", "name": f"gpu:{GPU_TYPE}", "id": 1002, "count": job.gpus},
+        ]
+    # 22.05 says SUCCESS for a job that failed with 3; what later versions say is their wait status.
+    code: object = {"status": "SUCCESS", "return_code": 0} if version == "v0.0.38" else _exit_status(job, "v0.0.40")
+    return {
+        "job_id": job.number,
+        "name": job.name,
+        "partition": PARTITION,
+        "user": USER,
+        "comment": {"administrator": None, "job": None, "system": None},
+        "state": {"current": [_state(job)] if version >= "v0.0.40" else _state(job), "reason": _reason(job)},
+        "exit_code": code,
+        "time": {
+            "submission": int(job.created_at),
+            "start": int(job.started_at or 0),
+            "end": int(job.ended_at or 0),
+            "elapsed": int(job.ended_at or machine.now(job)) - int(job.started_at) if job.started_at else 0,
+            "limit": _count((job.time_limit_s or 0) // 60, version >= "v0.0.39"),
+        },
+        "tres": {"allocated": allocated, "requested": allocated},
+    }
+
+
+def _exit_status(job: Job, version: str) -> object:
+    code = job.exit_code or 0
+    signal = 15 if job.outcome == "stopped" and job.started_at else max(0, code - 128)
+    if version < "v0.0.40":
+        status = signal if signal else code << 8
+        return status if version == "v0.0.38" else {"set": True, "infinite": False, "number": status}
+    return {
+        "status": ["SIGNALED" if signal else "SUCCESS" if code == 0 else "ERROR"],
+        "return_code": {"set": not signal, "infinite": False, "number": 0 if signal else code},
+        "signal": {"id": {"set": bool(signal), "infinite": False, "number": signal}, "name": ""},
+    }
+
+
+def _count(value: int, wrapped: bool) -> object:
+    return {"set": True, "infinite": False, "number": value} if wrapped else value
+
+
+def _plain(value: object) -> int:
+    if isinstance(value, dict):
+        value = value.get("number")
+    return value if isinstance(value, int) else 0
+
+
+def _environment(value: object) -> dict[str, str]:
+    if isinstance(value, dict):
+        return {str(name): str(text) for name, text in value.items()}
+    if isinstance(value, list):
+        return dict(item.split("=", 1) for item in value)
+    return {}
+
+
+def _nodes(value: object) -> int:
+    if isinstance(value, list) and value:
+        return int(value[0])
+    return int(value) if isinstance(value, str | int) and value else 1
+
+
+def _gpus(job: Mapping[str, Any]) -> int | None:
+    """GPUs per node of "gb200:2", "gpu:gb200:2" or "gres/gpu:gb200:2"; None: no such GPU here."""
+    asked = job.get("gpus_per_node") or job.get("gres") or job.get("gpus") or job.get("tres_per_node") or ""
+    words = str(asked).removeprefix("gres/").removeprefix("gpu:").split(":")
+    if words == [""]:
+        return 0
+    if not words[-1].isdigit() or words[:-1] not in ([], [GPU_TYPE]):
+        return None
+    return int(words[-1])
+
+
+def _fine(**content: object) -> Answer:
+    return Answer(200, {"meta": {"plugin": {"name": "emulator"}}, "errors": [], **content})
+
+
+def _errors(status: int, *errors: tuple[int, str], **content: object) -> Answer:
+    """22.05 calls the number error_code in some answers and error_number in others."""
+    name = "error_number" if errors[0][0] in (-1, 2017) else "error_code"
+    listed = [{"error": text, "description": "", name: number} for number, text in errors]
+    return Answer(status, {"meta": {}, "errors": listed, **content})

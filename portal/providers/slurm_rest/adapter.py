@@ -1,0 +1,189 @@
+"""The Adapter of a Slurm cluster behind slurmrestd. No file goes over REST: log and output leave by put addresses."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from portal.providers.base import (
+    Account,
+    Adapter,
+    Availability,
+    JobSpec,
+    RemoteAvailability,
+    RemoteJob,
+    RemoteUsage,
+    UsageStatement,
+)
+from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, Rejected, Unavailable
+from portal.providers.http_client import LIST_LIMIT_BYTES
+from portal.providers.slurm_rest.availability import free_by_partition
+from portal.providers.slurm_rest.client import VERSIONS, NoSuchPath, SlurmRestClient
+from portal.providers.slurm_rest.translation import accounted_job, remote_job, submission, whole
+
+
+class SlurmRest(Adapter, UsageStatement, Availability):
+    """Options: `work_dir` (required: an absolute path on the cluster's shared disk that exists), `account`, `qos`,
+    `api_version` (else the newest that the server speaks is asked for once)."""
+
+    listing_lag_s = 0.0  # slurmctld answers from memory
+    submit_is_idempotent = False
+
+    def __init__(self, account: Account) -> None:
+        self._client = SlurmRestClient(account)
+        self._options = account.options
+        self._work_dir = account.options.get("work_dir", "").rstrip("/")
+        if not self._work_dir.startswith("/"):
+            raise Misconfigured("the option work_dir must be an absolute path on the cluster")
+        self._version = account.options.get("api_version", "")
+        self._has_accounting = True
+        self._lock = threading.Lock()
+
+    def check(self) -> str:
+        """GET /slurm/vX/ping, and the list of jobs, which needs a good token."""
+        version = self._newest_version()
+        jobs = self._jobs()
+        return f"slurmrestd {version}, {len(jobs)} jobs in sight"
+
+    def submit(self, spec: JobSpec) -> RemoteJob:
+        """POST /slurm/vX/job/submit. The answer holds the number only: the rest is known from the request."""
+        version = self._newest_version()
+        body = submission(spec, version=version, work_dir=self._work_dir, options=self._options)
+        secrets = tuple(spec.environment.values())
+        try:
+            answer = self._client.call("POST", f"/slurm/{version}/job/submit", body=body, creates=True, secrets=secrets)
+        except NotFound as error:
+            raise Misconfigured(f"slurmrestd takes no jobs: {error.summary}", code=error.code) from None
+        number = whole(answer.get("job_id"))
+        if not number:
+            raise OutcomeUnknown("the answer holds no job number")
+        return remote_job({"job_id": number, "name": spec.key, "job_state": "PENDING"})
+
+    def find(self, key: str) -> list[RemoteJob]:
+        """By job name, in the controller's memory (minutes after the end) and in accounting (long after)."""
+        found = {job.remote_id: job for job in self._accounted({"job_name": key})}
+        found.update({job.remote_id: job for job in map(remote_job, self._jobs())})
+        return sorted((job for job in found.values() if job.key == key), key=lambda job: int(job.remote_id or 0))
+
+    def get(self, remote_id: str) -> RemoteJob:
+        """GET /slurm/vX/job/{id}; after MinJobAge (300 s) only accounting knows it."""
+        if not (remote_id.isascii() and remote_id.isdigit()):
+            raise NotFound("not a Slurm job number")
+        try:
+            answer = self._client.call("GET", f"/slurm/{self._newest_version()}/job/{remote_id}")
+            jobs = [remote_job(raw) for raw in _entries(answer, "jobs")]
+        except NoSuchPath:
+            raise Unavailable("slurmrestd does not answer for jobs") from None
+        except NotFound:
+            jobs = self._accounted_by_number(remote_id)
+        except Rejected as error:
+            raise Unavailable(error.summary, code=error.code) from None
+        for job in jobs:
+            if job.remote_id == remote_id:
+                return job
+        raise NotFound("Slurm does not know this job")
+
+    def list_jobs(self, key_prefix: str, *, since: datetime) -> Iterator[RemoteJob]:
+        """One call to the controller and one to accounting, whatever the number of jobs."""
+        found = {job.remote_id: job for job in self._accounted({"start_time": _epoch(since)})}
+        found.update({job.remote_id: job for job in map(remote_job, self._jobs())})
+        whole_second = since.replace(microsecond=0)  # Slurm counts no finer
+        for job in found.values():
+            if job.key.startswith(key_prefix) and (job.created_at is None or job.created_at >= whole_second):
+                yield job
+
+    def cancel(self, remote_id: str) -> None:
+        """DELETE /slurm/vX/job/{id}: answers 200 for a job that has ended too."""
+        if not (remote_id.isascii() and remote_id.isdigit()):
+            return
+        try:
+            self._client.call("DELETE", f"/slurm/{self._newest_version()}/job/{remote_id}")
+        except NotFound:
+            return
+        except Rejected as error:
+            if "2021" not in error.code.split(","):  # ESLURM_ALREADY_DONE
+                raise Unavailable(error.summary, code=error.code) from None
+
+    def usage(self, *, since: datetime, until: datetime) -> Iterator[RemoteUsage]:
+        """slurmdb: elapsed seconds x allocated GPUs of every job that ended in the time."""
+        for job in self._accounted({"start_time": _epoch(since), "end_time": _epoch(until)}):
+            if not job.gpu_seconds or not job.started_at or not job.ended_at or not since <= job.ended_at < until:
+                continue
+            yield RemoteUsage(job.remote_id, job.remote_id, job.key, job.gpu_seconds, job.started_at, job.ended_at)
+
+    def availability(self) -> list[RemoteAvailability]:
+        """GET /slurm/vX/nodes: GPUs that are on good nodes and in nobody's hands."""
+        answer = self._read("GET", f"/slurm/{self._newest_version()}/nodes", limit=LIST_LIMIT_BYTES)
+        now = datetime.now(UTC)
+        return [
+            RemoteAvailability(partition, free, None, now)
+            for partition, free in sorted(free_by_partition(_entries(answer, "nodes")).items())
+        ]
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _newest_version(self) -> str:
+        """Asked for once: the first, newest first, whose ping is not 404."""
+        with self._lock:
+            if not self._version:
+                for version in VERSIONS:
+                    try:
+                        self._client.call("GET", f"/slurm/{version}/ping")
+                    except NotFound:
+                        continue
+                    except Rejected as error:
+                        raise Unavailable(error.summary, code=error.code) from None
+                    self._version = version
+                    break
+                else:
+                    raise Misconfigured(f"slurmrestd speaks none of {VERSIONS[-1]} to {VERSIONS[0]}")
+            return self._version
+
+    def _jobs(self) -> list[dict[str, Any]]:
+        """All that the controller has in memory. [T] 22.05 cannot filter by name here."""
+        return _entries(self._read("GET", f"/slurm/{self._newest_version()}/jobs", limit=LIST_LIMIT_BYTES), "jobs")
+
+    def _accounted(self, params: Mapping[str, str]) -> list[RemoteJob]:
+        """What accounting knows; nothing where the cluster has none."""
+        if not self._has_accounting:
+            return []
+        path = f"/slurmdb/{self._newest_version()}/jobs"
+        try:
+            answer = self._client.call("GET", path, params=params, limit=LIST_LIMIT_BYTES)
+        except NoSuchPath:
+            self._has_accounting = False
+            return []
+        except NotFound:
+            return []
+        except Rejected as error:
+            raise Unavailable(error.summary, code=error.code) from None
+        return [accounted_job(raw) for raw in _entries(answer, "jobs")]
+
+    def _accounted_by_number(self, remote_id: str) -> list[RemoteJob]:
+        if not self._has_accounting:
+            return []
+        try:
+            answer = self._client.call("GET", f"/slurmdb/{self._newest_version()}/job/{remote_id}")
+        except NotFound:
+            return []
+        except Rejected as error:
+            raise Unavailable(error.summary, code=error.code) from None
+        return [accounted_job(raw) for raw in _entries(answer, "jobs")]
+
+    def _read(self, method: str, path: str, *, limit: int) -> dict[str, Any]:
+        try:
+            return self._client.call(method, path, limit=limit)
+        except (NotFound, Rejected) as error:
+            raise Unavailable(error.summary, code=error.code) from None
+
+
+def _entries(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    entries = answer.get(name)
+    return [item for item in entries if isinstance(item, dict)] if isinstance(entries, list) else []
+
+
+def _epoch(at: datetime) -> str:
+    return str(int(at.timestamp()))

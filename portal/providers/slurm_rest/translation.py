@@ -1,0 +1,146 @@
+"""slurmrestd's words to ours and back, v0.0.38 to v0.0.42: pure functions.
+
+The versions differ in shape, not in meaning: numbers became {set, infinite, number}, states became lists, the script
+moved into the job. Reading takes either shape; only writing asks for the version. Sources: v0.0.38 tried by hand; the
+others from SchedMD's release tags and test specifications (read 2026-11-23).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from portal.providers.base import JobSpec, RemoteJob, RemoteState
+from portal.providers.slurm import (
+    batch_script,
+    code_of_wait_status,
+    enter,
+    gpus_in,
+    gpus_per_node,
+    instant,
+    minutes,
+    one_reason,
+    remote_state,
+)
+
+DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+def submission(spec: JobSpec, *, version: str, work_dir: str, options: Mapping[str, str]) -> dict[str, Any]:
+    """The body of POST /slurm/vX/job/submit. The job's directory is `work_dir`/key, made by the script itself."""
+    old = version == "v0.0.38"
+    # 22.05 refuses a job without environment.
+    environment = {"PATH": DEFAULT_PATH, **spec.environment, "PORTAL_CLEAN_UP": "1"}
+    job: dict[str, Any] = {
+        "name": spec.key,
+        "partition": spec.plan,
+        "current_working_directory": work_dir,
+        "standard_output": f"{work_dir}/{spec.key}.log",
+        "time_limit": minutes(spec.time_limit_s) if old else _number(minutes(spec.time_limit_s)),
+        "requeue": False,  # a second run is the portal's decision
+        "environment": environment if old else [f"{name}={value}" for name, value in environment.items()],
+    }
+    for name in ("account", "qos"):
+        if options.get(name):
+            job[name] = options[name]
+    if spec.nodes > 1:
+        job["nodes"] = [spec.nodes, spec.nodes] if old else str(spec.nodes)
+    if spec.gpus:
+        kind = f"{spec.gpu_type}:" if spec.gpu_type else ""
+        if old:
+            job["gpus_per_node"] = f"{kind}{gpus_per_node(spec)}"
+        else:
+            job["tres_per_node"] = f"gres/gpu:{kind}{gpus_per_node(spec)}"
+    script = batch_script([enter(f"{work_dir}/{spec.key}")], spec.script)
+    return {"job": job, "script": script} if old else {"job": {**job, "script": script}}
+
+
+def remote_job(raw: Mapping[str, Any]) -> RemoteJob:
+    """A job of /slurm/vX/jobs. A waiting job's start and a running job's end are forecasts: left out."""
+    state = remote_state(_words(raw.get("job_state")))
+    started = None if state is RemoteState.QUEUED else instant(whole(raw.get("start_time")))
+    ended = instant(whole(raw.get("end_time"))) if state.is_final else None
+    gpus = gpus_in(_text(raw.get("tres_alloc_str")))
+    return RemoteJob(
+        remote_id=str(whole(raw.get("job_id")) or ""),
+        key=_text(raw.get("name")),
+        state=state,
+        reason=one_reason(_text(raw.get("state_reason"))),
+        exit_code=_exit_code(raw.get("exit_code"), state),
+        created_at=instant(whole(raw.get("submit_time"))),
+        started_at=started,
+        ended_at=ended,
+        gpu_seconds=int((ended - started).total_seconds()) * gpus if started and ended and ended >= started else None,
+    )
+
+
+def accounted_job(raw: Mapping[str, Any]) -> RemoteJob:
+    """A job of /slurmdb/vX/jobs. The state decides: 22.05 shows exit code 0 for jobs that failed with another."""
+    state = remote_state(_words(_dict(raw.get("state")).get("current")))
+    times = _dict(raw.get("time"))
+    elapsed, gpus = whole(times.get("elapsed")), _allocated_gpus(raw)
+    started = None if state is RemoteState.QUEUED else instant(whole(times.get("start")))
+    return RemoteJob(
+        remote_id=str(whole(raw.get("job_id")) or ""),
+        key=_text(raw.get("name")),
+        state=state,
+        reason=one_reason(_text(_dict(raw.get("state")).get("reason"))),
+        exit_code=_exit_code(raw.get("exit_code"), state),
+        created_at=instant(whole(times.get("submission"))),
+        started_at=started,
+        ended_at=instant(whole(times.get("end"))) if state.is_final else None,
+        gpu_seconds=elapsed * gpus if state.is_final and elapsed is not None else None,
+    )
+
+
+def whole(value: object) -> int | None:
+    """7, or {"set": true, "infinite": false, "number": 7}; anything else is not said."""
+    if isinstance(value, dict):
+        return whole(value.get("number")) if value.get("set") and not value.get("infinite") else None
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53:
+        return value
+    return None
+
+
+def _number(value: int) -> dict[str, Any]:
+    return {"set": True, "infinite": False, "number": value}
+
+
+def _exit_code(value: object, state: RemoteState) -> int | None:
+    """A wait status; or a dict of status, return_code and signal. Only what ended has one."""
+    if not state.is_final:
+        return None
+    code: int | None
+    if isinstance(value, dict) and "return_code" in value:
+        signal = _dict(value.get("signal"))
+        number = whole(signal.get("id")) if "id" in signal else whole(signal.get("signal_id"))
+        code = 128 + number if number else whole(value.get("return_code"))
+    else:
+        status = whole(value)
+        code = None if status is None else code_of_wait_status(status)
+    if state is RemoteState.FAILED and code == 0:
+        return None  # the bug of 22.05: better nothing than wrong
+    return code
+
+
+def _allocated_gpus(raw: Mapping[str, Any]) -> int:
+    allocated = _dict(raw.get("tres")).get("allocated")
+    entries = []
+    for item in allocated if isinstance(allocated, list) else []:
+        if isinstance(item, dict) and item.get("type") == "gres":
+            entries.append(f"gres/{_text(item.get('name'))}={whole(item.get('count')) or 0}")
+    return gpus_in(",".join(entries))
+
+
+def _words(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

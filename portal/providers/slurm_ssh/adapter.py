@@ -1,0 +1,201 @@
+"""The Adapter of a Slurm cluster that is reached as its users reach it: commands over SSH, files by SFTP.
+
+A job's directory is `work_dir`/key: job.sh, log, work/ (claimed by the bootstrap) and output.tar.gz.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from portal.providers.base import (
+    Account,
+    Adapter,
+    Artifacts,
+    FinalLog,
+    JobSpec,
+    LiveLog,
+    LogPiece,
+    RemoteJob,
+    RemoteState,
+    RemoteUsage,
+    UsageStatement,
+)
+from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, Unavailable
+from portal.providers.slurm_ssh.client import SshClient
+from portal.providers.slurm_ssh.translation import (
+    SACCT_FORMAT,
+    SQUEUE_FORMAT,
+    accounted_jobs,
+    environment_file,
+    has_no_accounting,
+    is_already_ended,
+    is_unknown_job,
+    job_script,
+    queued_jobs,
+    sbatch_command,
+    sbatch_error,
+    submitted_number,
+)
+
+LOOK_BACK = timedelta(days=35)  # longer than any job may run
+
+
+class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
+    """Options: `work_dir` (default jga-jobs; relative to the home directory, or absolute), `account`, `qos`."""
+
+    listing_lag_s = 0.0  # slurmctld answers from memory
+    submit_is_idempotent = False
+
+    def __init__(self, account: Account) -> None:
+        self._ssh = SshClient(account)
+        self._options = account.options
+        self._work_dir_wanted = account.options.get("work_dir") or "jga-jobs"
+        self._work_dir_known = ""
+        self._has_accounting = True
+        self._lock = threading.Lock()
+
+    def check(self) -> str:
+        """`sbatch --version`, and the work directory is made."""
+        finished = self._ssh.run(["sbatch", "--version"])
+        if finished.exit_code != 0:
+            raise Misconfigured("there is no sbatch on the log-in node", code=str(finished.exit_code))
+        self._ssh.make_directory(self._work_dir())
+        return f"{finished.output.strip()[:100]} as {self._ssh.user}"
+
+    def submit(self, spec: JobSpec) -> RemoteJob:
+        """mkdir, upload, sbatch --parsable. A directory that exists means: somebody was here before, so look first."""
+        directory = self._directory(spec.key)
+        command = sbatch_command(spec, directory=directory, options=self._options)
+        environment = environment_file(spec.environment)
+        if not self._ssh.make_directory(directory):
+            if found := self.find(spec.key):
+                return found[0]
+            if self._ssh.exists(f"{directory}/work/.portal"):
+                raise OutcomeUnknown("a copy of this job has started, and Slurm does not list it yet")
+        try:
+            self._ssh.write(f"{directory}/job.sh", job_script(spec).encode(), mode=0o700)
+            self._ssh.write(f"{directory}/environment", environment.encode(), mode=0o600)
+        except NotFound:
+            raise Unavailable("the job's directory vanished") from None
+        finished = self._ssh.run(command, creates=True)
+        if finished.exit_code != 0:
+            raise sbatch_error(finished.exit_code, finished.errors)
+        number = submitted_number(finished.output)
+        if not number:
+            raise OutcomeUnknown("sbatch printed no job number")
+        return RemoteJob(number, spec.key, RemoteState.QUEUED)
+
+    def find(self, key: str) -> list[RemoteJob]:
+        """squeue and sacct by --name, oldest first."""
+        since = datetime.now(UTC) - LOOK_BACK
+        jobs = self._merged([f"--name={key}"], [f"--name={key}", _start(since)])
+        return sorted((job for job in jobs if job.key == key), key=lambda job: int(job.remote_id))
+
+    def get(self, remote_id: str) -> RemoteJob:
+        """squeue and sacct by --jobs: the first forgets 300 s after the end, the second knows codes and seconds."""
+        if not (remote_id.isascii() and remote_id.isdigit()):
+            raise NotFound("not a Slurm job number")
+        for job in self._merged([f"--jobs={remote_id}"], [f"--jobs={remote_id}"]):
+            if job.remote_id == remote_id:
+                return job
+        raise NotFound("Slurm does not know this job")
+
+    def list_jobs(self, key_prefix: str, *, since: datetime) -> Iterator[RemoteJob]:
+        """Two commands, whatever the number of jobs."""
+        whole_second = since.replace(microsecond=0)  # Slurm counts no finer
+        for job in self._merged([], [_start(since)]):
+            if job.key.startswith(key_prefix) and (job.created_at is None or job.created_at >= whole_second):
+                yield job
+
+    def cancel(self, remote_id: str) -> None:
+        """scancel: TERM, and KILL after the cluster's KillWait."""
+        if not (remote_id.isascii() and remote_id.isdigit()):
+            return
+        finished = self._ssh.run(["scancel", remote_id])
+        if finished.exit_code == 0 or is_unknown_job(finished.errors) or is_already_ended(finished.errors):
+            return
+        raise Unavailable(f"scancel ended with {finished.exit_code}", code=str(finished.exit_code))
+
+    def read_log(self, job: RemoteJob, *, offset: int, max_bytes: int) -> LogPiece:
+        """The job's log file by SFTP, from `offset` on. Not there yet: nothing."""
+        data = b""
+        try:
+            data = self._ssh.read(f"{self._directory(job.key)}/log", offset=offset, max_bytes=max_bytes)
+        except NotFound:
+            if not self._ssh.exists(self._directory(job.key)):
+                raise NotFound("the job's directory is gone") from None
+        return LogPiece(data, offset + len(data))
+
+    def fetch_log(self, job: RemoteJob) -> Iterator[bytes]:
+        """The job's log file by SFTP. A job that never started has none: NotFound."""
+        path = f"{self._directory(job.key)}/log"
+        if not self._ssh.exists(path):
+            raise NotFound("the job left no log")
+        return self._ssh.pieces(path)
+
+    def fetch_artifacts(self, job: RemoteJob) -> Iterator[bytes] | None:
+        """output.tar.gz, which the bootstrap packs before it ends."""
+        path = f"{self._directory(job.key)}/output.tar.gz"
+        return self._ssh.pieces(path) if self._ssh.exists(path) else None
+
+    def usage(self, *, since: datetime, until: datetime) -> Iterator[RemoteUsage]:
+        """sacct: elapsed seconds x allocated GPUs of every job that ended in the time."""
+        for job in self._accounted([_start(since), f"--endtime={_date(until)}"]):
+            if not job.gpu_seconds or not job.started_at or not job.ended_at or not since <= job.ended_at < until:
+                continue
+            yield RemoteUsage(job.remote_id, job.remote_id, job.key, job.gpu_seconds, job.started_at, job.ended_at)
+
+    def close(self) -> None:
+        self._ssh.close()
+
+    def _merged(self, queue_filter: list[str], accounting_filter: list[str]) -> list[RemoteJob]:
+        """What the controller and accounting know: accounting wins for what has ended, it knows codes and seconds."""
+        jobs = {job.remote_id: job for job in self._accounted(accounting_filter)}
+        for job in self._queued(queue_filter):
+            known = jobs.get(job.remote_id)
+            if known is None or not known.state.is_final:
+                jobs[job.remote_id] = job
+        return list(jobs.values())
+
+    def _queued(self, filters: list[str]) -> list[RemoteJob]:
+        command = ["squeue", "--noheader", f"--user={self._ssh.user}", "--states=all", f"--format={SQUEUE_FORMAT}"]
+        finished = self._ssh.run([*command, *filters])
+        if finished.exit_code != 0:
+            if is_unknown_job(finished.errors):
+                return []
+            raise Unavailable(f"squeue ended with {finished.exit_code}", code=str(finished.exit_code))
+        return list(queued_jobs(finished.output))
+
+    def _accounted(self, filters: list[str]) -> list[RemoteJob]:
+        if not self._has_accounting:
+            return []
+        command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--user={self._ssh.user}"]
+        finished = self._ssh.run([*command, f"--format={SACCT_FORMAT}", *filters])
+        if finished.exit_code != 0:
+            if has_no_accounting(finished.errors):
+                self._has_accounting = False
+                return []
+            raise Unavailable(f"sacct ended with {finished.exit_code}", code=str(finished.exit_code))
+        return list(accounted_jobs(finished.output))
+
+    def _directory(self, key: str) -> str:
+        if not key or "/" in key or key.startswith("."):
+            raise NotFound("the job carries no key of ours")
+        return f"{self._work_dir()}/{key}"
+
+    def _work_dir(self) -> str:
+        with self._lock:
+            if not self._work_dir_known:
+                home = "" if self._work_dir_wanted.startswith("/") else f"{self._ssh.home().rstrip('/')}/"
+                self._work_dir_known = f"{home}{self._work_dir_wanted.rstrip('/')}"
+            return self._work_dir_known
+
+
+def _start(since: datetime) -> str:
+    return f"--starttime={_date(since)}"
+
+
+def _date(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")  # commands run with TZ=UTC
