@@ -29,17 +29,19 @@ def ask_stop(job: Job, *, by: User) -> bool:
         if not locked.can_stop:
             return False
         now = timezone.now()
+        never_sent = attempt is None or attempt.state == AttemptState.INTENDED
+        if never_sent:
+            holds.release(locked.code, by=actor)  # before the audit chain, as at submit: one order of locks
         locked.touch(stop_requested_at=now, stop_requested_by=by)
         JobEvent.objects.create(job=locked, at=now, kind="stop", reason="stop_requested", by=actor)
         audit.record("job.stop_requested", f"job:{locked.code}", actor=actor, chain=locked.organization.code)
-        if attempt is None or attempt.state == AttemptState.INTENDED:
+        if never_sent:
             if attempt is not None:
                 Attempt.objects.filter(pk=attempt.pk).update(state=AttemptState.ENDED)
             locked.move_to(JobState.CANCELLED, reason="stopped_before_sending", by=actor)
-            holds.release(locked.code, by=actor)
-        elif not attempt.remote_id:
+        elif attempt is not None and not attempt.remote_id:
             tasks.nudge(tasks.hand_off, attempt.account_id)
-        else:
+        elif attempt is not None:
             tasks.nudge(tasks.track, attempt.account_id)
     job.refresh_from_db()
     return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from django.conf import settings
@@ -21,6 +21,7 @@ from portal.accounts.access import access_of
 from portal.accounts.roles import Permission
 from portal.audit import recording as audit
 from portal.billing import holds
+from portal.catalog.models import ProviderAccount
 from portal.catalog.provider_accounts import adapter_of
 from portal.core.failpoints import failpoint
 from portal.core.plain_text import one_line
@@ -46,13 +47,14 @@ BY = "portal:handoff"
 class Round:
     """What came of one drain. `trouble`: the provider could not be used, so the rest of its attempts was left alone."""
 
+    account: ProviderAccount
     accepted: int = 0
     trouble: ProviderError | None = None
 
 
 def hand_off_due(account_id: int) -> Round:
     """Hand over every attempt of this account whose time has come, one after another, until none is left."""
-    done = Round()
+    done = Round(ProviderAccount.objects.get(pk=account_id))
     while done.trouble is None and (taken := take(account_id)) is not None:
         hand_over(taken, done)
     if done.trouble is not None:
@@ -68,43 +70,50 @@ class Taken:
     sent_ago: timedelta | None  # by the database's clock
 
 
+# One statement, so one short transaction; the clock is the database's. tasks.due_by_account counts the same rows.
+_CLAIM = """
+UPDATE jobs_attempt SET
+    state = CASE due.was WHEN 'intended' THEN 'sending' ELSE 'unknown' END,
+    sent_at = CASE due.was WHEN 'intended' THEN statement_timestamp() ELSE sent_at END,
+    epoch = epoch + 1,
+    lease_owner = %s,
+    lease_until = statement_timestamp() + make_interval(secs => %s)
+FROM (
+    SELECT id AS due_id, state AS was, statement_timestamp() - sent_at AS sent_ago
+    FROM jobs_attempt
+    WHERE account_id = %s AND collected_at IS NULL AND state IN ('intended', 'sending', 'unknown') AND remote_id = ''
+      AND (lease_until IS NULL OR lease_until < statement_timestamp())
+      AND (not_before IS NULL OR not_before <= statement_timestamp())
+    ORDER BY id LIMIT 1
+    FOR UPDATE SKIP LOCKED
+) AS due
+WHERE id = due.due_id
+RETURNING jobs_attempt.*, due.was, due.sent_ago
+"""
+
+
 def take(account_id: int) -> Taken | None:
     """Claim one attempt that nobody holds. One that may have been sent becomes openly `unknown`."""
-    with transaction.atomic(durable=True):
-        attempt = (
-            Attempt.objects.to_hand_off()
-            .filter(account=account_id)
-            .annotate(sent_ago=Now() - F("sent_at"))
-            .select_related("account", "offering", "price", "job__organization", "job__project", "job__submitted_by")
-            .select_for_update(of=("self",), skip_locked=True)
-            .order_by("id")
-            .first()
-        )
-        if attempt is None:
-            return None
-        was = AttemptState(attempt.state)
-        never_sent = was == AttemptState.INTENDED
-        attempt.state = AttemptState.SENDING if never_sent else AttemptState.UNKNOWN
-        attempt.epoch += 1
-        Attempt.objects.filter(pk=attempt.pk).update(
-            state=attempt.state,
-            epoch=attempt.epoch,
-            lease_owner=worker_name(),
-            lease_until=Now() + timedelta(seconds=LEASE_S),
-            **({"sent_at": Now()} if never_sent else {}),
-        )
-        if was == AttemptState.SENDING:
-            attempt.job.touch(waiting_reason="")
-            _note(attempt.job, "handoff", "worker_lost", {})
+    claimed = list(Attempt.objects.raw(_CLAIM, [worker_name(), LEASE_S, account_id]))
+    if not claimed:
+        return None
+    attempt, row = claimed[0], cast(Any, claimed[0])  # with two columns more
     failpoint("handoff.after_claim")
-    return Taken(attempt, attempt.job, was, attempt.sent_ago)
+    job = Job.objects.select_related("organization", "project", "submitted_by").get(pk=attempt.job_id)
+    attempt.job = job
+    was = AttemptState(row.was)
+    if was == AttemptState.SENDING:
+        with transaction.atomic(durable=True):
+            job.touch(waiting_reason="")
+            _note(job, "handoff", "worker_lost", {})
+    return Taken(attempt, job, was, row.sent_ago)
 
 
 def hand_over(taken: Taken, done: Round) -> None:
     """Bring one taken attempt as far as it goes now. Raises nothing a provider or the store can cause."""
     structlog.contextvars.bind_contextvars(job=taken.job.code, attempt=taken.attempt.code)
     try:
-        adapter = adapter_of(taken.attempt.account)
+        adapter = adapter_of(done.account)
         if taken.was == AttemptState.INTENDED:
             _send(taken, adapter, done)
         else:
@@ -189,6 +198,7 @@ def _end_unsent(
     with transaction.atomic(durable=True):
         if not _settle(taken, AttemptState.ENDED, last_error=one_line(detail)):
             return
+        holds.release(taken.job.code, by=BY)  # before the audit chain, as at submit: one order of locks
         taken.job.move_to(
             state,
             reason=reason,
@@ -197,7 +207,6 @@ def _end_unsent(
             failure=failure or "",
             failure_detail=one_line(detail, 500),
         )
-        holds.release(taken.job.code, by=BY)
 
 
 def _not_received(taken: Taken, trouble: Unavailable | Misconfigured, done: Round) -> None:

@@ -121,6 +121,7 @@ def _keep_files(job: Job, files: Sequence[Artifact]) -> None:
 
 def _end(job: Job, attempt: Attempt, outcome: Outcome, log_key: str) -> None:
     ours = outcome.failure in (None, FailureClass.TIME_LIMIT, FailureClass.OVER_BUDGET)
+    holds.release(job.code, by=BY)  # before the audit chain, as at submit: one order of locks
     job.move_to(
         outcome.state,
         reason=outcome.reason,
@@ -132,4 +133,3 @@ def _end(job: Job, attempt: Attempt, outcome: Outcome, log_key: str) -> None:
         ended_at=attempt.ended_at,
         log_key=log_key,
     )
-    holds.release(job.code, by=BY)
