@@ -103,11 +103,12 @@ class Supervisor:
 
     def _start_portal(self, django: dict[str, str]) -> None:
         web = self._launch(programs.web(self.state, django, port=self.port, workers=self.web_workers), self._portal)
+        # Alone, so that the address is there soonest; what is submitted meanwhile waits in the database.
+        self._wait_for([web])
         for number in range(1, self.queue_workers + 1):
             program = programs.worker(self.state, django, number=number, threads=self.queue_threads)
             self._launch(program, self._portal)
         self._launch(programs.beat(self.state, django), self._portal)
-        self._wait_for([web])
 
     def _launch(self, program: Program, group: list[Child]) -> Child:
         child = Child(program)
