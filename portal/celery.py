@@ -83,7 +83,7 @@ def publish(task: "Task[Any, Any]", *args: int, countdown: float | None = None) 
 
 
 @cache
-def _publishers() -> pools.ProducerPool:
+def _publishers() -> Any:
     """Connections of their own: a worker may wait long for a message, a web request may not wait to leave one."""
     connection = app.connection_for_write(connect_timeout=PUBLISH_TIMEOUT_S)
     if settings.BROKER_URL.startswith("redis"):
@@ -91,4 +91,4 @@ def _publishers() -> pools.ProducerPool:
     else:
         bounds = {"read_timeout": PUBLISH_TIMEOUT_S, "write_timeout": PUBLISH_TIMEOUT_S}
     connection.transport_options = {**(connection.transport_options or {}), **bounds, "max_retries": 0}
-    return pools.ProducerPool(connections=pools.ConnectionPool(connection, limit=8), limit=8)
+    return pools.ProducerPool(connection.Pool(8), limit=8)  # type: ignore[no-untyped-call]

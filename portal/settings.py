@@ -349,6 +349,7 @@ LOGGING = {
         "botocore": {"level": "WARNING"},
         "asyncssh": {"level": "WARNING"},
         "websockets": {"level": "WARNING"},
+        "django_structlog.celery": {"level": "WARNING"},  # three lines for each sweep say nothing
     },
 }
 structlog.configure(

@@ -20,8 +20,7 @@ def record(act: str, subject: str, *, actor: str, chain: str = "", detail: Mappi
     """
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("audit.record runs inside the transaction of the act it tells of")
-    AuditHead.objects.bulk_create([AuditHead(chain=chain)], ignore_conflicts=True)
-    head = AuditHead.objects.select_for_update().get(chain=chain)
+    head = _head(chain)
     event = AuditEvent(
         chain=chain,
         sequence=head.sequence + 1,
@@ -35,6 +34,15 @@ def record(act: str, subject: str, *, actor: str, chain: str = "", detail: Mappi
     event.digest = digest_of(event)
     event.save()
     AuditHead.objects.filter(chain=chain).update(sequence=event.sequence, digest=event.digest)
+
+
+def _head(chain: str) -> AuditHead:
+    """The end of the chain, locked. The first act of a chain makes it, whoever else does at the same moment."""
+    heads = AuditHead.objects.select_for_update().filter(chain=chain)
+    for head in heads:
+        return head
+    AuditHead.objects.bulk_create([AuditHead(chain=chain)], ignore_conflicts=True)
+    return heads.get()
 
 
 def digest_of(event: AuditEvent) -> str:

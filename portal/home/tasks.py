@@ -21,7 +21,7 @@ SCHEDULE = "schedule"  # written through beat, broker and some worker
 FORGET_AFTER = timedelta(days=1)  # a host that was renamed or taken away
 
 
-@shared_task(name="home.record_heartbeat")
+@shared_task(name="home.record_heartbeat")  # type: ignore[untyped-decorator]
 def record_heartbeat() -> None:
     """Beat, broker and at least one worker do their part."""
     beat(SCHEDULE)
@@ -37,7 +37,7 @@ def beat(name: str) -> None:
     )
 
 
-@worker_ready.connect
+@worker_ready.connect  # type: ignore[untyped-decorator]
 def show_that_it_lives(sender: Any = None, **_: object) -> None:
     """Each process writes its own row, driven by the loop that takes its messages: a loop that hangs falls silent."""
 

@@ -72,7 +72,7 @@ def _split(data: bytes, last: bool) -> tuple[list[str], bytes]:
     if rest and (last or len(rest) > REST_MAX):
         whole.append(rest)
         rest = b""
-    lines = []
+    lines: list[str] = []
     for raw in whole:
         text = raw.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}").rstrip("\r")
         lines.extend(text[i : i + LINE_MAX] for i in range(0, max(len(text), 1), LINE_MAX))

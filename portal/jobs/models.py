@@ -99,7 +99,9 @@ class Job(models.Model):
             models.Index(fields=["organization", "-id"], name="job_by_organization"),
             models.Index(fields=["project", "-id"], name="job_by_project"),
             models.Index(fields=["organization", "state", "-id"], name="job_by_state"),
-            models.Index(fields=["organization"], condition=Q(state__in=sorted(s.value for s in ACTIVE)), name="job_active"),
+            models.Index(
+                fields=["organization"], condition=Q(state__in=sorted(s.value for s in ACTIVE)), name="job_active"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -136,7 +138,7 @@ class Job(models.Model):
         `by` is "user:<id>" or "portal:<step>"; `fields` are further columns to set. False when the job already is in
         that state (nothing is written). Raises IllegalTransition; a final state is never left, so late news raise too.
         """
-        with transaction.atomic():
+        with transaction.atomic(savepoint=False):
             locked = Job.objects.select_for_update(of=("self",)).select_related("organization").get(pk=self.pk)
             if locked.state == state:
                 self.state = locked.state
@@ -193,12 +195,6 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
     def unfinished(self) -> AttemptQuerySet:
         """Everything that still wants something done: the to-do list of the sweep, by one index."""
         return self.filter(collected_at=None)
-
-    def to_hand_off(self) -> AttemptQuerySet:
-        """Rows a worker may take now: never sent, sent by a worker that died, or to be asked about."""
-        return self.unfinished().filter(
-            state__in=[AttemptState.INTENDED, AttemptState.SENDING, AttemptState.UNKNOWN], remote_id=""
-        ).ripe()
 
     def at_provider(self) -> AttemptQuerySet:
         """Rows whose remote job may still change; also those that the provider has stopped speaking of."""

@@ -262,13 +262,18 @@ def _unpack(attempt: Attempt, pieces: Iterator[bytes]) -> tuple[list[Artifact], 
                     return list(found.values()), True, skipped
                 content = cast(IO[bytes], archive.extractfile(member))  # a plain file has content
                 key = f"{folder(attempt)}/files/{hashlib.sha256(path.encode()).hexdigest()[:24]}"
-                stored = storage.put_stream(key, iter(lambda content=content: content.read(storage.PIECE_BYTES), b""))
+                stored = storage.put_stream(key, _pieces_of(content))
                 found[path] = Artifact(
                     job=attempt.job, path=path, size_bytes=stored.size_bytes, sha256=stored.sha256, storage_key=key
                 )
     except (tarfile.TarError, EOFError, OSError, ValueError) as damaged:
         raise DamagedResults(type(damaged).__name__) from damaged
     return list(found.values()), False, skipped
+
+
+def _pieces_of(content: IO[bytes]) -> Iterator[bytes]:
+    while piece := content.read(storage.PIECE_BYTES):
+        yield piece
 
 
 def _safe_path(member: tarfile.TarInfo) -> str | None:

@@ -6,6 +6,8 @@ does what is due, if anything. `sweep` finds all of it again every two seconds.
 
 from __future__ import annotations
 
+from typing import Any
+
 import structlog
 from celery import shared_task
 from django.db.models import Count, Q
@@ -25,7 +27,7 @@ _handing_off, _tracking, _following, _collecting = Turns(2), Turns(1), Turns(1),
 _not_taking, _not_answering = Pauses(), Pauses()
 
 
-@shared_task(name="jobs.sweep")
+@shared_task(name="jobs.sweep")  # type: ignore[untyped-decorator]
 def sweep() -> None:
     """Every account with unfinished attempts gets its messages again; one query, and nothing more when all is done."""
     for due in due_by_account():
@@ -38,31 +40,31 @@ def sweep() -> None:
             publish(collect, account_id)
 
 
-@shared_task(name="jobs.hand_off")
+@shared_task(name="jobs.hand_off")  # type: ignore[untyped-decorator]
 def hand_off(account_id: int) -> None:
     """Attempts intended, or unknown and due for a look -> accepted, ended, or waiting for another time."""
     _handing_off.run(account_id, lambda: _hand_off(account_id))
 
 
-@shared_task(name="jobs.track")
+@shared_task(name="jobs.track")  # type: ignore[untyped-decorator]
 def track(account_id: int) -> None:
     """Attempts accepted, running, stopping -> what the provider says; running time up to now becomes money."""
     _tracking.run(account_id, lambda: _track(account_id))
 
 
-@shared_task(name="jobs.follow_logs")
+@shared_task(name="jobs.follow_logs")  # type: ignore[untyped-decorator]
 def follow_logs(account_id: int) -> None:
     """Running attempts -> their newest lines."""
     _following.run(account_id, lambda: _follow_logs(account_id))
 
 
-@shared_task(name="jobs.collect")
+@shared_task(name="jobs.collect")  # type: ignore[untyped-decorator]
 def collect(account_id: int) -> None:
     """Attempts ended -> log and results in storage, the job in its final state, the hold released."""
     _collecting.run(account_id, lambda: _collect(account_id))
 
 
-def due_by_account() -> list[dict[str, int]]:
+def due_by_account() -> list[dict[str, Any]]:
     counts = {
         "to_hand_off": Q(state__in=[AttemptState.INTENDED, AttemptState.SENDING, AttemptState.UNKNOWN], remote_id="")
         & RIPE,
@@ -70,7 +72,7 @@ def due_by_account() -> list[dict[str, int]]:
         "to_collect": Q(state=AttemptState.ENDED) & RIPE,
     }
     rows = Attempt.objects.unfinished().values("account_id").order_by("account_id")
-    return list(rows.annotate(**{name: Count("pk", filter=which) for name, which in counts.items()}))
+    return [dict(row) for row in rows.annotate(**{name: Count("pk", filter=which) for name, which in counts.items()})]
 
 
 def _hand_off(account_id: int) -> None:
@@ -117,8 +119,9 @@ def _follow_logs(account_id: int) -> None:
 def _collect(account_id: int) -> None:
     while (attempt := collection.take_ended(account_id)) is not None:
         results = collection.collect(attempt)
-        if results is not None:
-            metering.settle(attempt, log_key=results.log_key, files=results.files, notes=results.notes)
+        if results is None:  # provider or store cannot be used: the sweep comes again for the others
+            return
+        metering.settle(attempt, log_key=results.log_key, files=results.files, notes=results.notes)
 
 
 def _asked_to_wait(trouble: ProviderError) -> float | None:

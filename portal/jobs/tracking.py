@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 from django.core.cache import cache
 from django.db import transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -80,7 +81,7 @@ def track(account_id: int) -> Tracked:
     return Tracked(len(attempts), sum(s.is_final for s in states), states.count(RemoteState.RUNNING))
 
 
-def _at_provider(account_id: int) -> Sequence[Attempt]:
+def _at_provider(account_id: int) -> QuerySet[Attempt]:
     rows = Attempt.objects.at_provider().filter(account=account_id).order_by("id")
     return rows.select_related("account", "price", "job__organization")
 
@@ -145,7 +146,7 @@ def apply(attempt: Attempt, remote: RemoteJob) -> bool:
         now = timezone.now()
         if attempt.state == AttemptState.UNKNOWN:
             _note(attempt.job, "provider", "listed_again")
-        changes = {
+        changes: dict[str, object] = {
             "remote_state": remote.state.value,
             "remote_reason": one_line(remote.reason, 200),
             "seen_at": now,
@@ -260,7 +261,11 @@ def _not_listed(attempt: Attempt, adapter: Adapter) -> None:
             log.error("job has vanished at the provider", job=locked.job.code, remote_id=locked.remote_id)
             _note(locked.job, "provider", "lost")
             lost = RemoteJob(locked.remote_id, "", RemoteState.INTERRUPTED, reason="not listed any more")
-            changes = {"remote_state": lost.state.value, "remote_reason": lost.reason, "started_at": locked.started_at}
+            changes: dict[str, object] = {
+                "remote_state": lost.state.value,
+                "remote_reason": lost.reason,
+                "started_at": locked.started_at,
+            }
             _apply_ended(locked, lost, changes, locked.seen_at or timezone.now())
         elif locked.state != AttemptState.UNKNOWN:
             _write(locked, AttemptState.UNKNOWN, {})

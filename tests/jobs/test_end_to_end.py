@@ -1,0 +1,148 @@
+"""One job per kind of provider: real adapter, its emulator in a process of its own, real storage, real money."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from hashlib import sha256
+
+import pytest
+
+from portal.accounts.models import Project, User
+from portal.billing.models import BillingAccount
+from portal.catalog.models import Offering, ProviderAccount
+from portal.core.sealing import seal
+from portal.datasets import storage
+from portal.jobs import collection, handoff, logs, metering, tracking
+from portal.jobs.cancellation import ask_stop
+from portal.jobs.models import Artifact, Job
+from portal.jobs.request import JobRequest
+from portal.jobs.submission import submit
+from portal.providers.base import Account
+from tests.factories import (
+    DataFileFactory,
+    DatasetFactory,
+    OfferingFactory,
+    PriceFactory,
+    ProviderAccountFactory,
+    ProviderFactory,
+)
+
+WORDS = "りんご apple りんご\n".encode()
+SCRIPT = """import os, pathlib
+text = pathlib.Path(os.environ["PORTAL_DATA_DIR"], "果物", "words.txt").read_text()
+print("words:", len(text.split()), os.environ["GREETING"], len(os.environ["TOKEN"]), flush=True)
+out = pathlib.Path(os.environ["PORTAL_OUTPUT_DIR"], "結果")
+out.mkdir()
+(out / "counts.csv").write_text("りんご,2\\napple,1\\n")
+"""
+KINDS = {
+    "sakura_dok": {"slug": "sakura", "plan": "h100-80gb", "containers": True},
+    "slurm_rest": {"slug": "kddi", "plan": "gb200", "gpu_model": "GB200", "gpus_min": 4, "gpus_max": 8, "gpus_step": 4},
+    "slurm_ssh": {"slug": "highreso", "plan": "gpu", "gpu_model": ""},
+}
+
+
+@pytest.fixture(params=KINDS)
+def place(
+    request: pytest.FixtureRequest, db: None, emulator: Callable[[str], Account]
+) -> tuple[Offering, ProviderAccount]:
+    kind, facts = request.param, dict(KINDS[request.param])
+    reached = emulator(kind)
+    provider = ProviderFactory(slug=facts.pop("slug"))
+    offering = OfferingFactory(provider=provider, site=None, adapter=kind, gpus_per_node=4, **facts)
+    PriceFactory(offering=offering)
+    account = ProviderAccountFactory(
+        provider=provider,
+        kind=kind,
+        endpoint=reached.endpoint,
+        sealed_credentials=seal(dict(reached.credentials)),
+        options=dict(reached.options),
+        emulated=True,
+    )
+    return offering, account
+
+
+@pytest.fixture
+def start(
+    place: tuple[Offering, ProviderAccount], funded: Project, member: User, storage_ready: None
+) -> Callable[..., Job]:
+    offering, _ = place
+
+    def run(**what: object) -> Job:
+        asked: dict[str, object] = {
+            "name": "words",
+            "offering": offering,
+            "gpus": offering.gpus_min,
+            "time_limit_s": 600,
+            "cost_cap": 500,
+            "image": "python:3.11-slim" if offering.containers else "",
+            **what,
+        }
+        return submit(funded, request=JobRequest(**asked), key="k", by=member)  # type: ignore[arg-type]
+
+    return run
+
+
+def carry_on(job: Job, account: ProviderAccount, until: Callable[[Job], bool], within_s: float = 60) -> Job:
+    """What the tasks do, in a row, until the job is as wanted."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        handoff.hand_off_due(account.pk)
+        tracking.track(account.pk)
+        tracking.follow_logs(account.pk)
+        while (attempt := collection.take_ended(account.pk)) is not None:
+            if (results := collection.collect(attempt)) is None:
+                break
+            metering.settle(attempt, log_key=results.log_key, files=results.files, notes=results.notes)
+        now = Job.objects.get(pk=job.pk)
+        if until(now):
+            return now
+        time.sleep(0.3)
+    raise AssertionError(f"{now.state} {now.waiting_reason} {now.attempts.get().last_error}")
+
+
+def test_a_job_reads_its_input_and_leaves_its_results(place, start, funded, organization) -> None:
+    file = DataFileFactory(
+        dataset=DatasetFactory(project=funded, folder="果物"),
+        name="words.txt",
+        size_bytes=len(WORDS),
+        sha256=sha256(WORDS).hexdigest(),
+    )
+    storage.put_bytes(file.storage_key, WORDS)
+    job = start(
+        script=SCRIPT,
+        script_name="main.py",
+        inputs=(file,),
+        environment={"GREETING": "hi"},
+        secrets={"TOKEN": "canary"},
+    )
+    done = carry_on(job, place[1], lambda now: now.is_final)
+    text = [line.text for line in logs.tail(done)]
+    assert (done.state, done.failure, text) == ("succeeded", "", ["words: 3 hi 6"])
+    assert storage.read(done.log_key) == b"words: 3 hi 6\n"
+    content = "りんご,2\napple,1\n".encode()
+    assert list(Artifact.objects.filter(job=done).values_list("path", "size_bytes", "sha256")) == [
+        ("結果/counts.csv", len(content), sha256(content).hexdigest())
+    ]
+    assert done.cost >= 16
+    purse = BillingAccount.objects.get(organization=organization)
+    assert (purse.held, purse.posted) == (0, done.cost)
+    assert done.sealed_secrets == ""
+
+
+def test_a_program_that_fails_keeps_its_log(place, start) -> None:
+    job = start(command="echo before; exit 3")
+    done = carry_on(job, place[1], lambda now: now.is_final)
+    assert (done.state, done.failure, done.exit_code) == ("failed", "program", 3)
+    assert [line.text for line in logs.tail(done)] == ["before"]
+
+
+def test_a_running_job_is_stopped_and_what_it_wrote_is_kept(place, start, member) -> None:
+    job = start(command='echo started; echo partial > "$PORTAL_OUTPUT_DIR/partial.txt"; exec sleep 300')
+    running = carry_on(job, place[1], lambda now: now.state == "running")
+    time.sleep(1.5)
+    assert ask_stop(running, by=member) is True
+    done = carry_on(job, place[1], lambda now: now.is_final)
+    assert (done.state, [line.text for line in logs.tail(done)]) == ("cancelled", ["started"])
+    assert done.ended_at is not None and done.cost > 0

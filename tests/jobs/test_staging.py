@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+
+from portal.datasets import storage
+from portal.datasets.storage import StorageUnavailable
+from portal.jobs import staging
+from portal.jobs.models import Attempt, Job
+from portal.jobs.states import WaitingReason
+from portal.jobs.submission import submit
+from portal.providers.base import Adapter
+from tests.factories import DataFileFactory, DatasetFactory
+from tests.jobs.conftest import Steps, attempt_of, fresh
+from tests.jobs.fakes import FakeProvider
+
+
+class Bare(Adapter):
+    """A provider with neither logs nor artifacts."""
+
+    check = submit = find = get = list_jobs = cancel = None  # type: ignore[assignment]
+
+
+Bare.__abstractmethods__ = frozenset()
+
+
+def manifest_of(attempt: Attempt) -> dict[str, list[list[str]]]:
+    lines: dict[str, list[list[str]]] = {}
+    for line in storage.read(staging.manifest_key(attempt)).decode().splitlines():
+        kind, *rest = line.split("\t")
+        lines.setdefault(kind, []).append(rest)
+    return lines
+
+
+@pytest.fixture
+def attempt(funded, member, account, request_for, storage_ready: None) -> Attempt:
+    file = DataFileFactory(dataset=DatasetFactory(project=funded, folder="texts"), name="words.txt")
+    job = submit(
+        funded,
+        request=request_for(
+            command="", script="print(1)\r\n", script_name="main.py", inputs=(file,), secrets={"TOKEN": "canary"}
+        ),
+        key="k",
+        by=member,
+    )
+    return Attempt.objects.select_related("job__organization", "offering").get(job=job)
+
+
+def test_what_goes_to_the_machine(attempt: Attempt) -> None:
+    spec = staging.prepare(attempt, FakeProvider(), key="jga-test00-x")
+    manifest = manifest_of(attempt)
+    assert (spec.key, spec.plan, spec.gpus, spec.nodes, spec.gpu_type, spec.time_limit_s) == (
+        "jga-test00-x",
+        "h100-80gb",
+        1,
+        1,
+        "h100",
+        3600,
+    )
+    assert "canary" not in str(spec.environment) + spec.script
+    assert manifest["input"][0][1:] == [attempt.job.inputs.get().sha256, "5", "texts/words.txt"]
+    assert manifest["script"][0][2:] == ["9", "main.py"]  # CRLF became LF
+    assert storage.read(staging.script_key(attempt)) == b"print(1)\n"
+    assert [name for name, _ in manifest["env"]] == ["TOKEN"]
+    assert ("put-output" in manifest, "put-log" in manifest) == (False, False)
+
+
+def test_a_provider_without_logs_and_files_gets_addresses_to_put_them(attempt: Attempt) -> None:
+    staging.prepare(attempt, Bare(), key="k")
+    manifest = manifest_of(attempt)
+    assert "output.tar.gz?" in manifest["put-output"][0][0]
+    assert "log.part?" in manifest["put-log"][0][0]
+
+
+@pytest.mark.parametrize(
+    ("script_name", "command"),
+    [("main.py", "python3 main.py"), ("run it.sh", "sh 'run it.sh'"), ("tool", "./tool"), ("", "sh main.sh")],
+)
+def test_a_script_without_a_command_is_run_by_its_name(script_name: str, command: str) -> None:
+    assert staging.command_of(Job(script="x", script_name=script_name)) == command
+    assert staging.command_of(Job(script="x", script_name=script_name, command="mine")) == "mine"
+
+
+def test_what_the_format_cannot_carry_fails_openly(job: Job, steps: Steps, provider: FakeProvider) -> None:
+    Job.objects.filter(pk=job.pk).update(environment={"not a name": "x"})
+    steps.hand_off()
+    assert (fresh(job).state, fresh(job).failure, provider.calls) == ("failed", "portal_fault", [])
+
+
+def test_storage_out_of_reach_makes_the_job_wait(
+    job: Job, steps: Steps, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: object) -> None:
+        raise StorageUnavailable("503")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "put_bytes", down)
+        steps.hand_off()
+    assert (attempt_of(job).state, fresh(job).waiting_reason) == ("intended", WaitingReason.DATA_TRANSFER)
+    steps.pass_time(2)
+    assert steps.hand_off().accepted == 1

@@ -1,0 +1,50 @@
+"""A message is a nudge: it arrives when it can, and leaving one neither fails nor takes long."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings
+
+from portal import celery
+from portal.jobs import tasks
+
+
+@pytest.fixture(autouse=True)
+def fresh_publishers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(celery, "_quiet_until", 0.0)
+    celery._publishers.cache_clear()
+    yield
+    celery._publishers.cache_clear()
+
+
+def broker_at(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr(settings, "BROKER_URL", url)
+    monkeypatch.setattr(celery.app.conf, "broker_url", url)
+    monkeypatch.setattr(celery.app.conf, "broker_write_url", url)
+
+
+def test_a_message_reaches_the_queue() -> None:
+    with celery.app.connection_for_read() as connection:
+        celery.app.control.purge(connection)  # what tests with real commits have left
+        assert celery.publish(tasks.hand_off, 7) is True
+        message = connection.default_channel.basic_get("celery", no_ack=True)
+        assert (message.headers["task"], message.headers["argsrepr"]) == ("jobs.hand_off", "(7,)")
+
+
+def test_a_broker_that_is_down_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker_at(monkeypatch, "redis://127.0.0.1:9/0")
+    began = time.monotonic()
+    assert [celery.publish(tasks.hand_off, 7) for _ in range(50)] == [False] * 50
+    assert time.monotonic() - began < 2
+
+
+def test_a_broker_that_stalls_costs_a_second_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        broker_at(monkeypatch, f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        began = time.monotonic()
+        assert [celery.publish(tasks.hand_off, 7) for _ in range(50)] == [False] * 50
+        assert time.monotonic() - began < 2
