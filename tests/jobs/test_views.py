@@ -8,6 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.core.cache import cache
+from django.db import connection
+from django.db.models import Q
 from django.utils import timezone
 
 from portal.accounts.roles import Role
@@ -16,6 +18,7 @@ from portal.jobs.models import Draft, Job, JobEvent, JobInput
 from portal.jobs.request import SCRIPT_MAX_BYTES
 from portal.jobs.starters import STARTERS, starter
 from portal.jobs.states import FailureClass, JobState
+from portal.jobs.views.listing import _newest
 from tests.factories import (
     ArtifactFactory,
     AttemptFactory,
@@ -326,6 +329,24 @@ def test_the_list_takes_the_same_few_statements(client_of, member, project, coun
     assert len(counted) == 8
 
 
+def test_the_list_walks_the_index_of_its_place_even_when_the_newest_rows_are_of_others(project):
+    """An equality alone lets PostgreSQL walk the primary key past all rows of everybody else."""
+    price, person = PriceFactory(), UserFactory()
+    for place in (project, ProjectFactory()):
+        Job.objects.bulk_create(
+            JobFactory.build(
+                project=place, organization=place.organization, submitted_by=person, price=price,
+                offering=price.offering, code=f"J-{place.pk}-{n}",
+            )
+            for n in range(2000)
+        )  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE jobs_job")
+    for place, pk in (("project", project.pk), ("organization", project.organization_id)):
+        for sign in ("-", ""):
+            assert f"job_by_{place}" in _newest((place, pk), Q(), sign).explain()
+
+
 def test_the_list_polls_only_while_something_moves(client_of, member, project):
     job = JobFactory(project=project)
     client = client_of(member)
@@ -386,13 +407,13 @@ def test_a_running_job_shows_its_timeline_and_cost_against_the_cap(client_of, me
         (JobState.SUCCEEDED, ("done", "Completed"), None),
         (JobState.FAILED, ("failed", "Failed"), "Your program ended with an error."),
         (JobState.CANCELLED, ("ended", "Stopped"), "The job was stopped."),
-        (JobState.EXPIRED, ("ended", "Time limit reached"), "The job reached its time limit and was stopped."),
+        (JobState.EXPIRED, ("ended", "Cost cap reached"), "The job reached its cost cap and was stopped."),
     ],
 )
 def test_an_ended_job_says_how_and_what_to_do_and_polls_no_more(client_of, member, project, state, last, notice):
     job = running_job(project, submitted_by=member)
     job.move_to(JobState.FINISHING, by="portal:test")
-    failure = {JobState.FAILED: FailureClass.PROGRAM, JobState.EXPIRED: FailureClass.TIME_LIMIT}.get(state, "")
+    failure = {JobState.FAILED: FailureClass.PROGRAM, JobState.EXPIRED: FailureClass.OVER_BUDGET}.get(state, "")
     job.move_to(state, by="portal:test", failure=failure, exit_code=1, ended_at=timezone.now())
     page = page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
     assert steps_of(page)[-1] == last

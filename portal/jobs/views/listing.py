@@ -19,12 +19,14 @@ from portal.accounts.models import Project, User
 from portal.accounts.roles import Permission
 from portal.catalog.models import Provider
 from portal.core.htmx import respond
-from portal.jobs.models import Job, JobQuerySet
+from portal.jobs.models import Job
 from portal.jobs.starters import STARTERS
 from portal.jobs.states import ACTIVE, JobState
 from portal.jobs.views.finding import user_of
+from portal.jobs.views.timeline import Shown, state_shown
 
 PAGE = 25
+Scope = tuple[str, int]  # "organization" or "project", and its key
 GROUPS = {
     "active": (pgettext_lazy("jobs", "Not ended"), tuple(sorted(ACTIVE))),
     "succeeded": (JobState.SUCCEEDED.label, (JobState.SUCCEEDED,)),
@@ -44,6 +46,10 @@ class Row:
         return not self.state.is_final
 
     @property
+    def shown_state(self) -> Shown:
+        return state_shown(self.job)
+
+    @property
     def ran_s(self) -> int | None:
         job = self.job
         return int((job.ended_at - job.started_at).total_seconds()) if job.started_at and job.ended_at else None
@@ -59,7 +65,7 @@ def job_list(request: HttpRequest) -> HttpResponse:
     if not projects:
         require(user, Permission.VIEW, current.project or current.organization)
     wanted = _wanted(request, current, projects)
-    page, newer, older = _page(_scopes(user, current, projects, wanted["project"]), wanted, request)
+    page, newer, older = _page(user, _scopes(user, current, projects, wanted["project"]), wanted, request)
     rows = [Row(job, JobState(job.state)) for job in page]
     live = any(row.is_active for row in rows)
     filtered = any(wanted[name] for name in ("state", "provider", "person", "q")) or bool(newer)
@@ -101,36 +107,47 @@ def _wanted(request: HttpRequest, current: Current, projects: Sequence[Project])
     }
 
 
-def _scopes(user: User, current: Current, projects: Sequence[Project], project: str) -> list[JobQuerySet]:
-    """Each is one equality, so that PostgreSQL walks one index backwards and stops after a page."""
-    jobs = Job.objects.visible_to(user)
+def _scopes(user: User, current: Current, projects: Sequence[Project], project: str) -> list[Scope]:
+    """Where the person may look: an organization, a project, or each of their projects."""
     chosen = next((p for p in projects if p.code == project), None)
     if chosen is not None:
-        return [jobs.filter(project=chosen)]
+        return [("project", chosen.pk)]
     if current.organization and access_of(user).may_in(current.organization, Permission.VIEW):
-        return [jobs.filter(organization=current.organization)]
-    return [jobs.filter(project=p) for p in projects]
+        return [("organization", current.organization.pk)]
+    return [("project", p.pk) for p in projects]
 
 
-def _page(scopes: list[JobQuerySet], wanted: dict[str, Any], request: HttpRequest) -> tuple[list[Job], bool, bool]:
+def _page(
+    user: User, scopes: list[Scope], wanted: dict[str, Any], request: HttpRequest
+) -> tuple[list[Job], bool, bool]:
     """The jobs of this page, newest first, and whether there are newer and older ones."""
     after, before = _id(request.GET.get("after")), _id(request.GET.get("before"))
-    matching, order = _matching(wanted), "-id"
+    matching, sign = _matching(wanted), "-"
     if after is not None:
-        matching, order = matching & Q(pk__gt=after), "id"
+        matching, sign = matching & Q(pk__gt=after), ""
     elif before is not None:
         matching &= Q(pk__lt=before)
-    parts = [scope.filter(matching).order_by(order).values("pk")[: PAGE + 1] for scope in scopes]
+    parts = [_newest(scope, matching, sign) for scope in scopes]
     ids: Any = parts[0]
     if len(parts) > 1:
-        ids = [row["pk"] for row in ids.union(*parts[1:], all=True).order_by(order)[: PAGE + 1]]
-    # The page is found by index alone; only its rows are joined.
-    jobs = Job.objects.filter(pk__in=ids).select_related("project", "submitted_by", "offering__provider")
-    found = list(jobs.defer("script", "command", "sealed_secrets", "environment").order_by(order))
+        ids = [row["pk"] for row in ids.union(*parts[1:], all=True).order_by(f"{sign}pk")[: PAGE + 1]]
+    # The page is found by one index alone; only its rows are joined.
+    jobs = (
+        Job.objects.visible_to(user).filter(pk__in=ids).select_related("project", "submitted_by", "offering__provider")
+    )
+    found = list(jobs.defer("script", "command", "sealed_secrets", "environment").order_by(f"{sign}pk"))
     more, shown = len(found) > PAGE, sorted(found[:PAGE], key=lambda job: -job.pk)
     if not shown:
         return [], False, False
     return (shown, more, True) if after is not None else (shown, before is not None, more)
+
+
+def _newest(scope: Scope, matching: Q, sign: str) -> Any:
+    """Keys of one page. A range and an order by both columns ask for the index (place, -id) and no other: with a plain
+    equality PostgreSQL may walk the primary key instead, past every row of all the others."""
+    place, pk = scope
+    rows = Job.objects.filter(matching, **{f"{place}__gte": pk, f"{place}__lte": pk})
+    return rows.order_by(f"{place}_id" if sign else f"-{place}_id", f"{sign}pk").values("pk")[: PAGE + 1]
 
 
 def _matching(wanted: dict[str, Any]) -> Q:

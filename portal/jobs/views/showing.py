@@ -24,7 +24,7 @@ from portal.jobs.starters import starter
 from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
 from portal.jobs.views.finding import find_job, may_stop, user_of
 from portal.jobs.views.logs import log_context
-from portal.jobs.views.timeline import cost_now, timeline
+from portal.jobs.views.timeline import cost_now, state_shown, timeline
 from portal.jobs.wording import FAILURES, event_sentence
 
 SILENT = timedelta(minutes=2)  # a provider that has not spoken of a running job for so long is worth a word
@@ -104,6 +104,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
     return {
         "job": job,
         "state": JobState(job.state),
+        "shown_state": state_shown(job, attempt),
         "steps": timeline(job, [e for e in told if e.kind == "state"], now=now),
         "events": told,
         "attempt": attempt,

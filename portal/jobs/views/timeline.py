@@ -12,10 +12,29 @@ from django.utils.translation import pgettext_lazy
 
 from portal.catalog.pricing import cost_of_job
 from portal.jobs.estimates import Quote, quote
-from portal.jobs.models import Job, JobEvent
-from portal.jobs.states import JobState
+from portal.jobs.models import Attempt, Job, JobEvent
+from portal.jobs.states import AttemptState, FailureClass, JobState
 
 _WAITING = (JobState.SUBMITTED, JobState.PLACING, JobState.QUEUED)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A state as its badge shows it."""
+
+    label: str | Promise
+    badge: str
+    icon: str
+
+
+def state_shown(job: Job, attempt: Attempt | None = None) -> Shown:
+    """The job's state, said more exactly where one word would mislead."""
+    state = JobState(job.state)
+    if attempt is not None and attempt.state == AttemptState.UNKNOWN and not state.is_final:
+        return Shown(_("Being checked"), "warn", "clock")
+    if state == JobState.EXPIRED and job.failure == FailureClass.OVER_BUDGET:
+        return Shown(_("Cost cap reached"), state.face.badge, state.face.icon)
+    return Shown(state.label, state.face.badge, state.face.icon)
 
 
 @dataclass(frozen=True)
@@ -81,7 +100,9 @@ def timeline(job: Job, events: Sequence[JobEvent], *, now: datetime) -> list[Ste
     ]
     if state.is_final:
         ends = {JobState.SUCCEEDED: "done", JobState.FAILED: "failed"}
-        steps.append(Step(state.label, ends.get(state, "ended"), state.face.icon, at=final_at or job.ended_at))
+        steps.append(
+            Step(state_shown(job).label, ends.get(state, "ended"), state.face.icon, at=final_at or job.ended_at)
+        )
     else:
         steps.append(Step(JobState.SUCCEEDED.label, "", "ok"))
     return steps
