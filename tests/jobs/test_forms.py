@@ -40,7 +40,8 @@ def test_image_names_that_registries_know(image):
 @pytest.mark.parametrize(
     "image",
     [
-        "python:3.11; id", "$(id)", "`id`", "a b", "a|b", "a&b", "a>b", "a\nb", "-v", "--privileged", "../x", "a//b", "/a",
+        "python:3.11; id",
+        "$(id)", "`id`", "a b", "a|b", "a&b", "a>b", "a\nb", "-v", "--privileged", "../x", "a//b", "/a",
         "a/", "a:", "a@sha256:zz", "A", "a'b", 'a"b', "a\\b", "http://a/b", "a:b:c", "ａ", "",
     ],
 )  # fmt: skip
