@@ -18,6 +18,7 @@ import structlog
 from portal.core.sealing import CannotOpen, unseal
 from portal.datasets import storage
 from portal.jobs import logs
+from portal.jobs.keys import key_of
 from portal.jobs.models import Artifact, Attempt, Job
 from portal.providers.base import Adapter, Artifacts, FinalLog, JobSpec, LiveLog, RemoteJob, RemoteState
 from portal.providers.bootstrap import Manifest, ManifestFile, bootstrap_script, render_manifest
@@ -189,10 +190,10 @@ def _next_piece(attempt: Attempt, adapter: Adapter) -> bytes:
 
 
 def remote_of(attempt: Attempt) -> RemoteJob:
-    """The remote job as we know it, for calls that need its id."""
+    """The remote job as we know it, for calls about its log and files."""
     return RemoteJob(
         remote_id=attempt.remote_id,
-        key="",
+        key=key_of(attempt),
         state=RemoteState(attempt.remote_state or "queued"),
         started_at=attempt.started_at,
         ended_at=attempt.ended_at,
