@@ -25,7 +25,7 @@ DAYS_BEFORE = 7  # of the month before that `by_day` reaches back: a week to for
 
 @dataclass(frozen=True)
 class Cell:
-    """One project on one GPU model of one provider, over the month. Whole yen with tax, whole GPU-seconds."""
+    """One project on one offering, over the month. Whole yen with tax, whole GPU-seconds."""
 
     provider: Provider
     project_code: str
@@ -162,23 +162,24 @@ def _sums(projects: Collection[int] | None) -> str:
 
 _PROVIDER = ("id", "slug", "name_ja", "name_en", "short_ja", "short_en", "position")
 _PROVIDER_COLUMNS = ", ".join(f"provider.{column}" for column in _PROVIDER)
-# Two summaries in one pass: by provider and day for the chart, by provider, project and GPU for the tables.
+# Two summaries in one pass: by provider and day for the chart, by provider, project and offering for the tables.
 _MONTH = f"""
-    SELECT {_PROVIDER_COLUMNS}, sums.day, project.code, project.name, offering.gpu_model,
-        coalesce(sum(amount) FILTER (WHERE day >= %(first)s), 0),
-        coalesce(sum(amount) FILTER (WHERE day >= %(chart)s), 0),
-        coalesce(sum(amount) FILTER (WHERE day <= %(before)s), 0),
-        coalesce(sum(gpu_seconds) FILTER (WHERE day >= %(first)s), 0),
-        max(metered_until) FILTER (WHERE day >= %(first)s)
-    FROM ({{sums}}) AS sums
-    JOIN catalog_offering offering ON offering.id = sums.offering_id
+    SELECT {_PROVIDER_COLUMNS}, day, project.code, project.name, offering.gpu_model,
+        amount, whole, before, gpu_seconds, newest
+    FROM (
+        SELECT provider_id, day, project_id, offering_id,
+            coalesce(sum(amount) FILTER (WHERE day >= %(first)s), 0) AS amount,
+            coalesce(sum(amount) FILTER (WHERE day >= %(chart)s), 0) AS whole,
+            coalesce(sum(amount) FILTER (WHERE day <= %(before)s), 0) AS before,
+            coalesce(sum(gpu_seconds) FILTER (WHERE day >= %(first)s), 0) AS gpu_seconds,
+            max(metered_until) FILTER (WHERE day >= %(first)s) AS newest
+        FROM ({{sums}}) AS daily
+        GROUP BY GROUPING SETS ((provider_id, day), (provider_id, project_id, offering_id))
+    ) AS sums
     JOIN catalog_provider provider ON provider.id = sums.provider_id
-    JOIN accounts_project project ON project.id = sums.project_id
-    GROUP BY GROUPING SETS (
-        (provider.id, sums.day),
-        (provider.id, project.id, project.code, project.name, offering.gpu_model)
-    )
-    ORDER BY provider.position, provider.slug, sums.day, project.name, offering.gpu_model
+    LEFT JOIN accounts_project project ON project.id = sums.project_id
+    LEFT JOIN catalog_offering offering ON offering.id = sums.offering_id
+    ORDER BY provider.position, provider.slug, day, project.name, offering.slug
 """  # noqa: S608 - constants of this file
 _DAILY = """
     SELECT sums.day, provider.name_{language}, project.name, project.code, offering.name_{language}, offering.gpu_model,
