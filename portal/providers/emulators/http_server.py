@@ -6,6 +6,7 @@ import hmac
 import json
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -63,6 +64,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who leaves in the middle, or is cut off on request, is no news."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -114,14 +120,14 @@ class _Handler(BaseHTTPRequestHandler):
         return Answer(200, {"ok": True})
 
     def _fail(self, fault: Fault) -> None:
-        self.close_connection = True
         if fault.reset:
+            self.close_connection = True
             # A linger of zero seconds makes closing a reset.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.rfile.close()
             self.wfile.close()
             self.connection.close()
-            return
+            raise ConnectionAbortedError
         self._send(Answer(fault.status, fault.body or "injected fault", fault.headers))
 
     def _send(self, answer: Answer) -> None:

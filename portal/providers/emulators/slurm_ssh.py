@@ -212,9 +212,7 @@ class Cluster:
             raise Refused("slurm_load_jobs error: Invalid job id specified\n")
         if given.states != "all":
             jobs = [job for job in jobs if job.state != "ended"]
-        return "".join(
-            re.sub(r"%(\w)", lambda m, job=job: _queue_field(job, m[1]), given.format) + "\n" for job in jobs
-        )
+        return "".join(_queue_line(job, given.format) for job in jobs)
 
     def _sacct(self, arguments: list[str]) -> str:
         parser = _Options("sacct")
@@ -326,9 +324,8 @@ class _Files(asyncssh.SFTPServer):
 
     async def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
         """Faults of the log and of the artifacts hit here."""
-        fault = self.faults.take(
-            "artifact" if path.endswith(b".tar.gz") else "log" if path.endswith(b"/log") else "file"
-        )
+        what = {b"log": "log", b"output.tar.gz": "artifact"}.get(posixpath.basename(path), "file")
+        fault = self.faults.take(what)
         if fault is not None:
             await asyncio.sleep(fault.latency_s)
             if fault.fails:

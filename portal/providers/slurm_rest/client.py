@@ -1,8 +1,8 @@
 """Speaks slurmrestd's wire. Sources: Slurm 22.05.8 (Debian 12), tried by hand; SchedMD rest.shtml, jwt.shtml (284c3b9).
 
 Paths: /slurm/vX/... and, where accounting is on, /slurmdb/vX/...; headers X-SLURM-USER-NAME and X-SLURM-USER-TOKEN
-(both are needed in 22.05). The HTTP status means little: an expired token, an unknown job and a wrong partition are all 500.
-What counts are the numbers in errors[].
+(both are needed in 22.05). The HTTP status means little: an expired token, an unknown job and a wrong partition are
+all 500. What counts are the numbers in errors[].
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class SlurmRestClient:
         secrets: tuple[str, ...] = (),
         limit: int = JSON_LIMIT_BYTES,
     ) -> dict[str, Any]:
-        """An answer without errors. Raises NotFound, Rejected, Misconfigured, Unavailable, OutcomeUnknown (`creates`)."""
+        """An answer without errors. Raises any of ours; OutcomeUnknown only if it `creates`."""
         if self._expires_at is not None and self._expires_at <= time.time():
             # Sent, it would come back as 500 with number -1, like a controller that is down.
             raise Misconfigured("the Slurm token has expired", code="token_expired")

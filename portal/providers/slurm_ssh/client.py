@@ -73,11 +73,13 @@ class SshClient:
         """Private, with its parents; False where it was there before. Atomic: one of two callers gets True."""
 
         async def make(sftp: asyncssh.SFTPClient) -> bool:
-            parent = path.rpartition("/")[0]
-            if parent:
-                await sftp.makedirs(parent, asyncssh.SFTPAttrs(permissions=0o700), exist_ok=True)
+            private = asyncssh.SFTPAttrs(permissions=0o700)
             try:
-                await sftp.mkdir(path, asyncssh.SFTPAttrs(permissions=0o700))
+                try:
+                    await sftp.mkdir(path, private)
+                except asyncssh.SFTPNoSuchFile:
+                    await sftp.makedirs(path.rpartition("/")[0], private, exist_ok=True)
+                    await sftp.mkdir(path, private)
             except (asyncssh.SFTPFileAlreadyExists, asyncssh.SFTPFailure):
                 if await sftp.isdir(path):  # OpenSSH's server says no more than "failure"
                     return False
