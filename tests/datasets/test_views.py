@@ -1,0 +1,231 @@
+from collections.abc import Callable
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from portal.accounts.models import Project, User
+from portal.accounts.roles import Role
+from portal.audit.models import AuditEvent
+from portal.datasets import cleaning, storage
+from portal.datasets.models import DataFile, Dataset
+from portal.jobs.models import JobInput
+from tests.factories import JobFactory, MembershipFactory, ProjectFactory
+from tests.factories.datasets import DataFileFactory, DatasetFactory
+
+pytestmark = pytest.mark.django_db
+Sign = Callable[..., Client]
+HOSTILE = "<script>alert(1)</script>\"'&{{ 7|add:7 }}.txt".replace("/", "")
+
+
+def names_on(client: Client, url: str) -> list[str]:
+    return [dataset.name for dataset, _sums in client.get(url).context["rows"]]
+
+
+def test_the_list_shows_the_place_the_person_works_in(
+    client_of: Sign, project: Project, member: User, stranger: User
+) -> None:
+    other = ProjectFactory(organization=project.organization)
+    for where, name in ((project, "ours"), (other, "also ours"), (ProjectFactory(), "foreign")):
+        DatasetFactory(project=where, name=name)
+    guest = MembershipFactory(organization=project.organization, project=project, role=Role.VIEWER).user
+
+    assert names_on(client_of(member), "/datasets/") == ["also ours", "ours"]
+    assert names_on(client_of(guest), "/datasets/") == ["ours"]
+    assert names_on(client_of(stranger), "/datasets/") == []
+
+
+def test_people_without_a_right_to_see_data(client_of: Sign, project: Project, billing: User) -> None:
+    assert client_of(billing).get("/datasets/").status_code == 403
+    assert Client().get("/datasets/")["Location"].startswith("/account/login/")
+
+
+def test_a_dataset_is_seen_by_its_members_alone(
+    client_of: Sign, project: Project, viewer: User, stranger: User, billing: User
+) -> None:
+    file = DataFileFactory(dataset__project=project)
+    urls = [f"/datasets/{file.dataset.code}/", f"/datasets/files/{file.code}/download/"]
+
+    def statuses(user: User) -> list[int]:
+        return [client_of(user).get(url).status_code for url in urls]
+
+    assert {u.email: statuses(u) for u in (viewer, stranger, billing)} == {
+        viewer.email: [200, 302],
+        stranger.email: [404, 404],
+        billing.email: [404, 404],
+    }
+
+
+def test_a_download_is_a_short_lived_address_with_the_japanese_name(
+    client_of: Sign, project: Project, viewer: User
+) -> None:
+    file = DataFileFactory(dataset__project=project, name="売上 2026.csv")
+
+    query = parse_qs(urlsplit(client_of(viewer).get(f"/datasets/files/{file.code}/download/")["Location"]).query)
+
+    assert (query["X-Amz-Expires"], unquote(query["response-content-disposition"][0])) == (
+        ["300"],
+        "attachment; filename*=utf-8''売上 2026.csv",
+    )
+
+
+def test_a_file_that_is_not_ready_is_not_given_out(client_of: Sign, project: Project, viewer: User) -> None:
+    file = DataFileFactory(dataset__project=project, state="verifying", ready_at=None)
+
+    answer = client_of(viewer).get(f"/datasets/files/{file.code}/download/")
+
+    assert answer["Location"] == f"/datasets/{file.dataset.code}/"
+
+
+def test_hostile_names_stay_text(client_of: Sign, project: Project, member: User) -> None:
+    dataset = DatasetFactory(project=project, name=HOSTILE, folder="safe")
+    DataFileFactory(dataset=dataset, name=HOSTILE, created_by=member)
+    DataFileFactory(dataset=dataset, name=HOSTILE + "2", state="uploading", part_size_bytes=1, created_by=member)
+    client = client_of(member)
+
+    for url in ("/datasets/", f"/datasets/{dataset.code}/"):
+        page = client.get(url).content.decode()
+        assert ("alert(1)" in page, "<script>alert" in page, "14.txt" in page) == (True, False, False)
+
+
+def test_pages_of_the_list_follow_each_other(client_of: Sign, project: Project, member: User) -> None:
+    for number in range(60):
+        DatasetFactory(project=project, name=f"d{number}")
+    client = client_of(member)
+
+    seen, url, back = [], "/datasets/", []
+    while url:
+        answer = client.get(url)
+        seen.append([d.name for d, _ in answer.context["rows"]])
+        back.append(answer.context["newer_url"])
+        url = answer.context["older_url"]
+
+    assert [name for page in seen for name in page] == [f"d{n}" for n in range(59, -1, -1)]
+    assert [len(page) for page in seen] == [25, 25, 10]
+    assert names_on(client, back[2]) == seen[1]
+    assert names_on(client, "/datasets/?before=x&after=99999999999999999999") == seen[0]
+
+
+@pytest.mark.parametrize("rows", [1, 25, 100])
+def test_the_list_needs_the_same_few_statements(
+    client_of: Sign, project: Project, member: User, rows: int, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for number in range(rows):
+        dataset = DatasetFactory(project=project, name=f"d{number}")
+        DataFileFactory(dataset=dataset, created_by=member)
+        DataFileFactory(dataset=dataset, state="uploading", part_size_bytes=1, created_by=member)
+    client = client_of(member)
+    client.get("/datasets/")
+
+    with django_assert_num_queries(8):
+        assert client.get("/datasets/").status_code == 200
+
+
+@pytest.mark.parametrize("rows", [1, 25, 100])
+def test_a_dataset_needs_the_same_few_statements(
+    client_of: Sign, project: Project, member: User, rows: int, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    dataset = DatasetFactory(project=project)
+    for _number in range(rows):
+        DataFileFactory(dataset=dataset)
+    client = client_of(member)
+    client.get("/datasets/")
+
+    with django_assert_num_queries(10):
+        assert client.get(f"/datasets/{dataset.code}/").status_code == 200
+
+
+def test_only_a_table_in_motion_polls(client_of: Sign, project: Project, member: User) -> None:
+    file = DataFileFactory(dataset__project=project)
+    moving = DataFileFactory(dataset__project=project, state="verifying", ready_at=None)
+    client = client_of(member)
+
+    def polls(one: DataFile) -> bool:
+        fragment = client.get(f"/datasets/{one.dataset.code}/", headers={"hx-request": "true"}).content.decode()
+        assert fragment.startswith('<section id="files"')
+        return "every 3s" in fragment
+
+    assert (polls(file), polls(moving)) == (False, True)
+
+
+@pytest.mark.usefixtures("storage_ready")
+def test_deleting_asks_first_and_removes_the_bytes(client_of: Sign, project: Project, member: User) -> None:
+    file = DataFileFactory(dataset__project=project, storage_key="t/test/delete-me")
+    storage.put_bytes(file.storage_key, b"words")
+    client, url = client_of(member), f"/datasets/files/{file.code}/delete/"
+
+    asked = client.get(url)
+    assert (asked.status_code, DataFile.objects.count()) == (200, 1)
+    deleted = [client.post(url) for _ in range(2)]
+    cleaning.remove_leftovers(timezone.now())
+
+    assert [d.status_code for d in deleted] == [302, 404]
+    assert (DataFile.objects.count(), storage.size_of("t/test/delete-me")) == (0, None)
+    assert list(AuditEvent.objects.values_list("act", "subject")) == [("file.deleted", f"file:{file.code}")]
+
+
+def test_the_input_of_a_job_stays(client_of: Sign, project: Project, member: User) -> None:
+    file = DataFileFactory(dataset__project=project)
+    job = JobFactory(project=project)
+    JobInput.objects.create(job=job, data_file=file, path=file.path, size_bytes=5, sha256=file.sha256)
+
+    answer = client_of(member, "en").post(f"/datasets/files/{file.code}/delete/")
+
+    assert (answer.status_code, answer.context["refused"], DataFile.objects.count()) == (
+        422,
+        f"“{file.name}” is the input of a job and stays as the record of what that job read.",
+        1,
+    )
+
+
+def test_an_empty_dataset_can_be_deleted(client_of: Sign, project: Project, member: User) -> None:
+    empty, full = DatasetFactory(project=project), DataFileFactory(dataset__project=project).dataset
+    client = client_of(member)
+
+    statuses = [client.post(f"/datasets/{d.code}/delete/").status_code for d in (empty, full)]
+
+    assert (statuses, list(Dataset.objects.all())) == ([302, 422], [full])
+
+
+def test_viewers_neither_upload_nor_delete(client_of: Sign, project: Project, viewer: User) -> None:
+    file = DataFileFactory(dataset__project=project)
+    client = client_of(viewer)
+
+    statuses = [
+        client.get("/datasets/form/").status_code,
+        client.get(f"/datasets/form/?dataset={file.dataset.code}").status_code,
+        client.post("/datasets/form/", {"project": project.code, "name": "x"}).status_code,
+        client.post(f"/datasets/files/{file.code}/delete/").status_code,
+        client.post(f"/datasets/{file.dataset.code}/delete/").status_code,
+    ]
+    page = client.get("/datasets/").content.decode()
+
+    assert (statuses, "data-upload" in page, DataFile.objects.count()) == ([403] * 5, False, 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"name": ""}, "Enter a file name."),
+        ({"name": "../x"}, "A file name cannot contain / or \\. Rename the file and choose it again."),
+        ({"name": "a\0b"}, "Null characters are not allowed."),
+        ({"dataset_name": "x" * 101}, "The dataset name can have up to 100 characters."),
+        ({"project": "p-none"}, "Select a valid choice. p-none is not one of the available choices."),
+    ],
+)
+def test_the_plain_form_says_what_is_wrong(
+    client_of: Sign, project: Project, member: User, fields: dict[str, str], sentence: str
+) -> None:
+    answer = client_of(member, "en").post("/datasets/form/", {"project": project.code, "name": "x", **fields})
+
+    errors = [error for found in answer.context["form"].errors.values() for error in found]
+    assert (answer.status_code, errors, DataFile.objects.count()) == (422, [sentence], 0)
+
+
+def test_the_policy_lets_the_browser_send_to_the_store(client_of: Sign, member: User, settings: object) -> None:
+    policy = client_of(member).get("/datasets/")["Content-Security-Policy"]
+    directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    store = settings.S3_PUBLIC_ENDPOINT  # type: ignore[attr-defined]
+    assert (directives["connect-src"], directives["form-action"]) == (f"'self' {store}", f"'self' {store}")
