@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from portal.providers.base import Account
+from portal.providers.errors import Misconfigured
+from portal.providers.registry import adapter_for, close_all
+
+ACCOUNT = Account("sakura_dok", "http://127.0.0.1:9", {"token": "canary-a", "secret": "canary-b"})
+
+
+def test_one_account_has_one_adapter() -> None:
+    same = adapter_for(ACCOUNT), adapter_for(replace(ACCOUNT, credentials=dict(ACCOUNT.credentials)))
+    assert same[0] is same[1]
+    assert adapter_for(replace(ACCOUNT, credentials={"token": "canary-a", "secret": "new"})) is not same[0]
+    close_all()
+    assert adapter_for(ACCOUNT) is not same[0]
+    close_all()
+
+
+def test_a_kind_that_nobody_speaks() -> None:
+    with pytest.raises(Misconfigured, match="no adapter"):
+        adapter_for(replace(ACCOUNT, kind="fax"))
+
+
+def test_an_emulator_is_refused_in_production(settings: Any) -> None:
+    settings.PORTAL_MODE = "production"
+    with pytest.raises(Misconfigured, match="pretend"):
+        adapter_for(replace(ACCOUNT, options={"emulated": "true"}))
+
+
+def test_an_account_shows_no_credentials() -> None:
+    assert "canary" not in repr(ACCOUNT)

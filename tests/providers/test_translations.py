@@ -1,0 +1,241 @@
+"""DOK's tasks and Slurm's command output as ours: whole values, and whatever else may come."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal.providers.base import JobSpec, RemoteJob, RemoteOffering, RemoteState
+from portal.providers.errors import Misconfigured, OutcomeUnknown, Rejected, Unavailable
+from portal.providers.http_client import without
+from portal.providers.sakura_dok.translation import create_task, gpus_of, instant, offerings
+from portal.providers.sakura_dok.translation import remote_job as dok_job
+from portal.providers.slurm_ssh.translation import (
+    accounted_jobs,
+    environment_file,
+    queued_jobs,
+    sbatch_command,
+    sbatch_error,
+    submitted_number,
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+SPEC = JobSpec("jga-t-1", "echo", "h100-80gb", 1, 60, image="python:3.11", environment={"A": "1"})
+TASK: dict[str, Any] = {
+    "id": "0b1f",
+    "name": "jga-t-1",
+    "created_at": "2026-11-23T09:00:00.000+09:00",
+    "updated_at": "2026-11-23T09:10:00.000+09:00",
+    "status": "done",
+    "tags": ["jga-t-1", "jga"],
+    "error_message": "",
+    "execution_time_limit_sec": 600,
+    "containers": [
+        {
+            "index": 0,
+            "plan": "h100-8gpu-80gb",
+            "exit_code": 0,
+            "execution_seconds": 61,
+            "start_at": "2026-11-23T09:01:00.000+09:00",
+            "stop_at": "2026-11-23T09:02:01.000+09:00",
+        }
+    ],
+}
+
+
+def test_a_task_of_dok_as_ours() -> None:
+    assert dok_job(TASK) == RemoteJob(
+        remote_id="0b1f",
+        key="jga-t-1",
+        state=RemoteState.SUCCEEDED,
+        exit_code=0,
+        created_at=datetime(2026, 11, 23, 0, 0, tzinfo=UTC),
+        started_at=datetime(2026, 11, 23, 0, 1, tzinfo=UTC),
+        ended_at=datetime(2026, 11, 23, 0, 2, 1, tzinfo=UTC),
+        gpu_seconds=488,
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "container", "state"),
+    [
+        ("waiting", {"exit_code": None}, RemoteState.QUEUED),
+        ("running", {"exit_code": None}, RemoteState.RUNNING),
+        ("done", {"exit_code": 3}, RemoteState.FAILED),
+        ("done", {"exit_code": None}, RemoteState.FAILED),
+        ("error", {}, RemoteState.FAILED),
+        ("aborted", {}, RemoteState.INTERRUPTED),
+        ("aborted", {"execution_seconds": 600}, RemoteState.TIMED_OUT),
+        ("canceled", {}, RemoteState.CANCELLED),
+        ("canceled", {"execution_seconds": 601}, RemoteState.TIMED_OUT),
+        ("a new word", {}, RemoteState.QUEUED),
+    ],
+)
+def test_the_states_of_dok(status: str, container: dict[str, Any], state: RemoteState) -> None:
+    task = {**TASK, "status": status, "containers": [{**TASK["containers"][0], **container}]}
+    assert dok_job(task).state is state
+
+
+def test_a_task_of_somebody_else_carries_no_key() -> None:
+    assert dok_job({**TASK, "tags": ["mine"]}).key == ""
+
+
+def test_the_request_to_dok() -> None:
+    assert create_task(SPEC) == {
+        "name": "jga-t-1",
+        "containers": [
+            {
+                "image": "python:3.11",
+                "command": ["-c", "echo"],
+                "entrypoint": ["/bin/sh"],
+                "plan": "h100-80gb",
+                "registry": None,
+                "environment": {"A": "1"},
+                "http": None,
+                "ssh": None,
+            }
+        ],
+        "tags": ["jga-t-1", "jga"],
+        "execution_time_limit_sec": 600,
+    }
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        replace(SPEC, environment={"A": "x" * 8191}),
+        replace(SPEC, environment={"SAKURA_TASK_ID": "1"}),
+        replace(SPEC, time_limit_s=1_728_001),
+        replace(SPEC, image=""),
+    ],
+    ids=["environment", "reserved name", "21 days", "no image"],
+)
+def test_what_dok_would_refuse_is_refused_before(spec: JobSpec) -> None:
+    with pytest.raises(Rejected):
+        create_task(spec)
+
+
+def test_the_accounts_own_price_wins_and_others_have_their_time() -> None:
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    plans = [{"id": "a", "name": "A", "minimum_execution_seconds": 60}, {"id": "b", "name": "B"}]
+    prices = [
+        {"plan": "a", "price": "0.28", "is_overridden": False, "begin_at": "2026-04-01T00:00:00+09:00", "end_at": None},
+        {"plan": "a", "price": "0.25", "is_overridden": True, "begin_at": "2026-10-01T00:00:00+09:00", "end_at": None},
+        {"plan": "a", "price": "0.01", "is_overridden": True, "begin_at": "2027-01-01T00:00:00+09:00", "end_at": None},
+    ]
+    begins_at = datetime(2026, 9, 30, 15, tzinfo=UTC)
+    assert offerings(plans, prices, now=now) == [
+        RemoteOffering("a", "A", Decimal("0.25"), "second", 60, begins_at),
+        RemoteOffering("b", "B", None, "second", 0, None),
+    ]
+
+
+def test_gpus_of_a_plan() -> None:
+    assert [gpus_of(plan) for plan in ("v100-32gb", "h100-8gpu-80gb", "")] == [1, 8, 1]
+
+
+def test_an_instant_without_offset_is_none() -> None:
+    assert [instant(value) for value in ("2026-11-23T09:00:00", "", None, 7, "9999-12-31T23:59:59-12:00")] == [None] * 5
+
+
+@given(st.dictionaries(st.sampled_from([*TASK, "plan", "price"]), JSON))
+def test_any_json_from_dok_is_read_without_surprise(raw: dict[str, Any]) -> None:
+    dok_job(raw)
+    dok_job({**TASK, "containers": [raw]})
+    offerings([raw], [raw], now=datetime.now(UTC))
+
+
+def test_sacct_and_squeue_as_ours() -> None:
+    accounted = "7|CANCELLED by 1000|0:15|1795564800|1795564860|1795564920|60|cpu=1,gres/gpu=2|None|jga-t|1\n"
+    queued = "8|PENDING|Resources|1795564800|1795999999|N/A|jga-t-2\nwarning: noise\n"
+    submitted = datetime(2026, 11, 25, 0, 0, tzinfo=UTC)
+    assert list(accounted_jobs(accounted)) == [
+        RemoteJob(
+            "7",
+            "jga-t|1",
+            RemoteState.CANCELLED,
+            exit_code=143,
+            created_at=submitted,
+            started_at=submitted.replace(minute=1),
+            ended_at=submitted.replace(minute=2),
+            gpu_seconds=120,
+        )
+    ]
+    assert list(queued_jobs(queued)) == [
+        RemoteJob("8", "jga-t-2", RemoteState.QUEUED, "Resources", created_at=submitted)
+    ]
+
+
+@given(st.text())
+def test_any_text_of_a_command_is_read_without_surprise(text: str) -> None:
+    list(accounted_jobs(text))
+    list(queued_jobs(text))
+    submitted_number(text)
+    sbatch_error(1, text)
+
+
+def test_the_sbatch_command() -> None:
+    spec = replace(SPEC, plan="gpu", gpus=2, gpu_type="h200", time_limit_s=90)
+    assert sbatch_command(spec, directory="/home/a b/k", options={"qos": "normal"}) == [
+        "sbatch",
+        "--parsable",
+        "--job-name=jga-t-1",
+        "--partition=gpu",
+        "--nodes=1",
+        "--gpus-per-node=h200:2",
+        "--qos=normal",
+        "--time=2",
+        "--chdir=/home/a b/k",
+        "--output=/home/a b/k/log",
+        "--no-requeue",
+        "/home/a b/k/job.sh",
+    ]
+
+
+def test_sbatch_numbers() -> None:
+    assert [submitted_number(text) for text in ("17\n", "17;gpu\n", "", "Submitted batch job 17", "1" * 30)] == [
+        "17",
+        "17",
+        "",
+        "",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "expected"),
+    [
+        (127, "sh: sbatch: not found", Misconfigured),
+        (1, "sbatch: error: Batch job submission failed: Invalid partition name specified", Misconfigured),
+        (1, "sbatch: error: Batch job submission failed: Requested node configuration is not available", Rejected),
+        (
+            1,
+            "sbatch: error: Unable to contact slurm controller (connect failure)",
+            Unavailable,
+        ),
+        (1, "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", OutcomeUnknown),
+        (255, "", OutcomeUnknown),
+    ],
+)
+def test_what_a_failed_sbatch_means(code: int, text: str, expected: type[Exception]) -> None:
+    assert type(sbatch_error(code, text)) is expected
+
+
+def test_values_of_the_environment_are_quoted() -> None:
+    assert environment_file({"A": "it's $HOME\n`id`"}) == "export A='it'\"'\"'s $HOME\n`id`'\n"
+    with pytest.raises(Misconfigured):
+        environment_file({"A;id": "1"})
+
+
+def test_secrets_are_taken_out_longest_first() -> None:
+    assert without("token secret-long and secret", ["secret", "secret-long", ""]) == "token […] and […]"
