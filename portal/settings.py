@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
@@ -37,9 +38,7 @@ def number(name: str, default: int) -> int:
 
 SECRET_KEY = needed("SECRET_KEY", demo="demo-only-" + "x" * 50)
 # Fernet keys that seal provider credentials and job secrets, newest first; old ones still open.
-CREDENTIALS_KEYS = needed(
-    "CREDENTIALS_KEYS", demo="ZGVtby1vbmx5LWRlbW8tb25seS1kZW1vLW9ubHktMzI="
-).split(",")
+CREDENTIALS_KEYS = needed("CREDENTIALS_KEYS", demo="ZGVtby1vbmx5LWRlbW8tb25seS1kZW1vLW9ubHktMzI=").split(",")
 # Part of every job's name at every provider: two installations may share one provider account.
 INSTALLATION_ID = needed("INSTALLATION_ID", demo="demo00")
 DEBUG = False
@@ -236,7 +235,7 @@ CSRF_COOKIE_HTTPONLY = True
 CSRF_FAILURE_VIEW = "portal.core.error_pages.csrf_failure"
 INVITATION_DAYS = 7
 
-# --- mail: SMTP in production, files that /dev/mail/ shows in the demo ---------------------------------------------------
+# --- mail: SMTP in production, files that /dev/mail/ shows in the demo ---
 EMAIL_URL = os.environ.get("EMAIL_URL", "")
 DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "GPU Alliance <no-reply@localhost>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
@@ -265,7 +264,7 @@ TIME_ZONE = "Asia/Tokyo"
 LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
 LANGUAGE_COOKIE_SAMESITE = "Lax"
 
-# --- static files: hashed, compressed, served by the web process ------------------------------------------------------------
+# --- static files: hashed, compressed, served by the web process ---
 STATIC_URL = "static/"
 STATIC_ROOT = Path(os.environ.get("STATIC_ROOT") or PORTAL_DATA / "static")
 STATICFILES_DIRS = [BASE_DIR / "static"]
@@ -319,9 +318,9 @@ TRIAL_CREDIT_DAYS = number("TRIAL_CREDIT_DAYS", 90)
 HANDOFF_LISTING_LAG_MIN_S = number("HANDOFF_LISTING_LAG_MIN_S", 120 if PRODUCTION else 15)
 METER_EVERY_S = number("METER_EVERY_S", 60)
 
-# --- logs: one JSON object a line in production, readable lines elsewhere ------------------------------------------------------
+# --- logs: one JSON object a line in production, readable lines elsewhere ---
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
-_shared = [
+_shared: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,

@@ -23,7 +23,7 @@ from django.test import Client
 from portal.accounts.models import Organization, Project, User
 from portal.accounts.roles import Role
 from portal.providers.base import Account
-from tests.factories import MembershipFactory, OrganizationFactory, ProjectFactory, UserFactory
+from tests.factories import MembershipFactory, OrganizationFactory, ProjectFactory
 
 ROOT = Path(__file__).resolve().parent.parent
 

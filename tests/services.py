@@ -1,4 +1,4 @@
-"""Starts what the tests stand on, before Django reads its settings: a pytest plugin named on the command line (addopts).
+"""Starts what the tests stand on before Django reads its settings: a pytest plugin, named in addopts.
 
 One private PostgreSQL, Valkey and S3 server for the whole run, from the same definitions as `manage.py start`, never
 those of a running portal. Each xdist worker has its own database, cache and bucket in them.

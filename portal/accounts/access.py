@@ -68,7 +68,7 @@ def access_of(user: User | AnonymousUser) -> Access:
             else:
                 by_project[project_id] = role
         known = Access(by_organization, by_project, frozenset(organizations))
-        user._access = known  # type: ignore[union-attr]
+        user._access = known  # type: ignore[attr-defined]
     return known
 
 

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from portal.accounts.access import access_of
-from portal.accounts.models import Membership, Organization, OrganizationKind, Project, User
+from portal.accounts.models import LANGUAGES, Membership, Organization, OrganizationKind, Project, User
 from portal.accounts.roles import Permission, Role, may_give
 
 EMAIL_MAX_LENGTH = 254  # what the column holds
@@ -84,7 +84,7 @@ class NameForm(forms.Form):
 class ProfileForm(NameForm):
     language = forms.ChoiceField(
         label=_("Language"),
-        choices=User._meta.get_field("language").choices,
+        choices=LANGUAGES,
         help_text=_("Of the pages and of the e-mails that the portal sends you."),
         widget=forms.RadioSelect(attrs={"data-look": "pills"}),
     )

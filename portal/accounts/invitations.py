@@ -127,7 +127,8 @@ def require_open(invitation: Invitation) -> None:
 
 
 def is_for(invitation: Invitation, user: User) -> bool:
-    return EmailAddress.objects.filter(user=user, email=invitation.email, verified=True).exists()
+    own = EmailAddress.objects.filter(user=user, email=invitation.email, verified=True)
+    return bool(own.exists())
 
 
 @transaction.atomic

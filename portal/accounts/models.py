@@ -13,6 +13,8 @@ from django.utils.translation import pgettext_lazy
 from portal.accounts.roles import Permission, Role
 from portal.core.identifiers import organization_code, project_code
 
+LANGUAGES = [("ja", "日本語"), ("en", "English")]  # each in its own words
+
 
 class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
@@ -28,15 +30,13 @@ class User(AbstractBaseUser):
     email = models.EmailField(_("E-mail address"), unique=True)
     family_name = models.CharField(_("Family name"), max_length=50, blank=True)
     given_name = models.CharField(_("Given name"), max_length=50, blank=True)
-    language = models.CharField(
-        _("Language"), max_length=5, default="ja", choices=[("ja", "日本語"), ("en", "English")]
-    )
+    language = models.CharField(_("Language"), max_length=5, default="ja", choices=LANGUAGES)
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
     date_joined = models.DateTimeField(default=timezone.now)
 
     USERNAME_FIELD = "email"
-    REQUIRED_FIELDS: list[str] = []
+    REQUIRED_FIELDS: list[str] = []  # type: ignore[misc]  # type: ignore[misc]
     objects = UserManager()
 
     def __str__(self) -> str:
@@ -136,7 +136,7 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         return self.active().filter(role=Role.OWNER, project=None, user__is_active=True)
 
 
-class Membership(models.Model):  # noqa: DJ008 - shown by its person and place
+class Membership(models.Model):
     """A role in a whole organization (project empty) or in one of its projects."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
@@ -188,7 +188,7 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
         )
 
 
-class Invitation(models.Model):  # noqa: DJ008 - shown by its address
+class Invitation(models.Model):
     """Asks one e-mail address into an organization or one project. Only the token's digest is stored."""
 
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="invitations")

@@ -117,11 +117,15 @@ def organization(request: HttpRequest) -> HttpResponse:
 
 @page
 @with_organization
-@reauthentication_required(app="portal.accounts")
 def hand_over(request: HttpRequest) -> HttpResponse:
-    here = _here(request)
-    require(request.user, Permission.MANAGE_ORGANIZATION, here)
-    user = _user(request)
+    require(request.user, Permission.MANAGE_ORGANIZATION, _here(request))
+    answer: HttpResponse = _hand_over(request)
+    return answer
+
+
+@reauthentication_required(app="portal.accounts")  # type: ignore[untyped-decorator]
+def _hand_over(request: HttpRequest) -> HttpResponse:
+    here, user = _here(request), _user(request)
     form = HandOverForm(posted(request), organization=here, by=user)
     if request.method == "POST" and form.is_valid():
         to: User = form.cleaned_data["to"]
@@ -181,7 +185,7 @@ def members(request: HttpRequest) -> HttpResponse:
 
 @page
 @with_organization
-@rate_limit(action="invite")
+@rate_limit(action="invite")  # type: ignore[untyped-decorator]
 def invite(request: HttpRequest) -> HttpResponse:
     here, user = _here(request), _user(request)
     in_organization, projects = _places(request, here)
@@ -239,7 +243,7 @@ def remove_member(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_POST
 @with_organization
-@rate_limit(action="invite")
+@rate_limit(action="invite")  # type: ignore[untyped-decorator]
 def resend_invitation(request: HttpRequest, pk: int) -> HttpResponse:
     row = _invitation(request, pk)
     try:
@@ -270,8 +274,8 @@ def revoke_invitation(request: HttpRequest, pk: int) -> HttpResponse:
 def projects(request: HttpRequest) -> HttpResponse:
     here, user = _here(request), _user(request)
     access = access_of(user)
-    rows = Project.objects.visible_to(user).filter(organization=here).select_related("organization")
-    rows, newer, older = _slice(request, rows)
+    own = Project.objects.visible_to(user).filter(organization=here).select_related("organization")
+    rows, newer, older = _slice(request, own)
     context = {
         "organization": here,
         "rows": [(row, access.may_in(row, Permission.MANAGE_PROJECTS)) for row in rows],
@@ -351,10 +355,10 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
             return redirect(f"{reverse('account_login')}?{urlencode({'next': request.path})}")
         context["query"] = urlencode({"next": request.path, "email": row.email})
         return render(request, "accounts/invitation.html", context)
-    return _join(request, row, context)
+    return cast(HttpResponse, _join(request, row, context))
 
 
-@rate_limit(action="accept_invitation")
+@rate_limit(action="accept_invitation")  # type: ignore[untyped-decorator]
 def _join(request: HttpRequest, row: Invitation, context: dict[str, Any]) -> HttpResponse:
     user = _user(request)
     if not invitations.is_for(row, user):

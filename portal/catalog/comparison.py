@@ -87,7 +87,9 @@ def compare(rows: list[Offer], wish: Wish, *, only_differences: bool) -> list[Gr
                 line(
                     _("Availability"),
                     lambda row: Cell(*availability_words(row)),
-                    value=lambda row: row.observation.free_gpus if row.observation and row.state == "available" else None,
+                    value=lambda row: (
+                        row.observation.free_gpus if row.observation and row.state == "available" else None
+                    ),
                     prefer=max,
                     word=_("Most free"),
                 ),
@@ -117,15 +119,15 @@ def compare(rows: list[Offer], wish: Wish, *, only_differences: bool) -> list[Gr
             [
                 line(
                     _("Place"),
-                    lambda row: Cell(row.offering.site.prefecture, row.offering.site.name)
-                    if row.offering.site
-                    else Cell(_("Not stated")),
+                    lambda row: (
+                        Cell(row.offering.site.prefecture, row.offering.site.name)
+                        if row.offering.site
+                        else Cell(_("Not stated"))
+                    ),
                 ),
                 line(
                     _("Source"),
-                    lambda row: Cell(
-                        (row.price or row.offering).source, (row.price or row.offering).as_of.isoformat()
-                    ),
+                    lambda row: Cell((row.price or row.offering).source, (row.price or row.offering).as_of.isoformat()),
                 ),
             ],
         ),

@@ -41,6 +41,4 @@ class CatalogFilter(forms.Form):
     def chosen(self) -> dict[str, object]:
         """Cleaned values; what was not a choice is left at its default, since a catalog has nothing to refuse."""
         self.is_valid()
-        return {
-            name: self.cleaned_data.get(name) or ([] if name in ("gpu", "cmp") else "") for name in self.fields
-        }
+        return {name: self.cleaned_data.get(name) or ([] if name in ("gpu", "cmp") else "") for name in self.fields}

@@ -1,4 +1,4 @@
-"""Offerings as the catalog shows them: with today's price, what was last seen free, and whether one can start a job now."""
+"""Offerings as the catalog shows them: today's price, what was last seen free, whether a job can be created now."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from django.utils import timezone
 
 from portal.catalog import pricing
 from portal.catalog.models import (
-    AvailabilityState,
     CapacityObservation,
     Offering,
     OfferingKind,
@@ -56,7 +55,7 @@ class Offer:
 
     @property
     def state(self) -> str:
-        """available, few, full: seen lately. on_request, by_order: no live figure exists. unknown: nobody has looked."""
+        """available, few, full: seen lately. on_request, by_order: no live figure. unknown: nobody has looked."""
         if self.offering.on_request:
             return "on_request"
         if self.offering.kind != OfferingKind.JOB:

@@ -54,6 +54,6 @@ def cost_of_job(price: Price, *, gpus: int, seconds: int) -> Decimal:
 
 
 def per_gpu_hour(price: Price, *, gpus: int) -> Decimal:
-    """Yen for one GPU and hour, tax included: what offers are compared by. `gpus`: how many the plan has or one asks."""
+    """Yen for one GPU and hour, tax included: what offers are compared by. `gpus`: how many the plan has."""
     hour = with_tax(price) * 3600 / SECONDS[PriceUnit(price.unit)]
     return hour if price.per_gpu else hour / gpus

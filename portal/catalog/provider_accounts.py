@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Coalesce, Now
-from datetime import timedelta
-
 from django.utils import timezone
 
-from portal.catalog.models import Offering, ProviderAccount
 from portal.accounts.models import Organization
+from portal.catalog.models import Offering, ProviderAccount
 from portal.providers.base import Account, Adapter
 from portal.providers.registry import adapter_for
 

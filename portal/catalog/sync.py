@@ -43,16 +43,18 @@ def sync_prices(account: ProviderAccount) -> int:
 
 @transaction.atomic
 def _take_over(offering: Offering, published: RemoteOffering, *, source: str, now: datetime) -> bool:
-    """End the old row and begin a new one where price or minimum differ; mark an equal one as confirmed by the provider.
+    """End the old row and begin a new one where price or minimum differ; mark an equal one as confirmed.
 
     Today's row is looked for under the offering's lock, so that two syncs at once make one row.
     """
     Offering.objects.select_for_update().get(pk=offering.pk)
     unit, per_gpu = UNITS[published.unit]
+    amount = published.unit_price
+    assert amount is not None
     today = timezone.localdate(now)
     rows = Price.objects.filter(offering=offering, unit=unit, valid_to=None).order_by("-valid_from")
     current = rows.first()
-    if current and current.amount == published.unit_price and current.minimum_s == published.minimum_s:
+    if current and current.amount == amount and current.minimum_s == published.minimum_s:
         # Says when the same price was last read; the price itself is never edited.
         if current.as_of != today or not current.confirmed:
             Price.objects.filter(pk=current.pk).update(as_of=today, source=source, confirmed=True)
@@ -61,7 +63,7 @@ def _take_over(offering: Offering, published: RemoteOffering, *, source: str, no
     Price.objects.create(
         offering=offering,
         unit=unit,
-        amount=published.unit_price,
+        amount=amount,
         per_gpu=per_gpu,
         minimum_s=published.minimum_s,
         valid_from=now,

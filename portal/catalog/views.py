@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -59,7 +59,7 @@ def offer_list(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def offers_csv(request: HttpRequest) -> HttpResponse:
+def offers_csv(request: HttpRequest) -> HttpResponseBase:
     shown = _filtered(request.GET)
     header = [
         _("Provider"), _("Offering"), _("How to use"), _("GPU model"), _("Memory per GPU (GB)"), _("GPUs"),
@@ -93,9 +93,7 @@ def _filtered(query: QueryDict) -> Shown:
     all_offerings = list(listed(timezone.now()))
     models = sorted({o.gpu_model for o in all_offerings if o.gpu_model}, key=_newest_first(all_offerings))
     providers = {o.provider.slug: o.provider.name for o in all_offerings}
-    form = CatalogFilter(
-        query, models=models, providers=list(providers.items()), slugs=[o.slug for o in all_offerings]
-    )
+    form = CatalogFilter(query, models=models, providers=list(providers.items()), slugs=[o.slug for o in all_offerings])
     want = form.chosen()
     wish = Wish(
         gpus=int(str(want["n"])) if want["n"] else None,

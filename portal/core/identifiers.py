@@ -12,8 +12,8 @@ def random_code(length: int) -> str:
 
 
 def job_code() -> str:
-    """J-20261124-7K3Q9X: people say the day first when they speak of a job."""
-    return f"J-{timezone.localdate():%Y%m%d}-{random_code(6)}"
+    """J-20261124-7K3Q9XAB: people say the day first when they speak of a job. 2^40 codes a day."""
+    return f"J-{timezone.localdate():%Y%m%d}-{random_code(8)}"
 
 
 def organization_code() -> str:

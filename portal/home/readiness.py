@@ -1,4 +1,4 @@
-"""Is everything that the portal stands on there? Each part answers with its age or its fault; nothing is ever assumed."""
+"""Is everything there that the portal stands on? Each part answers with its age or its fault."""
 
 from __future__ import annotations
 

@@ -38,7 +38,11 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     jobs: list[Job] = []
     if Permission.VIEW in current.can:
         scope = Job.objects.visible_to(request.user)
-        scope = scope.filter(project=current.project) if current.project else scope.filter(organization=current.organization)
+        scope = (
+            scope.filter(project=current.project)
+            if current.project
+            else scope.filter(organization=current.organization)
+        )
         jobs = list(scope.select_related("offering__provider", "project").order_by("-id")[:RECENT_JOBS])
     places = current.projects[:1] if current.project is None else [current.project]
     # The dashboard's money is that of one project: its own room, or the first project's where none is chosen.
@@ -60,7 +64,7 @@ def status(request: HttpRequest) -> HttpResponse:
         known = {"parts": [(p.name, p.ok, p.age_s) for p in readiness.parts()]}
         cache_safely("home:status", known)
     accounts: list[ProviderAccount] = []
-    if dict((name, ok) for name, ok, _age in known["parts"])["database"]:
+    if {name: ok for name, ok, _age in known["parts"]}["database"]:
         accounts = list(
             ProviderAccount.objects.filter(active=True, organization=None)
             .select_related("provider")

@@ -33,7 +33,8 @@ def fill(total: int) -> People:
             Organization.objects.create(name=f"組織 {n:03d}", kind="company") for n in range(ORGANIZATIONS)
         ]
         projects = {
-            o.pk: [Project.objects.create(organization=o, name=f"project-{n}").pk for n in range(3)] for o in organizations
+            o.pk: [Project.objects.create(organization=o, name=f"project-{n}").pk for n in range(3)]
+            for o in organizations
         }
         for organization in organizations:
             BillingAccount.objects.get_or_create(organization=organization, defaults={"credit": 1_000_000})
@@ -42,7 +43,9 @@ def fill(total: int) -> People:
             member=_person("member@bench.example", organizations[1], Role.MEMBER),
         )
         offerings = list(Offering.objects.filter(slug__in=["dok-h100", "soroban-cluster", "demo-gb200"]))
-        prices = {p.offering_id: p.pk for p in Price.objects.filter(offering__in=offerings, unit__in=["second", "minute"])}
+        prices = {
+            p.offering_id: p.pk for p in Price.objects.filter(offering__in=offerings, unit__in=["second", "minute"])
+        }
         rest = [o.pk for o in organizations[2:]]
         member_jobs = min(MEMBER_JOBS, total // 3)
         plan = [(organizations[0].pk, total // 2), (organizations[1].pk, member_jobs)]
@@ -96,7 +99,8 @@ def _write(rows: list[tuple[int, int]], people: People, offers: list[tuple[int, 
         }
         cursor.execute(
             _insert("jobs_job", columns, own)
-            + " FROM (SELECT *, row_number() OVER (ORDER BY shuffled) AS n, count(*) OVER () AS plan_count FROM plan) AS p"
+            + " FROM (SELECT *, row_number() OVER (ORDER BY shuffled) AS n, count(*) OVER () AS plan_count"
+            " FROM plan) AS p"
             " ORDER BY n"
         )
         now = timezone.now().isoformat()

@@ -17,8 +17,9 @@ application = get_wsgi_application()
 from portal.jobs.models import Job  # noqa: E402 - models need the application first
 
 TEMPLATE = Engine().from_string(
-    "<html><body><h1>{{ user.email }}</h1><table>{% for job in jobs %}<tr><td>{{ job.code }}</td><td>{{ job.name }}</td>"
-    "<td>{{ job.state }}</td><td>{{ job.submitted_at }}</td><td>{{ job.cost }}</td></tr>{% endfor %}</table></body></html>"
+    "<html><body><h1>{{ user.email }}</h1><table>{% for job in jobs %}"
+    "<tr><td>{{ job.code }}</td><td>{{ job.name }}</td><td>{{ job.state }}</td>"
+    "<td>{{ job.submitted_at }}</td><td>{{ job.cost }}</td></tr>{% endfor %}</table></body></html>"
 )
 
 

@@ -3,7 +3,7 @@
     .venv/bin/python -m tests.bench.pages [--rows 100000] [--seconds 4] [--rounds 3]
 
 Starts its own PostgreSQL, Valkey and S3 in a temporary folder, fills them, serves the portal and the lean page side by
-side, asks both in turn, and prints one table per number of rows. Nothing is asserted: the goals stand beside the figures.
+side, asks both in turn, and prints one table per number of rows. Nothing is asserted: the goals are printed too.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def _table(rows, options, cookies, portal, portal_port, lean, lean_port, postgre
     }  # fmt: skip
     postgres_pid = postgres._process.pid
     medians: dict[tuple[str, str], float] = {}
-    print(f"\n{rows:,} jobs, {options.rounds} rounds x {options.seconds:g} s, two web workers (ms; CPU: web + PostgreSQL)")
+    print(
+        f"\n{rows:,} jobs, {options.rounds} rounds x {options.seconds:g} s, two web workers (ms; CPU: web + PostgreSQL)"
+    )
     print(f"{'page':10}{'person':8}{'p50 c1':>9}{'p95 c1':>9}{'x lean':>8}{'p50 c8':>9}{'p95 c8':>9}{'x lean':>8}"
           f"{'req/s c8':>10}{'CPU ms':>9}{'x lean':>8}")  # fmt: skip
     base: dict[str, float] = {}

@@ -16,7 +16,9 @@ def two(db: None) -> tuple[Offering, Offering]:
     """A plan of one GPU by the second, and a cluster by the GPU-minute."""
     dok = PriceFactory(amount=Decimal("0.28")).offering
     highreso = ProviderFactory(slug="highreso")
-    cluster = OfferingFactory(provider=highreso, site=None, adapter="slurm_ssh", plan="gpu", gpus_max=8, name_ja="計算クラスター")
+    cluster = OfferingFactory(
+        provider=highreso, site=None, adapter="slurm_ssh", plan="gpu", gpus_max=8, name_ja="計算クラスター"
+    )
     PriceFactory(offering=cluster, unit="minute", amount=Decimal(20), per_gpu=True, minimum_s=0, confirmed=False)
     ProviderAccountFactory(provider=dok.provider)
     return dok, cluster
@@ -36,7 +38,10 @@ def test_offers_are_priced_per_gpu_hour_and_for_the_wish(two: tuple[Offering, Of
 
 def test_offers_without_tax(two: tuple[Offering, Offering]) -> None:
     dok, cluster = offers(Wish(hours=1, with_tax=False), at=NOW)
-    assert (round(dok.per_gpu_hour or 0, 2), round(cluster.per_gpu_hour or 0, 2)) == (Decimal("916.36"), Decimal("1090.91"))
+    assert (round(dok.per_gpu_hour or 0, 2), round(cluster.per_gpu_hour or 0, 2)) == (
+        Decimal("916.36"),
+        Decimal("1090.91"),
+    )
 
 
 def test_a_job_can_be_created_only_with_a_price_and_an_account(two: tuple[Offering, Offering]) -> None:

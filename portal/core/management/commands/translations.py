@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation.template import templatize
 
-KEYWORDS = {
+KEYWORDS: dict[str, Any] = {
     "_": None,
     "gettext": None,
     "gettext_lazy": None,
@@ -64,7 +64,7 @@ def strings(root: Path) -> Iterator[tuple[Key, list[str]]]:
         text = path.read_text(encoding="utf-8")
         code = text if path.suffix == ".py" else templatize(text, origin=str(path))
         for _line, function, messages, _comments in extract_python(
-            io.BytesIO(code.encode()), list(KEYWORDS), [], {"encoding": "utf-8"}
+            io.BytesIO(code.encode()), KEYWORDS, [], {"encoding": "utf-8"}
         ):
             key = _key(str(function), messages)
             if key is not None:

@@ -1,0 +1,336 @@
+"""Every URL name x every persona x own and other tenant x GET and POST. The table is checked against the resolver, so a
+URL without a row fails. What is not yours does not exist (404); what you see but may not do is refused (403); who is
+signed out is asked to sign in (302 to the login page). An empty POST of somebody who may act is answered by the view
+itself (302, 400, 409, 422): how is the business of that app's own tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils import timezone
+
+from portal.accounts.models import Invitation, Membership, Organization, Project, User
+from portal.accounts.roles import Role
+from tests.factories import (
+    ArtifactFactory,
+    AttemptFactory,
+    BillingAccountFactory,
+    DataFileFactory,
+    DatasetFactory,
+    JobFactory,
+    MembershipFactory,
+    ProjectFactory,
+    UserFactory,
+)
+
+INSIDE = ("owner", "manager", "member", "viewer", "billing", "project_member")
+PERSONAS = (*INSIDE, "stranger", "newcomer", "anonymous")
+
+THROUGH, LOGIN, START, HIDDEN, REFUSED, NO_METHOD = "through", "login", "start", "404", "403", "405"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who gets through; what the rest of the tenant, other tenants, somebody without a tenant, and nobody get."""
+
+    may: tuple[str, ...]
+    inside: str = REFUSED
+    billing: str = ""  # where it differs from `inside`
+    project_member: str = ""
+    stranger: str = HIDDEN
+    newcomer: str = HIDDEN  # START: is asked to found or join an organization first
+    anonymous: str = LOGIN
+
+    def expected(self, persona: str) -> str:
+        if persona in self.may and (persona != "newcomer" or self.newcomer == HIDDEN):
+            return THROUGH
+        if persona in INSIDE:
+            return str(getattr(self, persona, "")) or self.inside
+        return str(getattr(self, persona))
+
+
+WORKERS = ("owner", "manager", "member", "project_member")
+READERS = (*WORKERS, "viewer")
+MANAGERS = ("owner", "manager")
+
+EVERYBODY = Rule(PERSONAS)
+SIGNED_IN = Rule(PERSONAS[:-1])
+
+
+def own_place(*roles: str) -> Rule:
+    """Shows or changes the person's own tenant, whichever that is; the stranger owns theirs."""
+    return Rule((*roles, "stranger"), newcomer=START)
+
+
+def with_empty_page(*roles: str) -> Rule:
+    """As `own_place`, but somebody without an organization gets a page that says what to do first."""
+    return Rule((*roles, "stranger"), newcomer=THROUGH)
+
+
+# Accountants see money, not what jobs do or data hold: for them these do not exist.
+READ = Rule(READERS, inside=HIDDEN)
+CHANGE = Rule(WORKERS, billing=HIDDEN)
+ANY_MEMBER = own_place(*INSIDE)
+WORK_HERE = with_empty_page(*WORKERS)
+MANAGE_HERE = own_place(*MANAGERS)
+OWN_HERE = own_place("owner")
+UPLOADER = Rule(("owner",), inside=HIDDEN)  # an unfinished upload is its uploader's alone
+STOPPER = Rule(MANAGERS, billing=HIDDEN)  # of a job that the owner submitted
+MANAGE_PROJECT = Rule(MANAGERS, newcomer=START)
+MANAGE_MEMBER = Rule(MANAGERS, newcomer=START, project_member=HIDDEN)  # who sees one project sees no other members
+MANAGE_INVITATION = Rule(MANAGERS, inside=HIDDEN, newcomer=START)
+NOWHERE = Rule((), inside=HIDDEN, stranger=HIDDEN)  # no place was named
+STEP = Rule(PERSONAS[:-1])  # the next step of something begun before: without that, back to signing in
+NEVER_BEGUN = Rule((), inside=LOGIN, stranger=LOGIN, newcomer=LOGIN)
+NOT_SET_UP = Rule((), inside=HIDDEN, stranger=HIDDEN)  # shows what the person has not set up
+
+Pair = tuple[Rule | None, Rule | None]  # GET, POST; None: 405
+PAGE: Pair = (EVERYBODY, None)
+ACT_OPEN: Pair = (None, EVERYBODY)
+OWN_FORM: Pair = (SIGNED_IN, SIGNED_IN)
+SIGNED_OUT_FORM: Pair = (EVERYBODY, EVERYBODY)
+
+TABLE: dict[str, Pair] = {
+    # home
+    "home:dashboard": (Rule(PERSONAS, newcomer=START), None),
+    "home:start": OWN_FORM,
+    "home:status": PAGE,
+    "home:help": PAGE,
+    "home:licences": PAGE,
+    "home:theme": ACT_OPEN,
+    "home:healthz": PAGE,
+    "home:readyz": PAGE,
+    "dev:mail": PAGE,
+    "dev:mail_message": (Rule((), inside=HIDDEN, anonymous=HIDDEN), None),  # there is no such mail
+    "set_language": (EVERYBODY, EVERYBODY),
+    # catalog
+    "catalog:list": PAGE,
+    "catalog:csv": PAGE,
+    # jobs
+    "jobs:list": (with_empty_page(*READERS), None),
+    "jobs:new": (WORK_HERE, WORK_HERE),
+    "jobs:quote": (WORK_HERE, None),
+    "jobs:draft": (None, WORK_HERE),
+    "jobs:detail": (READ, None),
+    "jobs:events": (READ, None),
+    "jobs:config": (READ, None),
+    "jobs:artifacts": (READ, None),
+    "jobs:artifact": (READ, None),
+    "jobs:lines": (READ, None),
+    "jobs:log": (READ, None),
+    "jobs:stop": (STOPPER, STOPPER),
+    # datasets
+    "datasets:list": (with_empty_page(*READERS), None),
+    "datasets:begin": (None, with_empty_page(*INSIDE)),
+    "datasets:form": (WORK_HERE, WORK_HERE),
+    "datasets:parts": (UPLOADER, UPLOADER),
+    "datasets:complete": (None, UPLOADER),
+    "datasets:cancel": (None, UPLOADER),
+    "datasets:send": (UPLOADER, None),
+    "datasets:posted": (UPLOADER, None),
+    "datasets:state": (READ, None),
+    "datasets:download": (READ, None),
+    "datasets:delete": (CHANGE, CHANGE),
+    "datasets:detail": (READ, None),
+    "datasets:delete_dataset": (CHANGE, CHANGE),
+    # usage and money
+    "usage:overview": (ANY_MEMBER, None),
+    "usage:csv": (ANY_MEMBER, None),
+    "usage:budget": (None, own_place("owner", "manager", "billing")),
+    # people and places
+    "accounts:profile": OWN_FORM,
+    "accounts:switch": (None, NOWHERE),
+    "accounts:organization": (ANY_MEMBER, OWN_HERE),
+    "accounts:hand_over": (OWN_HERE, OWN_HERE),
+    "accounts:leave": (ANY_MEMBER, ANY_MEMBER),
+    "accounts:members": (ANY_MEMBER, None),
+    "accounts:invite": (MANAGE_HERE, MANAGE_HERE),
+    "accounts:member": (MANAGE_MEMBER, MANAGE_MEMBER),
+    "accounts:member_remove": (MANAGE_MEMBER, MANAGE_MEMBER),
+    "accounts:invitation_resend": (None, MANAGE_INVITATION),
+    "accounts:invitation_revoke": (None, MANAGE_INVITATION),
+    "accounts:projects": (ANY_MEMBER, None),
+    "accounts:project_new": (MANAGE_HERE, MANAGE_HERE),
+    "accounts:project": (MANAGE_PROJECT, MANAGE_PROJECT),
+    "accounts:project_close": (MANAGE_PROJECT, MANAGE_PROJECT),
+    "accounts:project_reopen": (None, MANAGE_PROJECT),
+    "accounts:invitation": (EVERYBODY, SIGNED_IN),
+    # signing in (django-allauth)
+    "account_login": SIGNED_OUT_FORM,
+    "account_logout": SIGNED_OUT_FORM,
+    "account_inactive": PAGE,
+    "account_signup": SIGNED_OUT_FORM,
+    "account_reauthenticate": OWN_FORM,
+    "account_email": OWN_FORM,
+    "account_email_verification_sent": (STEP, STEP),
+    "account_change_password": OWN_FORM,
+    "account_set_password": OWN_FORM,
+    "account_reset_password": SIGNED_OUT_FORM,
+    "account_confirm_login_code": (STEP, STEP),
+    "account_confirm_password_reset_code": (NEVER_BEGUN, NEVER_BEGUN),
+    "account_complete_password_reset": SIGNED_OUT_FORM,
+    "account_password_reset_completed": PAGE,
+    "mfa_index": (SIGNED_IN, None),
+    "mfa_authenticate": (STEP, STEP),
+    "mfa_reauthenticate": OWN_FORM,
+    "mfa_activate_totp": OWN_FORM,
+    "mfa_deactivate_totp": (NOT_SET_UP, NOT_SET_UP),
+    "mfa_view_recovery_codes": (NOT_SET_UP, None),
+    "mfa_generate_recovery_codes": OWN_FORM,
+    "mfa_download_recovery_codes": (NOT_SET_UP, NOT_SET_UP),
+    "mfa_list_webauthn": (SIGNED_IN, None),
+    "mfa_add_webauthn": OWN_FORM,
+    "mfa_reauthenticate_webauthn": OWN_FORM,
+    "mfa_remove_webauthn": OWN_FORM,
+    "mfa_edit_webauthn": OWN_FORM,
+    "mfa_login_webauthn": (STEP, STEP),
+    "usersessions_list": OWN_FORM,
+}
+
+
+def test_every_url_has_a_row() -> None:
+    names = {name for name, _pattern in _urls(get_resolver())}
+    assert (sorted(names - set(TABLE)), sorted(set(TABLE) - names)) == ([], [])
+
+
+@pytest.fixture
+def tenant(organization: Organization, project: Project) -> dict[str, Any]:
+    """One of everything that a URL can name, in the organization of the personas."""
+    BillingAccountFactory(organization=organization, credit=10_000)
+    owner = MembershipFactory(organization=organization, role=Role.OWNER, user__email="owner@example.jp").user
+    job = JobFactory(project=project, submitted_by=owner)
+    AttemptFactory(job=job)
+    data_file = DataFileFactory(dataset=DatasetFactory(project=project, created_by=owner))
+    sending = DataFileFactory(dataset=data_file.dataset, state="uploading", sha256="", ready_at=None, size_bytes=5)
+    token = "t" * 43
+    invitation = Invitation.objects.create(
+        organization=organization, email="invited@example.jp", role=Role.MEMBER, invited_by=owner,
+        token_digest=hashlib.sha256(token.encode()).hexdigest(), expires_at=timezone.now() + timedelta(days=7),
+    )  # fmt: skip
+    membership = MembershipFactory(organization=organization, role=Role.MEMBER)
+    return {
+        "owner": owner,
+        "job": job.code,
+        "artifact": ArtifactFactory(job=job).pk,
+        "file": data_file.code,
+        "sending": sending.code,
+        "dataset": data_file.dataset.code,
+        "project": project.code,
+        "invitation": invitation.pk,
+        "token": token,
+        "membership": membership.pk,
+    }
+
+
+def _person(persona: str, organization: Organization, project: Project, tenant: dict[str, Any]) -> User | None:
+    match persona:
+        case "anonymous":
+            return None
+        case "owner":
+            return tenant["owner"]  # type: ignore[no-any-return]
+        case "newcomer":
+            return UserFactory(email="newcomer@example.jp")
+        case "stranger":
+            other = ProjectFactory()
+            BillingAccountFactory(organization=other.organization)
+            return MembershipFactory(organization=other.organization, role=Role.OWNER).user
+        case "project_member":
+            return MembershipFactory(organization=organization, project=project, role=Role.MEMBER).user
+    return MembershipFactory(organization=organization, role=Role(persona)).user
+
+
+@pytest.mark.parametrize("persona", PERSONAS)
+def test_every_url_for(
+    persona: str,
+    organization: Organization,
+    project: Project,
+    tenant: dict[str, Any],
+    client_of: Callable[..., Client],
+    storage_ready: None,
+    tmp_path: Any,
+    settings: Any,
+) -> None:
+    settings.EMAIL_FILE_PATH = tmp_path
+    user = _person(persona, organization, project, tenant)
+    wrong = []
+    for name, rules in sorted(TABLE.items()):
+        url = reverse(name, kwargs=_arguments(name, tenant))
+        for method, rule in zip(("get", "post"), rules, strict=True):
+            client = client_of(user) if user else Client()
+            with transaction.atomic():
+                got = _classify(getattr(client, method)(url))
+                transaction.set_rollback(True)  # no answer changes what the next one sees
+            expected = rule.expected(persona) if rule else NO_METHOD
+            if rule is None and got == LOGIN:
+                got = NO_METHOD  # asking to sign in before refusing the method is as good
+            if got != expected:
+                wrong.append(f"{method} {name} {url}: {got}, expected {expected}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
+    if name.startswith("jobs:artifact") and name != "jobs:artifacts":
+        return {"code": tenant["job"], "pk": tenant["artifact"]}
+    by_name = {
+        "accounts:member": {"pk": tenant["membership"]},
+        "accounts:member_remove": {"pk": tenant["membership"]},
+        "accounts:invitation": {"token": tenant["token"]},
+        "accounts:invitation_resend": {"pk": tenant["invitation"]},
+        "accounts:invitation_revoke": {"pk": tenant["invitation"]},
+        "datasets:detail": {"code": tenant["dataset"]},
+        "datasets:delete_dataset": {"code": tenant["dataset"]},
+        "datasets:download": {"code": tenant["file"]},
+        "datasets:delete": {"code": tenant["file"]},
+        "mfa_remove_webauthn": {"pk": 1},
+        "mfa_edit_webauthn": {"pk": 1},
+        "dev:mail_message": {"name": "none.log"},
+    }
+    if name in by_name:
+        return by_name[name]
+    pattern = dict(_urls(get_resolver()))[name]
+    if "<str:code>" in pattern:
+        kind = {"jobs": "job", "datasets": "sending", "accounts": "project"}[name.split(":")[0]]
+        return {"code": tenant[kind]}
+    return {}
+
+
+def _classify(response: HttpResponse) -> str:
+    if response.status_code == 302 and response["Location"].startswith("/account/login/"):
+        return LOGIN
+    if response.status_code == 302 and response["Location"] == reverse("home:start"):
+        return START
+    if response.status_code in (403, 404, 405):
+        return str(response.status_code)
+    if response.status_code == 503 and response["Content-Type"] == "application/json":
+        return THROUGH  # /readyz: no worker runs here
+    return THROUGH if response.status_code < 500 else f"error {response.status_code}"
+
+
+def _urls(resolver: URLResolver, namespace: str = "", prefix: str = "") -> Iterator[tuple[str, str]]:
+    for entry in resolver.url_patterns:
+        if isinstance(entry, URLResolver):
+            inner = namespace + (f"{entry.namespace}:" if entry.namespace else "")
+            yield from _urls(entry, inner, prefix + str(entry.pattern))
+        elif isinstance(entry, URLPattern):
+            yield f"{namespace}{entry.name}", prefix + str(entry.pattern)
+
+
+def test_a_role_taken_away_works_at_once(
+    organization: Organization, project: Project, tenant: dict[str, Any], client_of: Callable[..., Client]
+) -> None:
+    member = MembershipFactory(organization=organization, role=Role.MEMBER).user
+    client = client_of(member)
+    url = reverse("jobs:detail", kwargs={"code": tenant["job"]})
+    before = client.get(url).status_code
+    Membership.objects.filter(user=member).delete()
+    assert (before, client.get(url).status_code) == (200, 404)
