@@ -5,7 +5,7 @@ command_line    which command was meant, and in which environment Django gets it
 supervisor      `start`: starts all, watches, restarts, stops in order
 programs        the portal's own processes: emulators, web, workers, beat
 restarts        when a child that died starts again
-services        PostgreSQL, Valkey and the S3 store from wheels; the tests start private ones from here
+services        PostgreSQL, Valkey, S3 from wheels (postgres, valkey, s3); the tests start private ones here
 processes       one child process: started, asked whether it is ready, stopped; left-overs of a killed start
 state_folder    var/: lock, secrets, remembered ports, logs
 environment     the variables that point Django at all that

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 
 from portal.launcher import services
+from portal.launcher.definitions import Definition
 from portal.launcher.errors import CannotContinue
 from portal.launcher.state_folder import StateFolder
 
@@ -26,7 +27,7 @@ def check(given: Mapping[str, str] = os.environ) -> None:
             raise CannotContinue("s3_needs_keys", names=", ".join(missing))
 
 
-def embedded_services(state: StateFolder, given: Mapping[str, str] = os.environ) -> list[services.Definition]:
+def embedded_services(state: StateFolder, given: Mapping[str, str] = os.environ) -> list[Definition]:
     """Those whose address the environment does not give."""
     needed = []
     if not given.get("S3_ENDPOINT"):
