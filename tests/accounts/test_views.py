@@ -33,7 +33,7 @@ PAGES = {  # owner, manager, member, viewer, billing
     "/organization/projects/new/": (200, 200, 403, 403, 403),
     "/organization/projects/{project}/": (200, 200, 403, 403, 403),
     "/organization/projects/{project}/close/": (200, 200, 403, 403, 403),
-    "/organization/hand-over/": (302, 302, 302, 302, 302),  # asks for the password first
+    "/organization/hand-over/": (302, 403, 403, 403, 403),  # asks the owner for the password first
 }
 
 
