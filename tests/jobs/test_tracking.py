@@ -56,8 +56,10 @@ def test_backward_and_late_news_are_dropped(queued: Job, steps: Steps, provider:
     provider.becomes(RemoteState.RUNNING, started_at=now())
     steps.track()
     provider.becomes(RemoteState.QUEUED)
+    before = fresh(queued).version
     steps.track()
-    assert attempt_of(queued).state == "running"
+    assert (attempt_of(queued).state, attempt_of(queued).remote_state) == ("running", "running")
+    assert fresh(queued).version == before
     provider.becomes(RemoteState.FAILED, ended_at=now(), exit_code=1)
     stale = attempt_of(queued)
     steps.track()
