@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +27,8 @@ from portal.providers.slurm_rest.translation import accounted_job, remote_job, s
 
 class SlurmRest(Adapter, UsageStatement, Availability):
     """Options: `work_dir` (required: an absolute path on the cluster's shared disk that exists), `account`, `qos`,
-    `api_version` (else the newest that the server speaks is asked for once)."""
+    `gpu_type` (this cluster's own name of its GPUs; wins over the job's), `api_version` (else the newest that the
+    server speaks is asked for once)."""
 
     listing_lag_s = 0.0  # slurmctld answers from memory
     submit_is_idempotent = False
@@ -50,6 +52,7 @@ class SlurmRest(Adapter, UsageStatement, Availability):
     def submit(self, spec: JobSpec) -> RemoteJob:
         """POST /slurm/vX/job/submit. The answer holds the number only: the rest is known from the request."""
         version = self._newest_version()
+        spec = replace(spec, gpu_type=self._options.get("gpu_type") or spec.gpu_type)
         body = submission(spec, version=version, work_dir=self._work_dir, options=self._options)
         secrets = tuple(spec.environment.values())
         try:

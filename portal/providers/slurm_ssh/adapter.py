@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from portal.providers.base import (
@@ -43,7 +44,8 @@ LOOK_BACK = timedelta(days=35)  # longer than any job may run
 
 
 class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
-    """Options: `work_dir` (default jga-jobs; relative to the home directory, or absolute), `account`, `qos`."""
+    """Options: `work_dir` (default jga-jobs; relative to the home directory, or absolute), `account`, `qos`,
+    `gpu_type` (this cluster's own name of its GPUs; wins over the job's)."""
 
     listing_lag_s = 0.0  # slurmctld answers from memory
     submit_is_idempotent = False
@@ -66,6 +68,7 @@ class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
 
     def submit(self, spec: JobSpec) -> RemoteJob:
         """mkdir, upload, sbatch --parsable. A directory that exists means: somebody was here before, so look first."""
+        spec = replace(spec, gpu_type=self._options.get("gpu_type") or spec.gpu_type)
         directory = self._directory(spec.key)
         command = sbatch_command(spec, directory=directory, options=self._options)
         environment = environment_file(spec.environment)
