@@ -48,6 +48,8 @@ app.conf.update(
         "offerings": {"task": "catalog.sync_offerings", "schedule": 6 * 3600.0, "options": {"expires": 3600}},
         # Files whose check was not nudged or was cut off, bytes still to remove. Two queries when nothing is due.
         "data": {"task": "datasets.sweep", "schedule": 15.0, "options": {"expires": 15}},
+        # Holds expire credit for themselves; this keeps the balance that pages show true.
+        "credits": {"task": "billing.expire_credits", "schedule": 3600.0, "options": {"expires": 3600}},
         # Abandoned parts cost money at the store.
         "uploads": {"task": "datasets.abort_abandoned_uploads", "schedule": 3600.0, "options": {"expires": 3600}},
     },

@@ -23,7 +23,9 @@ def test_broken_links_names_a_changed_row_and_its_successor_stays_linked(db: Non
         for number in range(3):
             record("job.moved", f"job:J-{number}", actor="user:1", chain="o-1")
         with connection.cursor() as cursor:
-            cursor.execute("ALTER TABLE audit_auditevent DISABLE TRIGGER USER")  # as somebody with the owner's role could
+            cursor.execute(
+                "ALTER TABLE audit_auditevent DISABLE TRIGGER USER"
+            )  # as somebody with the owner's role could
             cursor.execute("UPDATE audit_auditevent SET actor = 'user:9' WHERE chain = 'o-1' AND sequence = 2")
     assert broken_links("o-1") == [2]
 

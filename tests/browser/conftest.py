@@ -1,7 +1,7 @@
 """A real portal for the browser: `manage.py start` in a folder of its own, as a new user would have it.
 
-`portal` runs for the whole session; `page_for(language=, theme=, width=, javascript=)` opens a fresh browser context whose
-CSP reports and page errors are collected, and fails the test when there were any.
+`portal` runs for the whole session; `page_for(language=, theme=, width=, javascript=)` opens a fresh browser context. Its
+CSP reports and page errors are collected, and fail the test when there were any.
 """
 
 from __future__ import annotations

@@ -13,7 +13,9 @@ class ProviderFactory(DjangoModelFactory[Provider]):
         django_get_or_create = ("slug",)
 
     slug = "sakura"
-    name_ja = factory.LazyAttribute(lambda o: {"sakura": "さくらインターネット", "highreso": "ハイレゾ"}.get(o.slug, "KDDI"))
+    name_ja = factory.LazyAttribute(
+        lambda o: {"sakura": "さくらインターネット", "highreso": "ハイレゾ"}.get(o.slug, "KDDI")
+    )
     name_en = factory.LazyAttribute(lambda o: {"sakura": "SAKURA internet", "highreso": "HIGHRESO"}.get(o.slug, "KDDI"))
     short_ja = factory.LazyAttribute(lambda o: {"sakura": "さくら", "highreso": "ハイレゾ"}.get(o.slug, "KDDI"))
     short_en = factory.LazyAttribute(lambda o: {"sakura": "SAKURA", "highreso": "HIGHRESO"}.get(o.slug, "KDDI"))

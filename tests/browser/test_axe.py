@@ -1,0 +1,115 @@
+"""Every page, in Japanese and English, light and dark, wide and narrow: nothing for axe-core to report.
+
+The page does not change between the themes and the widths, so it is opened once per language and looked at four times.
+SCREENSHOTS=folder keeps a picture of each look.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver
+from playwright.sync_api import Page, Response
+
+from tests.browser.walk import DRAWN_ERRORS, NO_PAGE, WALK, drawn_error, sign_in_as
+from tests.browser.world import World
+
+pytestmark = pytest.mark.browser
+
+AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+LOOK = """async (tags) => {
+  const found = await axe.run(document, {runOnly: tags, resultTypes: ["violations"], preload: false});
+  return found.violations.flatMap(v => v.nodes.map(n => `${v.id} at ${n.target.join(" ")}: ${n.failureSummary}`));
+}"""
+OVERFLOW = "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+
+FIRST_VIEW = {
+    "catalog": "/catalog/", "jobs": "/jobs/", "job": "/jobs/{done}/", "usage": "/usage/", "datasets": "/datasets/",
+}  # fmt: skip
+MOST_BYTES, MOST_REQUESTS = 60_000, 12
+
+
+def test_every_url_name_is_on_the_walk_or_said_to_have_no_page() -> None:
+    walked = {stop.name for stops in WALK.values() for stop in stops if not stop.name.startswith("error ")}
+    pageless = {name for names in NO_PAGE.values() for name in names}
+    assert walked & pageless == set()
+    assert set(_names(get_resolver())) == walked | pageless
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_no_page_has_a_violation_or_scrolls_sideways(
+    language: str, world: World, jobs_under_way: dict[str, str], page_for: Callable[..., Page]
+) -> None:
+    problems: list[str] = []
+    for persona, stops in WALK.items():
+        page = page_for(language=language)
+        page.add_init_script(path=AXE)
+        page.emulate_media(reduced_motion="reduce")
+        sign_in_as(persona, page, world)
+        for stop in stops:
+            page.set_viewport_size({"width": 1440, "height": 900})
+            stop.open(page, world)
+            assert page.get_attribute("html", "lang") == language
+            problems += look(page, f"{language} {stop.label}")
+    assert problems == []
+
+
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_error_pages_of_an_unwell_portal_have_no_violation(
+    language: str, world: World, page_for: Callable[..., Page]
+) -> None:
+    page = page_for(language=language)
+    page.add_init_script(path=AXE)
+    problems: list[str] = []
+    for status in DRAWN_ERRORS:
+        body = drawn_error(status, language=language)
+        page.route("**/drawn/", lambda route, body=body: route.fulfill(body=body, content_type="text/html"))
+        page.goto("/drawn/")
+        problems += look(page, f"{language} error {status} drawn")
+        page.unroute("**/drawn/")
+    assert problems == []
+
+
+@pytest.mark.parametrize("name", FIRST_VIEW)
+def test_first_view_is_light(name: str, world: World, page_for: Callable[..., Page]) -> None:
+    signed_in = page_for()
+    sign_in_as("owner", signed_in, world)
+    page = page_for()  # a browser that has nothing of ours yet but the session
+    page.context.add_cookies(signed_in.context.cookies())  # type: ignore[arg-type]
+    responses: list[Response] = []
+    page.on("response", responses.append)
+    page.goto(world.address(FIRST_VIEW[name]), wait_until="load")
+    sizes = {r.url: r.request.sizes()["responseBodySize"] for r in responses}
+    assert sum(sizes.values()) <= MOST_BYTES, sizes
+    assert len(responses) <= MOST_REQUESTS, sizes
+
+
+def look(page: Page, label: str) -> list[str]:
+    """What is wrong with the page that is open, at both widths in both themes."""
+    problems = []
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        for theme in ("light", "dark"):
+            page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+            problems += [f"{label} {width} {theme}: {line}" for line in page.evaluate(LOOK, TAGS)]
+            if SCREENSHOTS:
+                name = f"{label} {width} {theme}".replace(" ", "-").replace(":", "-")
+                page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", full_page=True)
+    page.set_viewport_size({"width": 320, "height": 900})
+    if over := page.evaluate(OVERFLOW):
+        problems.append(f"{label} 320: {over} px beyond the right edge")
+    return problems
+
+
+def _names(resolver: URLResolver, namespace: str = "") -> Iterator[str]:
+    for entry in resolver.url_patterns:
+        if isinstance(entry, URLResolver):
+            yield from _names(entry, namespace + (f"{entry.namespace}:" if entry.namespace else ""))
+        elif isinstance(entry, URLPattern):
+            yield f"{namespace}{entry.name}"

@@ -1,0 +1,124 @@
+"""Every list page runs the same number of SQL statements, at most ten, session and user included: with 1, 25 or 100 rows
+to show, and for an owner of 30 or of 50,000 rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from portal.accounts.models import Membership, Organization, Project, User
+from portal.billing.models import BillingAccount
+from portal.catalog import seed
+from portal.datasets.models import DataFile, Dataset
+from portal.jobs.models import Job
+from tests.factories import DataFileFactory, DatasetFactory, JobFactory, MembershipFactory, ProjectFactory
+
+MOST = 10
+
+
+def _copy(table: str, model_pk: int, times: int, **changed: str) -> None:
+    """Many rows like that one, by one INSERT. `changed`: column -> SQL expression over n, the number of the copy."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND is_identity = 'NO'", [table]
+        )
+        columns = [name for (name,) in cursor.fetchall()]
+        values = [changed.get(name, f"t.{name}") for name in columns]
+        cursor.execute(
+            f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)}"
+            f" FROM {table} t, generate_series(1, %s) AS n WHERE t.id = %s",
+            [times, model_pk],
+        )
+
+
+def _jobs(project: Project, owner: User, count: int) -> None:
+    job = Job.objects.filter(project=project).first() or JobFactory(project=project, submitted_by=owner)
+    missing = count - Job.objects.filter(project=project).count()
+    _copy("jobs_job", job.pk, missing, code=f"'J-20261101-' || lpad((n + {count})::text, 8, '0')")
+
+
+def _datasets(project: Project, owner: User, count: int) -> None:
+    first = Dataset.objects.filter(project=project).first()
+    if first is None:
+        first = DataFileFactory(dataset=DatasetFactory(project=project, created_by=owner)).dataset
+    missing = count - Dataset.objects.filter(project=project).count()
+    _copy(
+        "datasets_dataset", first.pk, missing,
+        code=f"'d-' || lpad((n + {count})::text, 10, '0')", folder=f"'folder-' || (n + {count})",
+        name=f"'data ' || (n + {count})",
+    )  # fmt: skip
+    file = DataFile.objects.get(dataset=first)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT coalesce(max(id), 0) FROM datasets_dataset")
+        newest = cursor.fetchone()[0]
+    if missing:
+        _copy(
+            "datasets_datafile", file.pk, missing, dataset_id=f"{newest} - n + 1",
+            code=f"'f-' || lpad((n + {count})::text, 12, '0')", storage_key=f"'t/test/copy-' || (n + {count})",
+        )  # fmt: skip
+
+
+def _members(project: Project, owner: User, count: int) -> None:
+    missing = count - Membership.objects.filter(organization=project.organization).count()
+    User.objects.bulk_create(
+        User(email=f"person{count}-{n}@example.jp", family_name="伊藤", given_name="蓮") for n in range(missing)
+    )
+    people = User.objects.filter(email__startswith=f"person{count}-")
+    Membership.objects.bulk_create(
+        Membership(user=person, organization=project.organization, role="member") for person in people
+    )
+
+
+def _projects(project: Project, owner: User, count: int) -> None:
+    missing = count - Project.objects.filter(organization=project.organization).count()
+    for n in range(missing):
+        ProjectFactory(organization=project.organization, name=f"project {count}-{n}")
+
+
+def _usage(project: Project, owner: User, count: int) -> None:
+    """Rows of the daily sums: over the last days, for as many projects as that takes."""
+    seed.load(demo=True)
+    with connection.cursor() as cursor:
+        for table, column in (("usage_dailyusage", "gpu_seconds"), ("billing_dailycharge", "amount")):
+            extra = ", metered_until" if table == "usage_dailyusage" else ""
+            cursor.execute(f"DELETE FROM {table}")
+            cursor.execute(
+                f"INSERT INTO {table} (organization_id, project_id, provider_id, offering_id, day, {column}{extra})"
+                " SELECT %s, %s, o.provider_id, o.id, current_date - (n / 15)::int, 100"
+                f"{', now()' if extra else ''} FROM generate_series(0, %s) AS n"
+                " JOIN (SELECT id, provider_id, row_number() OVER () - 1 AS place FROM catalog_offering) o"
+                " ON o.place = n %% 15",
+                [project.organization_id, project.pk, count - 1],
+            )
+
+
+LISTS: dict[str, tuple[str, Callable[[Project, User, int], None], int]] = {
+    "jobs": ("/jobs/", _jobs, 50_000),
+    "datasets": ("/datasets/", _datasets, 50_000),
+    "members": ("/organization/members/", _members, 50_000),
+    "projects": ("/organization/projects/", _projects, 300),
+    "usage": ("/usage/", _usage, 50_000),
+    "home": ("/", _jobs, 50_000),
+}
+
+
+@pytest.mark.parametrize("listing", LISTS)
+def test_statements_do_not_grow_with_rows(
+    listing: str, organization: Organization, project: Project, client_of: Callable[..., Client]
+) -> None:
+    url, fill, most = LISTS[listing]
+    owner = MembershipFactory(organization=organization, role="owner").user
+    BillingAccount.objects.get_or_create(organization=organization)
+    client = client_of(owner)
+    client.get(url)  # whatever is made at the first visit
+    counts = {}
+    for rows in (1, 25, 100, most):
+        fill(project, owner, rows)
+        with CaptureQueriesContext(connection) as asked:
+            assert client.get(url).status_code == 200
+        counts[rows] = len(asked)
+    assert len(set(counts.values())) == 1 and max(counts.values()) <= MOST, counts
