@@ -70,7 +70,10 @@ def track(account_id: int) -> Tracked:
     listed = _listing(attempts, adapter)
     seen: list[tuple[Attempt, RemoteJob]] = []
     for attempt in attempts:
-        remote = listed.get(attempt.remote_id) or _asked_alone(attempt, adapter)
+        remote = listed.get(attempt.remote_id)
+        if remote is None or (remote.state.is_final and remote.exit_code is None):
+            # New jobs may be missing from a listing for a while; one that ended as we asked may lack its exit code.
+            remote = _asked_alone(attempt, adapter) or remote
         if remote is None:
             _not_listed(attempt, adapter)
         else:
@@ -99,7 +102,7 @@ def _listing(attempts: Sequence[Attempt], adapter: Adapter) -> dict[str, RemoteJ
 
 
 def _asked_alone(attempt: Attempt, adapter: Adapter) -> RemoteJob | None:
-    """New jobs may be missing from a listing for a while."""
+    """None: the provider does not know it."""
     try:
         return adapter.get(attempt.remote_id)
     except NotFound:

@@ -51,6 +51,17 @@ def test_news_that_changes_nothing_writes_nothing(
     assert fresh(queued).version == before
 
 
+def test_an_end_without_an_exit_code_is_asked_about_once_more(
+    queued: Job, steps: Steps, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.becomes(RemoteState.FAILED, started_at=now(), ended_at=now())
+    listed = provider.jobs["r1"]
+    provider.becomes(RemoteState.FAILED, exit_code=3)
+    monkeypatch.setattr(provider, "list_jobs", lambda prefix, since: iter([listed]))
+    steps.track()
+    assert (attempt_of(queued).state, attempt_of(queued).exit_code) == ("ended", 3)
+
+
 def test_backward_and_late_news_are_dropped(queued: Job, steps: Steps, provider: FakeProvider) -> None:
     running = provider.jobs["r1"]
     provider.becomes(RemoteState.RUNNING, started_at=now())
