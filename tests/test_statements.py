@@ -1,5 +1,5 @@
-"""Every list page runs the same number of SQL statements, at most ten, session and user included: with 1, 25 or 100 rows
-to show, and for an owner of 30 or of 50,000 rows."""
+"""Every list page runs the same number of SQL statements, at most ten, session and user included: with 1, 25 or 100
+rows to show, and for an owner of 30 or of 50,000 rows."""
 
 from __future__ import annotations
 

@@ -18,10 +18,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+
+if TYPE_CHECKING:
+    from tests.browser.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -134,6 +137,11 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="session")
 def browser(playwright: Playwright) -> Iterator[Browser]:
+    if not Path(CHROMIUM).exists():
+        words = f"no Chromium at {CHROMIUM}: apt-get install chromium fonts-noto-cjk, or set CHROMIUM to another one"
+        if os.environ.get("CI") == "true":
+            pytest.fail(words)
+        pytest.skip(words)
     running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
     yield running
     running.close()
@@ -172,6 +180,27 @@ def page_for(browser: Browser, portal: Portal) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+@pytest.fixture(scope="session")
+def world(browser: Browser, portal: Portal, tmp_path_factory: pytest.TempPathFactory) -> World:
+    from tests.browser import world
+
+    return world.make(browser, portal, tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def jobs_under_way(browser: Browser, portal: Portal, world: World) -> Iterator[World]:
+    """The world with a job that runs and one that waits, which are stopped when the module's tests are through."""
+    from tests.browser.world import person, stop, waiting_and_running
+
+    owner = person(browser, portal)
+    sign_in(owner, world.login("owner"))
+    world.jobs |= waiting_and_running(owner)
+    yield world
+    for state in ("waiting", "running"):
+        stop(owner, world.jobs.pop(state))
+    owner.context.close()
 
 
 def sign_in(page: Page, login: dict[str, str]) -> None:

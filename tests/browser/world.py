@@ -42,7 +42,7 @@ def make(browser: Browser, portal: Portal, folder: Path) -> World:
     world = World(portal)
     words = folder / "words.txt"
     words.write_text(TEXT, encoding="utf-8")
-    owner = _person(browser, portal)
+    owner = person(browser, portal)
     sign_in(owner, world.login("owner"))
     acts.upload(owner, words, dataset="語彙コーパス")
     world.jobs["done"] = acts.submit(
@@ -52,14 +52,14 @@ def make(browser: Browser, portal: Portal, folder: Path) -> World:
     world.jobs["stopped"] = acts.submit(owner, template="countdown", offering="demo-gb200", name="長い学習")
     _make_what_addresses_name(owner, world)
     _stop_when_it_writes(owner, world.jobs["stopped"])
-    for code, state in ((world.jobs["done"], "完了"), (world.jobs["failed"], "失敗"), (world.jobs["stopped"], "停止済み")):
-        owner.goto(f"/jobs/{code}/")
+    for name, state in (("done", "完了"), ("failed", "失敗"), ("stopped", "停止済み")):
+        owner.goto(f"/jobs/{world.jobs[name]}/")
         acts.wait_for_state(owner, state)
     owner.goto(f"/jobs/{world.jobs['done']}/artifacts/")
     world.at["artifact"] = _last_number(owner, "main table th a")
     owner.context.close()
     for persona in ("newcomer", "beginner", "guarded"):
-        _make_account(_person(browser, portal), world, persona)
+        _make_account(person(browser, portal), world, persona)
     return world
 
 
@@ -69,7 +69,7 @@ def waiting_and_running(page: Page) -> dict[str, str]:
     acts.wait_for_state(page, "実行中")
     page.wait_for_selector("#log-lines li:nth-child(3)", timeout=30_000)
     waiting = acts.submit(page, template="countdown", offering="dok-h100", name="次の学習", minutes=20)
-    acts.wait_for_state(page, "待機中")
+    acts.wait_for_state(page, "順番待ち")
     return {"running": running, "waiting": waiting}
 
 
@@ -103,7 +103,7 @@ def add_virtual_key(page: Page) -> None:
     )  # fmt: skip
 
 
-def _person(browser: Browser, portal: Portal) -> Page:
+def person(browser: Browser, portal: Portal) -> Page:
     context = browser.new_context(base_url=portal.url, locale="ja-JP", timezone_id="Asia/Tokyo")
     context.set_default_timeout(20_000)
     return context.new_page()

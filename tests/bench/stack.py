@@ -1,0 +1,253 @@
+"""The hand-off over HTTP, and the portal at rest, measured on a whole `manage.py start`.
+
+    .venv/bin/python -m tests.bench.stack [--jobs 200] [--idle 60]
+
+Prints: POST of a job and POST to accepted by the provider, idle; a burst by 8 clients; what Celery itself needs to hand
+a no-op to an idle worker on the same broker; CPU and memory of web, workers and beat at rest. It submits to the
+emulator of Sakura DOK, which answers at once, as an owner of the demo.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+from tests.bench.measuring import cpu_seconds, pss_mib
+from tests.browser.conftest import Portal, free_port
+
+GOALS = (
+    "goals: POST to accepted p50 <= POST p50 + 5 x Celery's idle hand-over; >= 40 accepted/s, 0.9 x that handed over;"
+    " idle <= 1 % of a core; web <= 150 MiB, workers <= 155 MiB PSS"
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument("--idle", type=float, default=60)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="portal-bench-"))
+    portal = Portal(folder, free_port())
+    print(f"start (first, with an empty folder): {portal.start():.1f} s")
+    portal.stop()
+    print(f"start (second): {portal.start():.1f} s")
+    try:
+        time.sleep(5)
+        _at_rest(folder, options.idle)
+        celery = _celery_hand_over(folder)
+        print(f"Celery no-op, idle: p50 {celery:.1f} ms")
+        _hand_off(portal, folder, options.jobs, celery)
+        print(GOALS)
+    finally:
+        portal.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _children(folder: Path) -> dict[str, int]:
+    return {child["name"]: child["pid"] for child in json.loads((folder / "children.json").read_text())}
+
+
+def _at_rest(folder: Path, seconds: float) -> None:
+    pids = _children(folder)
+    ours = {"web": ["web"], "workers": ["worker1", "worker2"], "beat": ["beat"]}
+    before = {name: cpu_seconds(pids[n] for n in names) for name, names in ours.items()}
+    others = [n for n in pids if n not in ("web", "worker1", "worker2", "beat")]
+    before_others = cpu_seconds(pids[n] for n in others)
+    time.sleep(seconds)
+    used = {name: cpu_seconds(pids[n] for n in names) - before[name] for name, names in ours.items()}
+    rest = cpu_seconds(pids[n] for n in others) - before_others
+    parts = ", ".join(f"{name} {100 * cpu / seconds:.2f} %" for name, cpu in used.items())
+    total = 100 * sum(used.values()) / seconds
+    print(
+        f"at rest for {seconds:g} s: {total:.2f} % of a core ({parts});"
+        f" servers and emulators {100 * rest / seconds:.2f} %"
+    )
+    print(
+        "memory (PSS): "
+        + ", ".join(f"{name} {pss_mib(pids[n] for n in names):.0f} MiB" for name, names in ours.items())
+    )
+
+
+_NOOP = """
+import os, sys, time, redis
+from celery import Celery
+url, key = sys.argv[1], "bench:noop"
+app = Celery("noop", broker=url)
+app.conf.update(task_default_queue="bench", task_ignore_result=True, broker_connection_retry_on_startup=True,
+    task_acks_late=True, worker_prefetch_multiplier=1)
+store = redis.Redis(unix_socket_path=url.removeprefix("redis+socket://"))
+@app.task(name="noop")
+def noop(sent):
+    store.rpush(key, time.time() - sent)
+if sys.argv[2] == "work":
+    app.worker_main(["worker", "-P", "threads", "-c", "8", "-l", "ERROR", "--without-gossip", "--without-mingle",
+        "--without-heartbeat"])
+else:
+    store.delete(key)
+    for _ in range(60):
+        noop.delay(time.time())
+        time.sleep(0.2)
+    time.sleep(1)
+    times = sorted(float(t) for t in store.lrange(key, 0, -1))
+    print(1000 * times[len(times) // 2])
+"""
+
+
+def _celery_hand_over(folder: Path) -> float:
+    from portal.launcher.definitions import short_folder
+
+    url = f"redis+socket://{short_folder(folder / 'valkey')}/valkey.sock"
+    worker = subprocess.Popen([sys.executable, "-c", _NOOP, url, "work"])
+    time.sleep(4)
+    try:
+        asked = subprocess.run([sys.executable, "-c", _NOOP, url, "ask"], capture_output=True, text=True, check=True)
+        return float(asked.stdout)
+    finally:
+        worker.terminate()
+        worker.wait(10)
+
+
+class Client:
+    """One person in one browser, with one form that is sent again and again under new keys."""
+
+    def __init__(self, portal: Portal) -> None:
+        login = portal.logins()["owner"]
+        self.http = httpx.Client(base_url=portal.url, timeout=30)
+        page = self.http.get("/account/login/").text
+        self.http.post(
+            "/account/login/",
+            data={"csrfmiddlewaretoken": _token(page), "login": login["email"], "password": login["password"]},
+        )
+        page = self.http.get("/jobs/new/?offering=dok-h100").text
+        form = re.search(r'<form[^>]*action="/jobs/new/".*?</form>', page, re.S) or re.search(
+            r'<form[^>]*enctype="multipart/form-data".*?</form>', page, re.S
+        )
+        assert form, "the job form was not found"
+        self.fields = {**_fields(form.group(0)), "name": "bench", "command": "true", "image": "python:3.11-slim",
+                       "offering": "dok-h100", "cost_cap": "17"}  # fmt: skip
+        self.fields["csrfmiddlewaretoken"] = _token(page)
+
+    def submit(self, key: str) -> tuple[datetime, float, str]:
+        """When the POST began, how many ms it took, and the job's code."""
+        began = datetime.now(UTC)
+        clock = time.perf_counter()
+        answer = self.http.post(
+            "/jobs/new/",
+            files={k: (None, v) for k, v in {**self.fields, "key": key}.items()},
+        )
+        took = 1000 * (time.perf_counter() - clock)
+        if answer.status_code != 302:
+            errors = re.findall(r'id="error-summary".*?</ul>', answer.text, re.S)
+            raise SystemExit(f"a submit was answered with {answer.status_code}: {errors}")
+        return began, took, answer.headers["location"].rstrip("/").rsplit("/", 1)[-1]
+
+
+def _token(html: str) -> str:
+    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', html)
+    assert found
+    return found.group(1)
+
+
+def _fields(html: str) -> dict[str, str]:
+    fields = {}
+    for tag in re.findall(r"<input[^>]*>", html):
+        name = re.search(r'name="([^"]+)"', tag)
+        value = re.search(r'value="([^"]*)"', tag)
+        if name and (" checked" in tag or not re.search(r'type="(radio|checkbox)"', tag)):
+            fields[name.group(1)] = unescape(value.group(1)) if value else ""
+    for name, text in re.findall(r'<textarea[^>]*name="([^"]+)"[^>]*>(.*?)</textarea>', html, re.S):
+        fields[name] = unescape(text).removeprefix("\n")
+    for name, inner in re.findall(r'<select[^>]*name="([^"]+)"[^>]*>(.*?)</select>', html, re.S):
+        if chosen := re.search(r'value="([^"]*)"[^>]*selected', inner):
+            fields[name] = unescape(chosen.group(1))
+    return fields
+
+
+def _hand_off(portal: Portal, folder: Path, count: int, celery_ms: float) -> None:
+    from portal.launcher.definitions import short_folder
+
+    database = psycopg.connect(
+        host=str(short_folder(folder / "postgres")), user="portal", dbname="portal", autocommit=True
+    )
+    client = Client(portal)
+    client.submit("b" * 20 + "warm")
+    time.sleep(3)
+    posts, accepted = [], []
+    for number in range(40):
+        began, took, code = client.submit(f"idle-{number:016d}")
+        time.sleep(0.4)
+        at = _accepted_at(database, code)
+        posts.append(took)
+        accepted.append(1000 * (at - began).total_seconds())
+    bound = statistics.median(posts) + 5 * celery_ms
+    print(f"idle: POST p50 {statistics.median(posts):.1f} ms, POST to accepted by the provider p50"
+          f" {statistics.median(accepted):.1f} ms (goal <= {bound:.1f})")  # fmt: skip
+
+    clients = [Client(portal) for _ in range(8)]
+    codes: list[str] = []
+
+    def burst(number: int) -> None:
+        for n in range(count // 8):
+            codes.append(clients[number].submit(f"burst-{number}-{n:012d}")[2])
+
+    threads = [threading.Thread(target=burst, args=(n,)) for n in range(8)]
+    began = datetime.now(UTC)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    posted = (datetime.now(UTC) - began).total_seconds()
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and _count(database, codes) < len(codes):
+        time.sleep(0.05)
+    row: Any = database.execute(
+        "SELECT count(*), count(DISTINCT remote_id), max(accepted_at), max(number) FROM jobs_attempt a"
+        " JOIN jobs_job j ON j.id = a.job_id WHERE j.code = ANY(%s) AND a.remote_id <> ''",
+        [codes],
+    ).fetchone()
+    handed = (row[2] - began).total_seconds()
+    rate, handed_rate = len(codes) / posted, row[0] / handed
+    print(
+        f"burst of {len(codes)} by 8 clients: {rate:.1f} accepted/s, {handed_rate:.1f} handed over/s"
+        f" ({handed_rate / rate:.2f} x); lost {len(codes) - row[0]}, twice {row[0] - row[1]}"
+    )
+
+
+def _accepted_at(database: psycopg.Connection[Any], code: str) -> datetime:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        row = database.execute(
+            "SELECT accepted_at FROM jobs_attempt a JOIN jobs_job j ON j.id = a.job_id WHERE j.code = %s", [code]
+        ).fetchone()
+        if row and row[0]:
+            return row[0]  # type: ignore[no-any-return]
+        time.sleep(0.02)
+    raise SystemExit(f"{code} was not accepted within 30 s")
+
+
+def _count(database: psycopg.Connection[Any], codes: list[str]) -> int:
+    row: Any = database.execute(
+        "SELECT count(*) FROM jobs_attempt a JOIN jobs_job j ON j.id = a.job_id"
+        " WHERE j.code = ANY(%s) AND a.remote_id <> ''",
+        [codes],
+    ).fetchone()
+    return int(row[0])
+
+
+if __name__ == "__main__":
+    main()
