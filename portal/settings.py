@@ -142,7 +142,7 @@ if PORTAL_MODE != "test":
     # One pool per process: a request borrows a connection, so idle browsers hold none.
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
         "min_size": 1,
-        "max_size": number("DATABASE_POOL_SIZE", 10),
+        "max_size": number("DATABASE_POOL_SIZE", 12),
         "timeout": 10,
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

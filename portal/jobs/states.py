@@ -20,7 +20,7 @@ class JobState(models.TextChoices):
     SUCCEEDED = "succeeded", pgettext_lazy("job state", "Completed")
     FAILED = "failed", pgettext_lazy("job state", "Failed")
     CANCELLED = "cancelled", pgettext_lazy("job state", "Stopped")
-    EXPIRED = "expired", pgettext_lazy("job state", "Time limit reached")
+    EXPIRED = "expired", pgettext_lazy("job state", "Ended at a limit")
 
     @property
     def is_final(self) -> bool:

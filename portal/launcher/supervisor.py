@@ -47,7 +47,7 @@ class Supervisor:
         self.url = f"http://localhost:{port}/"
         self.web_workers = _number("WEB_WORKERS", 2, most=64)
         self.queue_workers = _number("QUEUE_WORKERS", 2, most=64)
-        self.queue_threads = _number("QUEUE_THREADS", 8, most=256)
+        self.queue_threads = _number("QUEUE_THREADS", 12, most=256)
         # In the order in which they were started; each group stops as a whole before the one above it.
         self._servers: list[Child] = []
         self._emulators: list[Child] = []

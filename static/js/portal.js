@@ -107,6 +107,9 @@
   }
   $$('.chart-box').forEach((box) => { box.scrollLeft = box.scrollWidth; });
 
+  // A control outside of its form (form="filter") reaches it all the same: events bubble to parents only.
+  on('change', (e) => { const { form } = e.target; if (form && !form.contains(e.target)) form.dispatchEvent(new Event('change', { bubbles: true })); });
+
   // 5. Leaving with unsaved input
   const changed = new Set();
   on('input', (e) => { const form = e.target.closest?.('form[data-leave]'); if (form) changed.add(form); });

@@ -74,7 +74,7 @@ def _write(rows: list[tuple[int, int]], people: People, offers: list[tuple[int, 
         cursor.execute("UPDATE plan SET shuffled = random()")
         columns = _columns("jobs_job")
         own = {
-            "code": "'J-20261101-' || upper(substr(md5(n::text), 1, 8))",
+            "code": "'J-20261101-' || lpad(n::text, 8, '0')",
             "organization_id": "organization",
             "project_id": "project",
             "submitted_by_id": f"CASE WHEN organization = {people.member.memberships.get().organization_id} "
@@ -115,9 +115,10 @@ def _write(rows: list[tuple[int, int]], people: People, offers: list[tuple[int, 
             " ('running', 'finishing')) AS s(before, after)"
         )  # fmt: skip
         cursor.execute(
-            "INSERT INTO usage_dailyusage (organization_id, project_id, provider_id, offering_id, day, gpu_seconds)"
+            "INSERT INTO usage_dailyusage"
+            " (organization_id, project_id, provider_id, offering_id, day, gpu_seconds, metered_until)"
             " SELECT j.organization_id, j.project_id, o.provider_id, j.offering_id,"
-            " (j.submitted_at AT TIME ZONE 'Asia/Tokyo')::date, sum(j.gpu_seconds)"
+            " (j.submitted_at AT TIME ZONE 'Asia/Tokyo')::date, sum(j.gpu_seconds), max(j.submitted_at)"
             " FROM jobs_job j JOIN catalog_offering o ON o.id = j.offering_id GROUP BY 1, 2, 3, 4, 5"
         )
         cursor.execute(
@@ -145,6 +146,12 @@ def _write(rows: list[tuple[int, int]], people: People, offers: list[tuple[int, 
             "host_member_id": "r.provider_id", "created_at": "r.created_at",
         }  # fmt: skip
         cursor.execute(_insert("billing_charge", _columns("billing_charge"), charge) + " FROM usage_usagerecord r")
+        cursor.execute(
+            "INSERT INTO billing_jobcharge"
+            " (organization_id, project_id, offering_id, job_code, month, amount, gpu_seconds)"
+            " SELECT organization_id, project_id, offering_id, job_code, date_trunc('month', day), 168, 600"
+            " FROM billing_charge"
+        )
 
 
 def _columns(table: str) -> dict[str, str]:

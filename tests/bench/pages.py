@@ -58,7 +58,7 @@ def _measure(folder: Path, services: list, rows: int, options: argparse.Namespac
     _psql(postgres.url, f"CREATE DATABASE {name}")
     environment["DATABASE_URL"] = re.sub(r"/portal$", f"/{name}", postgres.url)
     made = subprocess.run(
-        [sys.executable, "-c", _FILL, str(rows)], env=environment, check=True, capture_output=True, text=True
+        [sys.executable, "-c", _FILL, str(rows)], env=environment, check=True, stdout=subprocess.PIPE, text=True
     )
     cookies = dict(line.split("=", 1) for line in made.stdout.split() if "=" in line)
     portal_port, lean_port = _free(), _free()

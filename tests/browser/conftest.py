@@ -1,7 +1,7 @@
 """A real portal for the browser: `manage.py start` in a folder of its own, as a new user would have it.
 
-`portal` runs for the whole session; `page_for(language=, theme=, width=, javascript=)` opens a fresh browser context. Its
-CSP reports and page errors are collected, and fail the test when there were any.
+`portal` runs for the whole session; `page_for(language=, theme=, width=, javascript=)` opens a fresh browser context.
+Its CSP reports and page errors are collected, and fail the test when there were any.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+
+from portal.launcher.processes import started_at
 
 if TYPE_CHECKING:
     from tests.browser.world import World
@@ -76,6 +78,35 @@ class Portal:
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(40)
+        self._end_of_this_start()
+
+    def kill(self) -> None:
+        """kill -9 of the supervisor, as a machine short of memory does it."""
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+        self._end_of_this_start()
+
+    def kill_child(self, name: str) -> None:
+        """kill -9 of one of its servers, by the pid that the supervisor remembers."""
+        row = next(row for row in self.children() if row["name"] == name)
+        assert started_at(row["pid"]) == row["started"], f"{name} does not run"
+        os.kill(row["pid"], signal.SIGKILL)
+
+    def children(self) -> list[dict[str, Any]]:
+        return list(json.loads((self.folder / "children.json").read_text()))
+
+    def manage(self, *arguments: str) -> str:
+        """What a command of manage.py prints; it reaches the same servers. Raises when it fails."""
+        own = {k: v for k, v in os.environ.items() if k not in _INHERITED}
+        command = [sys.executable, "manage.py", *arguments]
+        done = subprocess.run(
+            command, cwd=ROOT, env={**own, "PORTAL_DATA": str(self.folder)}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def _end_of_this_start(self) -> None:
         self.process = None
         with (self.folder / "start.log").open("a") as log:
             log.write("\f")

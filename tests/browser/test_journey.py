@@ -85,7 +85,7 @@ def test_from_sign_up_to_the_same_result_of_three_clouds(
     costs = [_cost(page, code) for code in jobs.values()]
     page.goto("/usage/")
     month, credit = page.locator(".kpi").nth(0), page.locator(".kpi").nth(2)
-    assert min(costs) > 0
+    assert costs[0] > 0  # DOK charges a minute at least; a second of one GPU elsewhere is less than a yen
     assert acts.yen(month.inner_text()) == sum(costs)
     assert acts.yen(page.locator("tfoot").last.inner_text()) == sum(costs)
     assert acts.yen(credit.locator(".val").inner_text()) == TRIAL_CREDIT - sum(costs)
@@ -132,9 +132,7 @@ def test_the_same_in_english(portal: Portal, page_for: Callable[..., Page], word
     expect(page.locator("#cmp-h")).to_have_text("Comparison of 2")
 
     acts.upload(page, words, dataset="Corpus")
-    code = acts.submit(
-        page, template="word-statistics", offering="soroban-cluster", name="Word counts", file="words.txt"
-    )
+    code = acts.submit(page, template="word-statistics", offering="dok-h100", name="Word counts", file="words.txt")
     expect(page.locator("#log-lines")).to_contain_text("Saved counts.csv", timeout=60_000)
     acts.wait_for_state(page, "Completed")
     expect(page.locator("#tl-h")).to_have_text("Progress")

@@ -1,4 +1,4 @@
-"""No page is half translated: each string of templates and code stands in the Japanese catalog, with its translation."""
+"""No page is half translated: each string of templates and code has its translation in the Japanese catalog."""
 
 import io
 

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 STEPS = int(os.environ.get("STEPS", "600"))
@@ -24,19 +23,17 @@ def save():
     draft.replace(output / "checkpoint.json")
 
 
-def stop(signum, frame):
-    save()
-    print(f"Asked to stop: saved checkpoint.json at step {done}.", flush=True)
-    sys.exit(128 + signum)
-
-
-signal.signal(signal.SIGTERM, stop)
+# Held back and waited for below: a handler could interrupt a print and must not print itself.
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 for earlier in sorted(Path(os.environ.get("PORTAL_DATA_DIR", ".")).rglob("checkpoint.json")):
     done = min(int(json.loads(earlier.read_text())["done"]), STEPS)
     print(f"Going on from step {done} ({earlier.name}).", flush=True)
 
 while done < STEPS:
-    time.sleep(SECONDS_PER_STEP)
+    if signal.sigtimedwait([signal.SIGTERM], SECONDS_PER_STEP):
+        save()
+        print(f"Asked to stop: saved checkpoint.json at step {done}.", flush=True)
+        sys.exit(128 + signal.SIGTERM)
     done += 1
     print(f"step {done}/{STEPS}  {done / STEPS:.0%}", flush=True)
     if done % 60 == 0:
