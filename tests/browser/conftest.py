@@ -183,9 +183,7 @@ def page_for(browser: Browser, portal: Portal) -> Iterator[Callable[..., Page]]:
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
-    def open_page(
-        *, language: str = "ja", theme: str = "light", width: int = 1440, javascript: bool = True
-    ) -> Page:
+    def open_page(*, language: str = "ja", theme: str = "light", width: int = 1440, javascript: bool = True) -> Page:
         context = browser.new_context(
             base_url=portal.url,
             locale="ja-JP" if language == "ja" else "en-US",
@@ -201,9 +199,9 @@ def page_for(browser: Browser, portal: Portal) -> Iterator[Callable[..., Page]]:
         page.on("pageerror", lambda error: complaints.append(f"script: {error}"))
         page.on(
             "console",
-            lambda message: complaints.append(f"console: {message.text}")
-            if "Content Security Policy" in message.text
-            else None,
+            lambda message: (
+                complaints.append(f"console: {message.text}") if "Content Security Policy" in message.text else None
+            ),
         )
         return page
 

@@ -32,4 +32,4 @@ def report() -> None:
 def _about(job: Job) -> list[object]:
     charged = Charge.objects.filter(job_code=job.code).aggregate(sum=Sum("amount"))["sum"] or 0
     written = list(Artifact.objects.filter(job=job).values_list("path", flat=True))
-    return [job.state, job.attempts.count(), written, job.cost == charged]
+    return [job.state, job.failure, job.attempts.count(), written, job.cost == charged]
