@@ -1,5 +1,6 @@
 """All settings, read from the environment; README.md has the table. What production needs and lacks is said loudly."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,9 @@ METER_EVERY_S = number("METER_EVERY_S", 60)
 
 # --- logs: one JSON object a line in production, readable lines elsewhere ---
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
+# One line per request, at its end. Addresses are personal data, and parsing them cost a tenth of a page.
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
 _shared: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,

@@ -27,6 +27,7 @@ from typing import Any
 import httpx
 import psycopg
 
+from portal.launcher.definitions import short_folder
 from tests.bench.measuring import cpu_seconds, pss_mib
 from tests.browser.conftest import Portal, free_port
 
@@ -52,6 +53,7 @@ def main() -> None:
         celery = _celery_hand_over(folder)
         print(f"Celery no-op, idle: p50 {celery:.1f} ms")
         _hand_off(portal, folder, options.jobs, celery)
+        _one_hangs(portal, folder)
         print(GOALS)
     finally:
         portal.stop()
@@ -109,8 +111,6 @@ else:
 
 
 def _celery_hand_over(folder: Path) -> float:
-    from portal.launcher.definitions import short_folder
-
     url = f"redis+socket://{short_folder(folder / 'valkey')}/valkey.sock"
     worker = subprocess.Popen([sys.executable, "-c", _NOOP, url, "work"])
     time.sleep(4)
@@ -142,13 +142,13 @@ class Client:
                        "offering": "dok-h100", "cost_cap": "17"}  # fmt: skip
         self.fields["csrfmiddlewaretoken"] = _token(page)
 
-    def submit(self, key: str) -> tuple[datetime, float, str]:
+    def submit(self, key: str, **changed: str) -> tuple[datetime, float, str]:
         """When the POST began, how many ms it took, and the job's code."""
         began = datetime.now(UTC)
         clock = time.perf_counter()
         answer = self.http.post(
             "/jobs/new/",
-            files={k: (None, v) for k, v in {**self.fields, "key": key}.items()},
+            files={k: (None, v) for k, v in {**self.fields, "key": key, **changed}.items()},
         )
         took = 1000 * (time.perf_counter() - clock)
         if answer.status_code != 302:
@@ -179,8 +179,6 @@ def _fields(html: str) -> dict[str, str]:
 
 
 def _hand_off(portal: Portal, folder: Path, count: int, celery_ms: float) -> None:
-    from portal.launcher.definitions import short_folder
-
     database = psycopg.connect(
         host=str(short_folder(folder / "postgres")), user="portal", dbname="portal", autocommit=True
     )
@@ -225,6 +223,37 @@ def _hand_off(portal: Portal, folder: Path, count: int, celery_ms: float) -> Non
     print(
         f"burst of {len(codes)} by 8 clients: {rate:.1f} accepted/s, {handed_rate:.1f} handed over/s"
         f" ({handed_rate / rate:.2f} x); lost {len(codes) - row[0]}, twice {row[0] - row[1]}"
+    )
+
+
+def _one_hangs(portal: Portal, folder: Path) -> None:
+    """Sakura's emulator answers no submit for 30 s, ten jobs wait for it; meanwhile jobs for KDDI are handed over."""
+    database = psycopg.connect(
+        host=str(short_folder(folder / "postgres")), user="portal", dbname="portal", autocommit=True
+    )
+    control = json.loads((folder / "emulators" / "sakura_dok" / "access.json").read_text())["control"]
+    client = Client(portal)
+    elsewhere = {"offering": "demo-gb200", "gpus": "4", "image": "", "cost_cap": "80"}
+
+    def hand_over(name: str) -> list[float]:
+        took = []
+        for number in range(15):
+            began, _took, code = client.submit(f"{name}-{number:016d}", **elsewhere)
+            time.sleep(0.5)
+            took.append(1000 * (_accepted_at(database, code) - began).total_seconds())
+        return took
+
+    alone = hand_over("alone")
+    headers = {"Authorization": f"Bearer {control['token']}"}
+    httpx.post(control["url"], json={"on": "submit", "latency_s": 30}, headers=headers).raise_for_status()
+    for number in range(10):
+        client.submit(f"hanging-{number:012d}")
+    time.sleep(2)
+    beside = hand_over("beside")
+    httpx.post(control["url"], json={"clear": True}, headers=headers).raise_for_status()
+    print(
+        f"POST to accepted at KDDI: p95 {sorted(alone)[-1]:.0f} ms alone, {sorted(beside)[-1]:.0f} ms beside"
+        f" a provider that hangs (p50 {statistics.median(alone):.0f} and {statistics.median(beside):.0f})"
     )
 
 

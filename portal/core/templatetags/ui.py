@@ -166,6 +166,7 @@ def palette_item(url_name: str, label: Any, icon: str, keywords: Any = "") -> Sa
     )
 
 
+@lru_cache(maxsize=256)  # names from templates only, and addresses without arguments never change
 def _url(name: str) -> str:
     try:
         return reverse(name)

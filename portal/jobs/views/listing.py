@@ -55,6 +55,16 @@ class Row:
         return int((job.ended_at - job.started_at).total_seconds()) if job.started_at and job.ended_at else None
 
 
+# What a row shows, and nothing more: a job has fifty columns, some of them large.
+SHOWN = (
+    "code", "name", "state", "failure", "waiting_reason", "stop_requested_at", "submitted_at", "started_at", "ended_at", "gpus", "cost", "version",
+    "project__name", "project__code",
+    "submitted_by__family_name", "submitted_by__given_name", "submitted_by__email",
+    "offering__name_ja", "offering__name_en",
+    "offering__provider__slug", "offering__provider__short_ja", "offering__provider__short_en",
+)  # fmt: skip
+
+
 @login_required
 @require_GET
 def job_list(request: HttpRequest) -> HttpResponse:
@@ -135,7 +145,7 @@ def _page(
     jobs = (
         Job.objects.visible_to(user).filter(pk__in=ids).select_related("project", "submitted_by", "offering__provider")
     )
-    found = list(jobs.defer("script", "command", "sealed_secrets", "environment").order_by(f"{sign}pk"))
+    found = list(jobs.only(*SHOWN).order_by(f"{sign}pk"))
     more, shown = len(found) > PAGE, sorted(found[:PAGE], key=lambda job: -job.pk)
     if not shown:
         return [], False, False
