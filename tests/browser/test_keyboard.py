@@ -36,6 +36,8 @@ def test_from_the_skip_link_to_the_job_form_of_a_compared_plan(world: World, pag
     page.keyboard.type("キーボードから")
     _tab_to(page, "[name=script]")
     page.keyboard.type("echo keyboard")
+    _tab_to(page, "[name=image]")
+    page.keyboard.type("python:3.11-slim")
     _tab_to(page, ".quote button.primary", most=120)
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile(r"/jobs/J-[^/]+/$"))
