@@ -1,22 +1,28 @@
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
 
 from portal.catalog import comparison
 from portal.catalog.forms import CatalogFilter
 from portal.catalog.models import Offering
 from portal.catalog.offers import Offer, Wish, listed, offers
+from portal.core.caching import keep
 from portal.core.csv import csv_response
 from portal.core.htmx import respond
 
+KEEP_S = 10  # prices change by the day, what is free is looked at each minute
 _START_ORDER = {"available": 0, "few": 1, "unknown": 2, "full": 3, "by_order": 4, "on_request": 5}
 
 
@@ -35,27 +41,44 @@ class Shown:
 @require_safe
 def offer_list(request: HttpRequest) -> HttpResponse:
     """Open to everybody: prices are shown before anybody signs up."""
-    shown = _filtered(request.GET)
+    parts = keep(_key(request.GET), KEEP_S, lambda: _render(request.GET))
+    context = {"with_tax": parts["with_tax"], **{name: SafeString(parts[name]) for name in ("filter", "offers")}}
+    return respond(request, "catalog/list.html", "catalog/_ready.html", context)
+
+
+def _key(query: QueryDict) -> str:
+    """Filter and offers are the same for everybody who asks the same in the same language."""
+    asked = repr((get_language(), sorted(query.lists())))
+    return f"catalog:{hashlib.sha256(asked.encode(errors='backslashreplace')).hexdigest()}"
+
+
+def _render(query: QueryDict) -> dict[str, Any]:
+    """Without a request on purpose: nothing of a person can get into what others are shown."""
+    shown = _filtered(query)
     times = [row.observation.observed_at for row in shown.rows if row.observation and row.is_fresh]
     context = {
         "form": shown.form,
         "wish": shown.wish,
-        "rows": [_row(row, request.GET, shown) for row in shown.rows],
+        "rows": [_row(row, query, shown) for row in shown.rows],
         "all_count": shown.all_count,
         "count_text": ngettext("%(count)d of %(all)d shown", "%(count)d of %(all)d shown", shown.all_count)
         % {"count": len(shown.rows), "all": shown.all_count},
         "observed_at": min(times) if times else None,
-        "compared": [_row(row, request.GET, shown) for row in shown.compared],
+        "compared": [_row(row, query, shown) for row in shown.compared],
         "groups": comparison.compare(shown.compared, shown.wish, only_differences=shown.only_differences)
         if shown.compared
         else [],
-        "too_many": len(request.GET.getlist("cmp")) > comparison.MOST,
+        "too_many": len(query.getlist("cmp")) > comparison.MOST,
         "total_label": comparison.total_label(shown.wish),
-        "csv_url": f"{reverse('catalog:csv')}?{request.GET.urlencode()}",
+        "csv_url": f"{reverse('catalog:csv')}?{query.urlencode()}",
         "only_differences": shown.only_differences,
         "most": comparison.MOST,
     }
-    return respond(request, "catalog/list.html", "catalog/_offers.html", context)
+    return {
+        "with_tax": shown.wish.with_tax,
+        "filter": render_to_string("catalog/_filter.html", context),
+        "offers": render_to_string("catalog/_offers.html", context),
+    }
 
 
 @require_safe

@@ -74,6 +74,7 @@ def test_gpu_hours(gpu_seconds: int | None, ja: str, en: str) -> None:
     [
         (7, "7秒", "7 s"),
         (67, "1分7秒", "1 min 7 s"),
+        (600, "10分", "10 min"),
         (10_800, "3時間00分", "3 h 00 min"),
         (timedelta(hours=2, minutes=40, seconds=59), "2時間40分", "2 h 40 min"),
         (47 * 3600 + 3599, "47時間59分", "47 h 59 min"),

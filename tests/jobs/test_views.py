@@ -146,7 +146,7 @@ def test_the_same_form_sent_twice_gives_one_job(client_of, member, project, cont
         ({"gpus": "8"}, "has 1 GPU."),
         ({"gpus": "one"}, "Enter the number of GPUs as a whole number of 1 or more."),
         ({"time_amount": "0"}, "Enter the time limit as a whole number of 1 or more."),
-        ({"time_amount": "21", "time_unit": "days"}, "The time limit on this plan is from 1 min 0 s to 20 d 0 h."),
+        ({"time_amount": "21", "time_unit": "days"}, "The time limit on this plan is from 1 min to 20 d 0 h."),
         ({"time_unit": "years"}, "Choose minutes, hours or days."),
         ({"cost_cap": "¥1"}, "A job on this plan costs at least ¥17. Raise the cap."),
         ({"cost_cap": "-5"}, "Enter the cost cap as a whole number of yen"),

@@ -70,7 +70,7 @@ def gpu_hours_number(gpu_seconds: int | None) -> str:
 
 @register.filter
 def duration(value: int | timedelta | None) -> str:
-    """Whole seconds or a timedelta: 7秒, 1分7秒, 3時間00分, 2日3時間."""
+    """Whole seconds or a timedelta: 7秒, 1分7秒, 10分, 3時間00分, 2日3時間."""
     if value is None:
         return NOTHING
     seconds = max(0, int(value.total_seconds()) if isinstance(value, timedelta) else int(value))
@@ -80,6 +80,8 @@ def duration(value: int | timedelta | None) -> str:
         return f"{h // 24}日{h % 24}時間" if is_japanese() else f"{h // 24} d {h % 24} h"
     if h:
         return f"{h}時間{m:02}分" if is_japanese() else f"{h} h {m:02} min"
+    if m and not s:
+        return f"{m}分" if is_japanese() else f"{m} min"
     if m:
         return f"{m}分{s}秒" if is_japanese() else f"{m} min {s} s"
     return f"{s}秒" if is_japanese() else f"{s} s"

@@ -16,8 +16,8 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
+from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 register = template.Library()
 
@@ -119,6 +119,34 @@ def error_summary(form: BaseForm) -> SafeString:
 def initial(person: Any) -> str:
     """The first character of a name, for the round account mark."""
     return Truncator(str(person)).chars(1, truncate="").upper()
+
+
+@register.tag
+def memo(parser: template.base.Parser, token: template.base.Token) -> template.Node:
+    """`{% memo a b %}…{% endmemo %}`: rendered once per process for each language and each value of the expressions named.
+    What is inside may depend on nothing else: no CSRF token, no person, no time. Values must be hashable."""
+    keys = [parser.compile_filter(word) for word in token.split_contents()[1:]]
+    nodes = parser.parse(("endmemo",))
+    parser.delete_first_token()
+    return _Memo(nodes, keys)
+
+
+class _Memo(template.Node):
+    MOST = 256  # then it begins anew
+
+    def __init__(self, nodelist: template.NodeList, keys: list[template.base.FilterExpression]) -> None:
+        self.nodelist, self.keys = nodelist, keys
+        self.known: dict[tuple[Any, ...], SafeString] = {}
+
+    def render(self, context: template.Context) -> SafeString:
+        key = (get_language(), *(key.resolve(context, ignore_failures=True) for key in self.keys))
+        html = self.known.get(key)
+        if html is None:
+            html = self.nodelist.render(context)
+            if len(self.known) >= self.MOST:
+                self.known.clear()
+            self.known[key] = html
+        return html
 
 
 _COUNT = '<span class="n"><span aria-hidden="true">{}</span><span class="vh">{}</span></span>'
