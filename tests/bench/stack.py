@@ -204,6 +204,8 @@ def _hand_off(portal: Portal, folder: Path, count: int, celery_ms: float) -> Non
             codes.append(clients[number].submit(f"burst-{number}-{n:012d}")[2])
 
     threads = [threading.Thread(target=burst, args=(n,)) for n in range(8)]
+    pids = _children(folder)
+    cpu_before = {name: cpu_seconds([pid]) for name, pid in pids.items()}
     began = datetime.now(UTC)
     for thread in threads:
         thread.start()
@@ -218,12 +220,14 @@ def _hand_off(portal: Portal, folder: Path, count: int, celery_ms: float) -> Non
         " JOIN jobs_job j ON j.id = a.job_id WHERE j.code = ANY(%s) AND a.remote_id <> ''",
         [codes],
     ).fetchone()
+    used = {name: 1000 * (cpu_seconds([pid]) - cpu_before[name]) / len(codes) for name, pid in pids.items()}
     handed = (row[2] - began).total_seconds()
     rate, handed_rate = len(codes) / posted, row[0] / handed
     print(
         f"burst of {len(codes)} by 8 clients: {rate:.1f} accepted/s, {handed_rate:.1f} handed over/s"
         f" ({handed_rate / rate:.2f} x); lost {len(codes) - row[0]}, twice {row[0] - row[1]}"
     )
+    print("CPU ms per job until the last was handed over: " + ", ".join(f"{n} {ms:.1f}" for n, ms in used.items()))
 
 
 def _one_hangs(portal: Portal, folder: Path) -> None:
