@@ -10,6 +10,9 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.utils.translation import get_language, pgettext_lazy
 from django.views.decorators.http import require_GET
 
@@ -39,11 +42,11 @@ GROUPS = {
 @dataclass(frozen=True)
 class Row:
     job: Job
-    state: JobState
+    names_project: bool  # where several are in the list
 
     @property
     def is_active(self) -> bool:
-        return not self.state.is_final
+        return not self.job.is_final
 
     @property
     def shown_state(self) -> Shown:
@@ -53,6 +56,30 @@ class Row:
     def ran_s(self) -> int | None:
         job = self.job
         return int((job.ended_at - job.started_at).total_seconds()) if job.started_at and job.ended_at else None
+
+    @property
+    def html(self) -> SafeString:
+        """Rendered once per process for all values that can be seen in it: what has changed is never shown as it was."""
+        job = self.job
+        person, offering = job.submitted_by, job.offering
+        key = (
+            get_language(), self.names_project, job.code, job.name, job.project.name, job.state, job.failure,
+            job.waiting_reason, job.stop_requested_at, job.submitted_at, job.started_at, job.ended_at, job.gpus,
+            job.cost, person.email, person.family_name, person.given_name, offering.provider_id, offering.name,
+            offering.provider.slug, offering.provider.short_name, timezone.localdate().year,  # other years are written out
+        )  # fmt: skip
+        html = _rendered.get(key)
+        if html is None:
+            context = {"row": self, "job": job, "names_project": self.names_project}
+            html = render_to_string("jobs/_row.html", context)
+            if len(_rendered) >= ROWS_KEPT:
+                _rendered.clear()
+            _rendered[key] = html
+        return html
+
+
+ROWS_KEPT = 500  # about two megabytes
+_rendered: dict[tuple[Any, ...], SafeString] = {}
 
 
 # What a row shows, and nothing more: a job has fifty columns, some of them large.
@@ -76,7 +103,7 @@ def job_list(request: HttpRequest) -> HttpResponse:
         require(user, Permission.VIEW, current.project or current.organization)
     wanted = _wanted(request, current, projects)
     page, newer, older = _page(user, _scopes(user, current, projects, wanted["project"]), wanted, request)
-    rows = [Row(job, JobState(job.state)) for job in page]
+    rows = [Row(job, names_project=len(projects) > 1) for job in page]
     live = any(row.is_active for row in rows)
     filtered = any(wanted[name] for name in ("state", "provider", "person", "q")) or bool(newer)
     context: dict[str, Any] = {

@@ -118,7 +118,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         if job.started_at and job.state == JobState.RUNNING
         else None,
         "cost": cost,
-        "inputs": list(job.inputs.select_related("data_file__dataset").order_by("path")),
+        "inputs": list(job.inputs.order_by("path")),
         "artifacts": found,
         "artifacts_size": sum(a.size_bytes for a in found),
         "can_stop": job.can_stop and may_stop(user, job),
