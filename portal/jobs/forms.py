@@ -399,12 +399,9 @@ class JobForm(forms.Form):
 
     def _find_inputs(self, project: Project) -> None:
         codes = set(self.cleaned_data["inputs"])
-        files = list(
-            DataFile.objects.filter(Q(code__in=codes) | Q(dataset__code__in=codes))
-            .filter(dataset__project=project, state=FileState.READY)
-            .select_related("dataset")
-            .order_by("pk")[: INPUTS_MAX + 1]
-        )
+        named = DataFile.objects.filter(Q(code__in=codes) | Q(dataset__code__in=codes))
+        ready = named.filter(dataset__project=project, state=FileState.READY).select_related("dataset")
+        files = list(ready.order_by("pk")[: INPUTS_MAX + 1]) if codes else []
         known = {f.code for f in files} | {f.dataset.code for f in files}
         if len(files) > INPUTS_MAX:
             self.add_error("inputs", _("A job can read up to 100 files. Choose fewer, or pack them into one file."))

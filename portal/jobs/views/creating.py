@@ -11,6 +11,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from portal.accounts.access import access_of, require
@@ -125,7 +126,9 @@ def _sent(request: HttpRequest, projects: list[Project], offers: list[Offer]) ->
     data = request.POST.copy()
     if len(projects) == 1 and not data.get("project"):
         data["project"] = projects[0].code
-    form = JobForm(data, projects=projects, offers=offers, files=files_of(project))
+    # Listed only when the form is shown again; most are accepted.
+    files: Any = SimpleLazyObject(lambda: files_of(project))
+    form = JobForm(data, projects=projects, offers=offers, files=files)
     if form.is_valid():
         chosen, wanted = form.request()
         try:
