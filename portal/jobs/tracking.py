@@ -86,7 +86,9 @@ def track(account_id: int) -> Tracked:
 
 def _at_provider(account_id: int) -> QuerySet[Attempt]:
     rows = Attempt.objects.at_provider().filter(account=account_id).order_by("id")
-    return rows.select_related("account", "price", "job__organization")
+    # Asked every two seconds for every job at work: what they run, up to 1 MiB each, is not read again and again.
+    unread = ("script", "command", "environment", "sealed_secrets", "offer_snapshot")
+    return rows.select_related("account", "price", "job__organization").defer(*(f"job__{name}" for name in unread))
 
 
 def _listing(attempts: Sequence[Attempt], adapter: Adapter) -> dict[str, RemoteJob]:

@@ -123,7 +123,7 @@ def initial(person: Any) -> str:
 
 @register.tag
 def memo(parser: template.base.Parser, token: template.base.Token) -> template.Node:
-    """`{% memo a b %}…{% endmemo %}`: rendered once per process for each language and each value of the expressions named.
+    """`{% memo a b %}…{% endmemo %}`: rendered once per process for each language and all values of the expressions.
     What is inside may depend on nothing else: no CSRF token, no person, no time. Values must be hashable."""
     keys = [parser.compile_filter(word) for word in token.split_contents()[1:]]
     nodes = parser.parse(("endmemo",))

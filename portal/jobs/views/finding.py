@@ -15,7 +15,9 @@ from portal.jobs.models import Job
 # Large, or never on a job's page: half of all the columns that the joined rows have.
 UNSHOWN = (
     "script", "sealed_secrets", "offer_snapshot", "log_bytes", "state_since", "stop_requested_by",
-    *(f"submitted_by__{name}" for name in ("password", "last_login", "language", "is_staff", "is_active", "date_joined")),
+    *(f"submitted_by__{name}" for name in (
+        "password", "last_login", "language", "is_staff", "is_active", "date_joined",
+    )),
     *(f"project__{name}" for name in ("description", "created_at")),
     *(f"price__{name}" for name in ("valid_from", "valid_to", "source", "as_of", "confirmed")),
     *(f"offering__{name}" for name in (

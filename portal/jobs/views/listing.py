@@ -14,7 +14,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import get_language, pgettext_lazy
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from portal.accounts.access import access_of, require
 from portal.accounts.context import Current, current_of
@@ -59,14 +59,15 @@ class Row:
 
     @property
     def html(self) -> SafeString:
-        """Rendered once per process for all values that can be seen in it: what has changed is never shown as it was."""
+        """Rendered once per process for all that can be seen in it: what has changed is never shown as it was."""
         job = self.job
         person, offering = job.submitted_by, job.offering
         key = (
             get_language(), self.names_project, job.code, job.name, job.project.name, job.state, job.failure,
             job.waiting_reason, job.stop_requested_at, job.submitted_at, job.started_at, job.ended_at, job.gpus,
             job.cost, person.email, person.family_name, person.given_name, offering.provider_id, offering.name,
-            offering.provider.slug, offering.provider.short_name, timezone.localdate().year,  # other years are written out
+            offering.provider.slug, offering.provider.short_name,
+            timezone.localdate().year,  # other years are written out
         )  # fmt: skip
         html = _rendered.get(key)
         if html is None:
@@ -84,7 +85,8 @@ _rendered: dict[tuple[Any, ...], SafeString] = {}
 
 # What a row shows, and nothing more: a job has fifty columns, some of them large.
 SHOWN = (
-    "code", "name", "state", "failure", "waiting_reason", "stop_requested_at", "submitted_at", "started_at", "ended_at", "gpus", "cost", "version",
+    "code", "name", "state", "failure", "waiting_reason", "stop_requested_at", "submitted_at", "started_at",
+    "ended_at", "gpus", "cost", "version",
     "project__name", "project__code",
     "submitted_by__family_name", "submitted_by__given_name", "submitted_by__email",
     "offering__name_ja", "offering__name_en",
@@ -93,7 +95,7 @@ SHOWN = (
 
 
 @login_required
-@require_GET
+@require_safe
 def job_list(request: HttpRequest) -> HttpResponse:
     user, current = user_of(request), current_of(request)
     if current.organization is None:
