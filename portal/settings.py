@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,8 @@ import structlog
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
+
+from portal.core.logs import without_link_tokens
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -30,6 +33,13 @@ def needed(name: str, *, demo: str = "") -> str:
     return demo
 
 
+def checked(name: str, value: str, pattern: str, words: str) -> str:
+    """The value, or in production a start that ends with what the value must look like."""
+    if PRODUCTION and not re.fullmatch(pattern, value):
+        raise ImproperlyConfigured(f"{name} {words}")
+    return value
+
+
 def number(name: str, default: int) -> int:
     try:
         return int(os.environ.get(name) or default)
@@ -37,11 +47,29 @@ def number(name: str, default: int) -> int:
         raise ImproperlyConfigured(f"{name} must be a whole number.") from None
 
 
-SECRET_KEY = needed("SECRET_KEY", demo="demo-only-" + "x" * 50)
+SECRET_KEY = checked(
+    "SECRET_KEY",
+    needed("SECRET_KEY", demo="demo-only-" + "x" * 50),
+    r"(?s).{40,}",
+    "must have 40 characters or more.",
+)
 # Fernet keys that seal provider credentials and job secrets, newest first; old ones still open.
-CREDENTIALS_KEYS = needed("CREDENTIALS_KEYS", demo="ZGVtby1vbmx5LWRlbW8tb25seS1kZW1vLW9ubHktMzI=").split(",")
+CREDENTIALS_KEYS = [
+    checked(
+        "CREDENTIALS_KEYS",
+        key.strip(),
+        r"[A-Za-z0-9_-]{43}=",
+        "must be Fernet keys, comma-separated (cryptography.fernet.Fernet.generate_key()).",
+    )
+    for key in needed("CREDENTIALS_KEYS", demo="ZGVtby1vbmx5LWRlbW8tb25seS1kZW1vLW9ubHktMzI=").split(",")
+]
 # Part of every job's name at every provider: two installations may share one provider account.
-INSTALLATION_ID = needed("INSTALLATION_ID", demo="demo00")
+INSTALLATION_ID = checked(
+    "INSTALLATION_ID",
+    needed("INSTALLATION_ID", demo="demo00"),
+    r"[a-z0-9]{4,12}",
+    "must be 4 to 12 small letters and digits.",
+)
 DEBUG = False
 PORTAL_URL = needed("PORTAL_URL", demo="http://localhost:8000").rstrip("/")
 PORTAL_DATA = Path(os.environ.get("PORTAL_DATA") or BASE_DIR / "var")
@@ -82,6 +110,9 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.gzip.GZipMiddleware",
+    "csp.middleware.CSPMiddleware",  # far out, so that early answers such as 400 carry it too
+    "portal.core.middleware.PrivatePages",
+    "portal.core.middleware.NoNul",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -92,11 +123,9 @@ MIDDLEWARE = [
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "csp.middleware.CSPMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "portal.core.middleware.HtmxRedirects",
     "portal.accounts.middleware.FormErrors",
-    "portal.core.middleware.PrivatePages",
 ]
 
 ROOT_URLCONF = "portal.urls"
@@ -179,6 +208,7 @@ PASSWORD_HASHERS = [
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "portal.accounts.passwords.MaximumLengthValidator", "OPTIONS": {"max_length": 256}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
@@ -307,7 +337,8 @@ if PRODUCTION:
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = True
     SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-session", "__Host-csrf"
-DATA_UPLOAD_MAX_MEMORY_SIZE = 3 * 1024 * 1024  # a script of 1 MiB, percent-encoded
+DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024  # a script of 1 MiB, percent-encoded
+FILE_UPLOAD_HANDLERS = ["portal.core.uploads.NoFiles"]  # files go from the browser to the store, never through here
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 
 # --- jobs and money --------------------------------------------------------------------------------------------------
@@ -326,6 +357,7 @@ DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
 _shared: list[Any] = [
     structlog.contextvars.merge_contextvars,
+    without_link_tokens,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -9,6 +9,7 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import translation
 from django.utils.translation import gettext
@@ -40,6 +41,13 @@ class AccountAdapter(DefaultAccountAdapter):
         language = reader.language if isinstance(reader, User) else translation.get_language()
         with translation.override(language):
             super().send_mail(template_prefix, email, context)
+
+    def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
+        """A database that was a demo once keeps the demo's people; in production they cannot sign in."""
+        if settings.PRODUCTION and user.email.endswith("@demo.example"):
+            return redirect("account_inactive")
+        answer: HttpResponse | None = super().pre_login(request, user, **kwargs)
+        return answer
 
     def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
         """A browser in which nobody chose a language shows the person's own."""

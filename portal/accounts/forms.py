@@ -12,7 +12,8 @@ from allauth.mfa.totp import forms as totp
 from allauth.mfa.webauthn import forms as webauthn
 from django import forms
 from django.contrib.auth.hashers import make_password
-from django.core.validators import RegexValidator
+from django.core.exceptions import ValidationError
+from django.core.validators import ProhibitNullCharactersValidator
 from django.http import HttpRequest, QueryDict
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -21,21 +22,24 @@ from django.utils.translation import pgettext_lazy
 from portal.accounts.access import access_of
 from portal.accounts.models import LANGUAGES, Membership, Organization, OrganizationKind, Project, User
 from portal.accounts.roles import Permission, Role, may_give
+from portal.core.plain_text import has_hidden_letters
 
 EMAIL_MAX_LENGTH = 254  # what the column holds
 
-# Line breaks would end a mail's subject; the others turn the reading direction of what follows.
-_one_line = RegexValidator(
-    "[\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]",
-    _("Use one line without control characters."),
-    inverse_match=True,
-)
+
+def _one_line(text: str) -> None:
+    """Line breaks would end a mail's subject; invisible letters make one name look like another."""
+    if has_hidden_letters(text):
+        raise ValidationError(_("Use one line without control characters."))
 
 
 class Line(forms.CharField):
     """One line as people write it: NFC, so that equal names are equal; never NFKC, which changes 髙 and ①."""
 
-    default_validators = [_one_line]
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.validators = [v for v in self.validators if not isinstance(v, ProhibitNullCharactersValidator)]
+        self.validators.append(_one_line)  # also says what is wrong with a NUL
 
     def to_python(self, value: Any) -> str:
         return unicodedata.normalize("NFC", super().to_python(value) or "")
@@ -358,7 +362,13 @@ class ActivateTOTPForm(_OneTimeCode, totp.ActivateTOTPForm):
 class Credential:
     """What a browser sends for a passkey: the library raises many kinds of errors for what no browser would send."""
 
+    CREDENTIAL_MAX = 20_000  # characters; a real one has some hundreds to a few thousand
+
     def full_clean(self) -> None:
+        sent = cast(QueryDict, self.data).get("credential", "")  # type: ignore[has-type]
+        if len(sent) > self.CREDENTIAL_MAX or sent.count("[") + sent.count("{") > 100:
+            # Not even read: deeply nested JSON would break the form that shows it again.
+            self.data = {**cast(QueryDict, self.data).dict(), "credential": ""}  # type: ignore[has-type]
         try:
             super().full_clean()  # type: ignore[misc]
         except (TypeError, ValueError, KeyError, AttributeError, IndexError, RecursionError):

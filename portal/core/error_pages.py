@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import structlog
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
@@ -15,6 +16,8 @@ def error_page(request: HttpRequest, status: int, *, template: str | None = None
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if isinstance(exception, RequestDataTooBig):
+        return error_page(request, 413)
     return error_page(request, 400)
 
 

@@ -9,6 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import resolve_url
 from django.utils.cache import patch_cache_control
 
+from portal.core.error_pages import page_not_found
+
 
 class PrivatePages:
     """What a signed-in person sees is not kept by any cache, unless the view said otherwise."""
@@ -21,6 +23,20 @@ class PrivatePages:
         if not response.has_header("Cache-Control"):
             patch_cache_control(response, private=True, no_store=True)
         return response
+
+
+class NoNul:
+    """The database refuses NUL, and no address or cookie of ours has one: 404, or as if it had not been sent."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        for name in [name for name, value in request.COOKIES.items() if "\0" in value]:
+            del request.COOKIES[name]
+        if "\0" in request.path:
+            return page_not_found(request)
+        return self.get_response(request)
 
 
 class HtmxRedirects:

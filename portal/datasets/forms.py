@@ -88,7 +88,7 @@ class PartsForm(forms.Form):
         try:
             asked = json.loads(self.cleaned_data["parts"])
             parts = {int(number): str(sha256) for number, sha256 in asked.items()}
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             raise forms.ValidationError(_unreadable) from None
         if not 0 < len(parts) <= PARTS_AT_ONCE:
             raise forms.ValidationError(_unreadable)

@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 from portal.accounts.models import Organization, Project
 from portal.catalog.models import CapacityObservation, Offering, OfferingKind, Price, PriceUnit, ProviderAccount
 from portal.catalog.pricing import per_gpu_hour, prices_at
+from portal.core.plain_text import has_hidden_letters
 from portal.core.templatetags import formats
 from portal.datasets.models import DataFile, FileState
 from portal.jobs.estimates import quote
@@ -326,6 +327,8 @@ class JobForm(forms.Form):
 
     def clean_name(self) -> str:
         name = " ".join(self.cleaned_data["name"].split())
+        if has_hidden_letters(name):
+            raise ValidationError(_("The job name contains invisible or control characters. Type it again."))
         if len(name) > NAME_MAX:
             raise ValidationError(_("A job name can have up to 50 characters. Shorten it."))
         return name
@@ -399,6 +402,9 @@ class JobForm(forms.Form):
 
     def _find_inputs(self, project: Project) -> None:
         codes = set(self.cleaned_data["inputs"])
+        if any("\0" in code for code in self.cleaned_data["inputs"]):
+            self.add_error("inputs", self.fields["inputs"].error_messages["invalid_choice"])
+            return
         named = DataFile.objects.filter(Q(code__in=codes) | Q(dataset__code__in=codes))
         ready = named.filter(dataset__project=project, state=FileState.READY).select_related("dataset")
         files = list(ready.order_by("pk")[: INPUTS_MAX + 1]) if codes else []

@@ -152,8 +152,9 @@ class Job(models.Model):
             if JobState(state).is_final:
                 changes["sealed_secrets"] = ""
             Job.objects.filter(pk=self.pk).update(version=F("version") + 1, **changes)
-            JobEvent.objects.create(job=self, at=now, kind="state", before=old, after=state, reason=reason, by=by,
-                                    detail=dict(detail or {}))
+            JobEvent.objects.create(
+                job=self, at=now, kind="state", before=old, after=state, reason=reason, by=by, detail=dict(detail or {})
+            )
             audit.record(
                 "job.moved",
                 f"job:{locked.code}",
@@ -198,9 +199,13 @@ class AttemptQuerySet(models.QuerySet["Attempt"]):
 
     def at_provider(self) -> AttemptQuerySet:
         """Rows whose remote job may still change; also those that the provider has stopped speaking of."""
-        return self.unfinished().filter(
-            state__in=[AttemptState.ACCEPTED, AttemptState.RUNNING, AttemptState.STOPPING, AttemptState.UNKNOWN]
-        ).exclude(remote_id="")
+        return (
+            self.unfinished()
+            .filter(
+                state__in=[AttemptState.ACCEPTED, AttemptState.RUNNING, AttemptState.STOPPING, AttemptState.UNKNOWN]
+            )
+            .exclude(remote_id="")
+        )
 
     def to_collect(self) -> AttemptQuerySet:
         """Rows whose remote job has ended and whose log and results are not in storage yet."""

@@ -58,5 +58,10 @@ def _django(argv: Sequence[str]) -> int:
     if os.environ.get("PORTAL_MODE", "demo") == "demo":
         state = StateFolder.from_environment()
         os.environ.update(environment.for_django(state, url=state.last_url()))
-    execute_from_command_line(list(argv))
+    from django.core.exceptions import ImproperlyConfigured
+
+    try:
+        execute_from_command_line(list(argv))
+    except ImproperlyConfigured as missing:  # its words already name the setting
+        raise CannotContinue("setting_wrong", problem=missing) from None
     return 0

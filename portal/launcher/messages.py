@@ -49,6 +49,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
         ".venv のインストールが壊れています(モジュール {module} が見つかりません)。"
         ".venv フォルダーを削除して、同じコマンドをもう一度実行してください。",
     ),
+    "setting_wrong": (
+        "A setting is missing or wrong: {problem}",
+        "設定が不足しているか、正しくありません: {problem}",
+    ),
     # --- the machine
     "folder_not_writable": (
         "The folder {path} is not writable. Give this account the right to write there, "

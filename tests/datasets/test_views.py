@@ -210,9 +210,9 @@ def test_viewers_neither_upload_nor_delete(client_of: Sign, project: Project, vi
     [
         ({"name": ""}, "Enter a file name."),
         ({"name": "../x"}, "A file name cannot contain / or \\. Rename the file and choose it again."),
-        ({"name": "a\0b"}, "Null characters are not allowed."),
+        ({"name": "a\0b"}, "This contains a NUL character. Remove it."),
         ({"dataset_name": "x" * 101}, "The dataset name can have up to 100 characters."),
-        ({"project": "p-none"}, "Select a valid choice. p-none is not one of the available choices."),
+        ({"project": "p-none"}, "Choose one of the options shown."),
     ],
 )
 def test_the_plain_form_says_what_is_wrong(

@@ -7,7 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from portal.accounts.access import require
 from portal.accounts.roles import Permission
@@ -20,7 +20,7 @@ DOWNLOAD_EXPIRES_S = 300
 
 
 @login_required
-@require_GET
+@require_safe
 def state(request: HttpRequest, code: str) -> HttpResponse:
     file = find_file(request, code)
     return JsonResponse(
@@ -29,7 +29,7 @@ def state(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@require_GET
+@require_safe
 def download(request: HttpRequest, code: str) -> HttpResponse:
     """On to the store, for 300 s, under the name the person gave the file."""
     file = find_file(request, code)

@@ -10,7 +10,7 @@ from django.db.models import Count, Max, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from portal.accounts.access import access_of, require
 from portal.accounts.context import Current, current_of
@@ -30,7 +30,7 @@ UNFINISHED = 20
 
 
 @login_required
-@require_GET
+@require_safe
 def dataset_list(request: HttpRequest) -> HttpResponse:
     user, current = user_of(request), current_of(request)
     if current.organization is None:
@@ -52,7 +52,7 @@ def dataset_list(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@require_GET
+@require_safe
 def detail(request: HttpRequest, code: str) -> HttpResponse:
     """While a file on the page is being verified, the table refreshes by itself."""
     user, dataset = user_of(request), find_dataset(request, code)

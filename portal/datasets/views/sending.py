@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from portal.accounts.access import require
 from portal.accounts.context import current_of
@@ -156,7 +156,7 @@ def plain(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@require_GET
+@require_safe
 def send(request: HttpRequest, code: str) -> HttpResponse:
     """Without script, step two: the form that goes to the store, good for 15 minutes."""
     file = find_own_upload(request, code)
@@ -174,7 +174,7 @@ def send(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@require_GET
+@require_safe
 def posted(request: HttpRequest, code: str) -> HttpResponse:
     """The store sends the browser here when it has the file; opened again it changes nothing."""
     file = find_own_upload(request, code)

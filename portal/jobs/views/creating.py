@@ -8,11 +8,11 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from portal.accounts.access import access_of, require
 from portal.accounts.context import current_of
@@ -56,7 +56,7 @@ def new(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@require_GET
+@require_safe
 def quote_now(request: HttpRequest) -> HttpResponse:
     """The quote beside the form, and the numbers of GPUs that the chosen plan has."""
     projects = _projects(request)
@@ -85,7 +85,10 @@ def draft(request: HttpRequest) -> HttpResponse:
     if isinstance(projects, HttpResponse):
         return projects
     user = user_of(request)
-    project = next((p for p in projects if p.code == request.POST.get("project")), projects[0])
+    asked = request.POST.get("project") or projects[0].code
+    project = next((p for p in projects if p.code == asked), None)
+    if project is None:  # closed in the meantime: not into another project's draft
+        raise Http404
     if "discard" in request.POST:
         Draft.objects.filter(user=user, project__in=projects).delete()
         return redirect("jobs:new")
@@ -157,7 +160,8 @@ def _filled(
     notes: dict[str, Any] = {}
     if wanted.get("copy"):
         job = get_object_or_404(
-            Job.objects.visible_to(user_of(request)).select_related("offering", "project"), code=wanted["copy"]
+            Job.objects.visible_to(user_of(request)).select_related("offering", "project"),
+            code=wanted["copy"].replace("\0", ""),
         )
         project = next((p for p in projects if p.pk == job.project_id), project)
         ready = job.inputs.filter(data_file__state=FileState.READY, data_file__dataset__project=project)
@@ -203,8 +207,9 @@ def _completed(values: dict[str, Any], offers: list[Offer]) -> dict[str, Any]:
 
 
 def _values_of(data: QueryDict) -> dict[str, Any]:
-    values: dict[str, Any] = {name: data[name] for name in JobForm.base_fields if name in data and name != "secrets"}
-    values["inputs"] = data.getlist("inputs")
+    named = (name for name in JobForm.base_fields if name in data and name != "secrets")
+    values: dict[str, Any] = {name: str(data[name]).replace("\0", "") for name in named}
+    values["inputs"] = [code for code in data.getlist("inputs") if "\0" not in code]
     return values
 
 

@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from portal.core.htmx import respond
 from portal.core.templatetags.formats import clock, number
@@ -48,7 +48,7 @@ def log_context(request: HttpRequest, job: Job) -> dict[str, Any]:
 
 
 @login_required
-@require_GET
+@require_safe
 def lines(request: HttpRequest, code: str) -> HttpResponse:
     """What came after line ?after=N: 204 when nothing did and the job still runs."""
     job = find_job(request, code)
@@ -68,7 +68,7 @@ def lines(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@require_GET
+@require_safe
 def download(request: HttpRequest, code: str) -> HttpResponseBase:
     """The whole log: from storage once the job has ended, until then what has come so far."""
     job = find_job(request, code)

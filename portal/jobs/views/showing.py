@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import get_language
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from portal.accounts.access import access_of
 from portal.accounts.models import User
@@ -32,7 +32,7 @@ LINK_S = 60
 
 
 @login_required
-@require_GET
+@require_safe
 def detail(request: HttpRequest, code: str) -> HttpResponse:
     """The page opens with the log; a poll gets the head, the timeline and the cards that still move."""
     job = find_job(request, code)
@@ -51,7 +51,7 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@require_GET
+@require_safe
 def events(request: HttpRequest, code: str) -> HttpResponse:
     job, now = find_job(request, code), timezone.now()
     common = _common(request, job, now)
@@ -62,7 +62,7 @@ def events(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@require_GET
+@require_safe
 def config(request: HttpRequest, code: str) -> HttpResponse:
     job, now = find_job(request, code), timezone.now()
     context = {
@@ -76,7 +76,7 @@ def config(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@require_GET
+@require_safe
 def artifacts(request: HttpRequest, code: str) -> HttpResponse:
     job, now = find_job(request, code), timezone.now()
     context = {"tab": "artifacts", "version": _version(request, job, now), **_common(request, job, now)}
@@ -84,7 +84,7 @@ def artifacts(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@require_GET
+@require_safe
 def artifact(request: HttpRequest, code: str, pk: int) -> HttpResponse:
     """Straight from storage, by a link that works for a minute."""
     found = find_job(request, code).artifacts.filter(pk=pk).first()

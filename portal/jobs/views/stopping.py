@@ -31,7 +31,5 @@ def stop(request: HttpRequest, code: str) -> HttpResponse:
     elif job.is_final:
         messages.success(request, _("The job was stopped before it was sent. Nothing is charged."))
     else:
-        messages.success(
-            request, _("Asked the provider to stop the job. Charging ends when the provider confirms the end.")
-        )
+        messages.success(request, _("The job is being stopped. Charging ends when the provider confirms the end."))
     return redirect("jobs:detail", job.code)

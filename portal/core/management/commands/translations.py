@@ -124,7 +124,10 @@ def write(folder: Path, language: str, found: dict[Key, list[str]]) -> None:
         context, msgid, plural = key
         entry = polib.POEntry(msgid=msgid, msgctxt=context or None, msgid_plural=plural)
         entry.occurrences = [(name, "") for name in sorted(set(files))]
-        if language == "en":
+        if language == "en" and "django_sentences" in files[0] and key in old:
+            # Django's words, said better: written by hand in the catalog.
+            entry.msgstr, entry.msgstr_plural = old[key].msgstr, old[key].msgstr_plural
+        elif language == "en":
             if plural:
                 entry.msgstr_plural = {0: msgid, 1: plural}
             else:
