@@ -142,6 +142,14 @@ class Overview:
         return max(0, self.expected - self.budget.limit)
 
     @property
+    def drawn(self) -> tuple[object, ...]:
+        """All that the chart of the days and its table show: the same values need not be drawn again."""
+        days = tuple((d.on, d.forecast, *d.amounts.items()) for d in self.days)
+        rows = tuple((on, forecast, *amounts, total) for on, forecast, amounts, total in self.rows)
+        shown = (str(self.month), self.today, self.until, self.busiest, self.use.amount, self.expected)
+        return (*shown, tuple(self.series), days, rows)
+
+    @property
     def is_empty(self) -> bool:
         return not (self.use.amount or self.use.gpu_seconds)
 

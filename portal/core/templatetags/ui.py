@@ -132,20 +132,22 @@ def memo(parser: template.base.Parser, token: template.base.Token) -> template.N
 
 
 class _Memo(template.Node):
-    MOST = 256  # then it begins anew
+    MOST = 500_000  # letters, a megabyte in Japanese; then it begins anew
 
     def __init__(self, nodelist: template.NodeList, keys: list[template.base.FilterExpression]) -> None:
         self.nodelist, self.keys = nodelist, keys
         self.known: dict[tuple[Any, ...], SafeString] = {}
+        self.letters = 0
 
     def render(self, context: template.Context) -> SafeString:
         key = (get_language(), *(key.resolve(context, ignore_failures=True) for key in self.keys))
         html = self.known.get(key)
         if html is None:
             html = self.nodelist.render(context)
-            if len(self.known) >= self.MOST:
-                self.known.clear()
+            if self.letters > self.MOST:
+                self.known, self.letters = {}, 0
             self.known[key] = html
+            self.letters += len(html)
         return html
 
 
