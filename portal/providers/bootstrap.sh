@@ -85,7 +85,10 @@ stage() {
     while IFS=$tab read -r kind url sum size path <&9; do
         case $kind in
             input) place "$url" "$sum" "$size" "$PORTAL_DATA_DIR" "$path" ;;
-            script) place "$url" "$sum" "$size" "$work" "$path" && chmod 700 "$work/$path" ;;
+            script)
+                place "$url" "$sum" "$size" "$work" "$path"
+                chmod 700 "$work/$path" || die 95 "cannot make $path executable"
+                ;;
         esac
     done 9<"$own/manifest"
 }
@@ -94,26 +97,24 @@ place() { # url sha256 size_bytes directory relative_path
     case /$5/ in */../* | */./* | *//*) die 95 "the job's manifest names a path outside its directory" ;; esac
     target=$4/$5
     mkdir -p "${target%/*}" || die 95 "cannot make the directory of $5"
+    [ ! -d "$target" ] || die 95 "cannot write the file $5: a directory has this name" # mv would put it inside
     wrong="cannot be fetched"
     for try in 1 2; do
-        if fetch "$1" "$target.part"; then
-            if [ "$(size_of "$target.part")" != "$3" ]; then wrong="has another size than the portal stored"
-            elif [ "$(sha256_of "$target.part")" != "$2" ]; then wrong="has another checksum than the portal stored"
-            else mv "$target.part" "$target" && return 0
+        if fetch "$1" "$own/part"; then
+            if [ "$(size_of "$own/part")" != "$3" ]; then wrong="has another size than the portal stored"
+            elif [ "$(sha256_of "$own/part")" != "$2" ]; then wrong="has another checksum than the portal stored"
+            else mv "$own/part" "$target" && return 0
             fi
         fi
         [ -z "$stopped" ] || finish 143
     done
-    rm -f "$target.part"
+    rm -f "$own/part"
     die 96 "input $5 $wrong"
 }
 
 # The command gets a session of its own, so that a stop reaches all of its processes and none of ours.
 run_command() {
     [ -z "$stopped" ] || finish 143
-    command=$(record command | decode)
-    session=''
-    if has setsid; then session=setsid; fi
     (
         trap - TERM INT
         set --
@@ -123,18 +124,48 @@ run_command() {
             set -- "$@" "$name=${value%x}"
         done 9<"$own/manifest"
         unset PORTAL_MANIFEST_URL PORTAL_WORK_DIR PORTAL_OUTPUT_ARCHIVE PORTAL_STOP_GRACE_S PORTAL_CLEAN_UP
-        if has setsid; then session=$(command -v setsid); fi
-        [ $# -eq 0 ] || export "$@"
-        exec $session /bin/sh -c "$command" 3>&-
+        exec 3>&-
+        set -- "$@" --
+        if has setsid; then set -- "$@" "$(command -v setsid)"; fi
+        become "$@" /bin/sh -c "$(record command | decode)"
     ) </dev/null &
     child=$!
     group=$child
     : >"$own/running.command"
     await
     code=$?
+    [ -z "$stopped" ] || let_it_save
     rm -f "$own/running.command"
     kill -KILL "-$group" 2>/dev/null # what it left in the background
     group=''
+    case $code in
+        9[4-8]) # BootstrapExit: the portal reads these as ours
+            printf 'portal: %s\n' "the command ended with exit code $code, which the portal uses itself: reported as 1"
+            code=1
+            ;;
+    esac
+}
+
+# The shell of the command line dies of a stop at once; the program that it started may still be saving.
+let_it_save() {
+    kill_after_grace
+    waited=0 # tenths of a second; counted, because a process that nobody reaps never leaves its group
+    while [ "$waited" -lt "$((${PORTAL_STOP_GRACE_S:-5} * 10))" ] && kill -0 "-$group" 2>/dev/null; do
+        if sleep 0.1 2>/dev/null; then waited=$((waited + 1)); else sleep 1; waited=$((waited + 10)); fi
+    done
+}
+
+# From the first export on every variable, IFS and PATH too, is the user's: only positional parameters are ours here.
+become() { # NAME=value ... -- words of the program
+    while :; do
+        case $1 in --) break ;; esac
+        # `command`, so that a name which the shell keeps for itself (bash: UID) does not end it.
+        command export "$1" 2>/dev/null ||
+            printf 'portal: %s\n' "this image's shell does not let go of the variable ${1%%=*}: it is left as it was"
+        shift
+    done
+    shift
+    exec "$@"
 }
 
 on_stop() {
@@ -165,7 +196,7 @@ finish() { # exit_code
         find "$work" -mindepth 1 -maxdepth 1 ! -name .portal -exec rm -rf {} +
         rm -f "$own/log"
     fi
-    rm -f "$own"/manifest "$own"/request.* "$own"/pipe "$own"/running "$own"/log.part "$own"/output.tar.gz
+    rm -f "$own"/manifest "$own"/request.* "$own"/pipe "$own"/running "$own"/log.part "$own"/part "$own"/output.tar.gz
     exit "$code"
 }
 
@@ -191,7 +222,7 @@ pack() { # archive; sorted, so that equal files give an equal list
     if tar --version 2>/dev/null | grep -q GNU && has gzip; then
         tar --sort=name --owner=0 --group=0 --numeric-owner -I 'gzip -n' -cf "$1" -C "$PORTAL_OUTPUT_DIR" .
     elif has python3; then
-        python3 -c 'import sys, tarfile
+        python3 -I -c 'import sys, tarfile
 with tarfile.open(sys.argv[1], "w:gz") as archive: archive.add(sys.argv[2], ".")' "$1" "$PORTAL_OUTPUT_DIR"
     elif has tar; then
         (cd "$PORTAL_OUTPUT_DIR" && find . ! -type d | LC_ALL=C sort | tar -czf "$1" -T -)
@@ -260,7 +291,7 @@ download() { # url file; ends the shell
                 -o "$2" --config "$own/request.get"
             ;;
         python3)
-            PORTAL_URL=$1 exec python3 -c '
+            PORTAL_URL=$1 exec python3 -I -c '
 import os, shutil, sys, urllib.request
 try:
     with urllib.request.urlopen(os.environ["PORTAL_URL"], timeout=60) as answer, open(sys.argv[1], "wb") as file:
@@ -281,7 +312,7 @@ upload() { # file url; ends the shell
                 -H 'Expect:' -T "$1" -o /dev/null --config "$request"
             ;;
         python3)
-            PORTAL_URL=$2 exec python3 -c '
+            PORTAL_URL=$2 exec python3 -I -c '
 import os, sys, urllib.request
 try:
     with open(sys.argv[1], "rb") as file:
@@ -298,7 +329,7 @@ except Exception as error:
 sha256_of() { # file
     if has sha256sum; then sum=$(sha256sum <"$1"); printf '%s' "${sum%% *}"
     elif has openssl; then sum=$(openssl dgst -sha256 <"$1"); printf '%s' "${sum##* }"
-    else python3 -c '
+    else python3 -I -c '
 import hashlib, sys
 digest = hashlib.sha256()
 while piece := sys.stdin.buffer.read(1 << 20): digest.update(piece)
@@ -312,7 +343,7 @@ decode() {
     case $decoder in
         base64) base64 -d ;;
         openssl) openssl base64 -d -A ;;
-        python3) python3 -c 'import base64, sys; sys.stdout.buffer.write(base64.b64decode(sys.stdin.read()))' ;;
+        python3) python3 -I -c 'import base64, sys; sys.stdout.buffer.write(base64.b64decode(sys.stdin.read()))' ;;
     esac
 }
 

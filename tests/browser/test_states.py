@@ -44,6 +44,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_page_of_a_job(face: str, jobs_under_way: World, page_for: Callable[..., Page], pictures: Path) -> None:
     badge, behind, buttons, notice, last_line = FACES[face]
     page = page_for()
+    page.emulate_media(reduced_motion="reduce")
     sign_in_as("owner", page, jobs_under_way)
     page.goto(jobs_under_way.address(f"/jobs/{{{face}}}/"))
     if last_line:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,6 +14,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -213,6 +216,28 @@ def test_a_stop_reaches_the_command_and_still_saves(store: FileServer, tmp_path:
     assert time.monotonic() - began < 4
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_stopped_program_has_the_grace_to_save_though_its_shell_is_gone(
+    store: FileServer, tmp_path: Path, shell: str
+) -> None:
+    program = "trap 'sleep 1; echo 7 >\"$PORTAL_OUTPUT_DIR/step\"; echo saved; exit 3' TERM; echo on; sleep 60 & wait"
+    manifest = Manifest(
+        job="J",
+        command="sh program.sh; true",  # so that the shell stays between
+        scripts=(file(store, "program.sh", program),),
+        put_output_url=store.url("out"),
+        put_log_url=store.url("log"),
+        log_every_s=1,
+    )
+    process = start(store, manifest, tmp_path, shell=shell)
+    while b"on" not in store.objects.get("log", b""):
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert unpacked(store.objects["out"]) == {"step": b"7\n"}
+    assert store.objects["log"] == b"on\nsaved\n"
+
+
 def test_a_command_that_ignores_the_stop_is_killed(store: FileServer, tmp_path: Path) -> None:
     manifest = Manifest(
         job="J", command="trap '' TERM; echo on; while :; do sleep 1; done", put_log_url=store.url("log")
@@ -253,6 +278,101 @@ def test_the_users_variables_cannot_disturb_the_bootstrap(store: FileServer, tmp
     )
     assert run(store, manifest, tmp_path) == (0, "/nowhere\n")
     assert store.objects["log"] == b"/nowhere\n"
+
+
+RUNNERS_OWN = ["command", "session", "own", "work", "code", "child", "group", "put_output", "put_log", "tab", "web"]
+RUNNERS_OWN += ["name", "value", "kind", "tee_pid", "saver", "stopped", "decoder"]
+SHELLS_OWN = ["IFS", "PATH", "HOME", "ENV", "BASH_ENV", "CDPATH", "SHELLOPTS", "BASHOPTS", "PS4", "TMPDIR", "UID"]
+TOOLS_OWN = ["CURL_HOME", "http_proxy", "TAR_OPTIONS", "GZIP", "TAPE", "PYTHONPATH", "PYTHONHOME", "POSIXLY_CORRECT"]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("name", [*RUNNERS_OWN, *SHELLS_OWN, *TOOLS_OWN])
+def test_a_name_of_the_users_changes_nothing_but_the_command(
+    store: FileServer, tmp_path: Path, name: str, shell: str
+) -> None:
+    store.objects.clear()
+    manifest = Manifest(
+        job="J",
+        command='echo "ran $OTHER" && echo kept >"$PORTAL_OUTPUT_DIR/kept"',
+        environment={name: "/nowhere echo HIJACKED", "OTHER": "too"},
+        put_output_url=store.url("out"),
+        put_log_url=store.url("log"),
+    )
+    code, printed = run(store, manifest, tmp_path, shell=shell)
+    refused = f"portal: this image's shell does not let go of the variable {name}: it is left as it was\n"
+    expected = (refused if shell == "bash" and name in ("UID", "SHELLOPTS", "BASHOPTS") else "") + "ran too\n"
+    assert (code, printed, store.objects["log"].decode()) == (0, expected, expected)
+    assert unpacked(store.objects["out"]) == {"kept": b"kept\n"}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_command_gets_every_variable_as_it_was_given(store: FileServer, tmp_path: Path, shell: str) -> None:
+    given = {name: f"/nowhere {name} $(echo no) '\n\n" for name in [*RUNNERS_OWN, "PATH", "HOME", "ENV", "TMPDIR"]}
+    show = f"import json, os; print(json.dumps({{name: os.environ[name] for name in {list(given)}}}))"
+    manifest = Manifest(job="J", command=shlex.join([sys.executable, "-c", show]), environment=given)
+    code, printed = run(store, manifest, tmp_path, shell=shell)
+    assert (code, json.loads(printed)) == (0, given)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_preloaded_library_is_loaded_by_the_command_alone(store: FileServer, tmp_path: Path, shell: str) -> None:
+    manifest = Manifest(
+        job="J",
+        command='echo ran; echo kept >"$PORTAL_OUTPUT_DIR/kept"',
+        environment={"LD_PRELOAD": "/nowhere/lib.so"},
+        put_output_url=store.url("out"),
+        put_log_url=store.url("log"),
+    )
+    code, printed = run(store, manifest, tmp_path, shell=shell)
+    *loader, last = printed.splitlines()
+    assert (code, last, unpacked(store.objects["out"])) == (0, "ran", {"kept": b"kept\n"})
+    assert len(loader) == 2 and all("LD_PRELOAD" in line for line in loader)  # setsid and sh, no download, no tar
+
+
+@pytest.mark.parametrize("name", ["data", "output"])
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_script_named_like_a_directory_is_refused_and_not_run(
+    store: FileServer, tmp_path: Path, name: str, shell: str
+) -> None:
+    script = file(store, "x", "echo ran\n")
+    with pytest.raises(ValueError, match="the portal makes a directory of that name"):
+        render_manifest(Manifest(job="J", command=f"sh ./{name}", scripts=(replace(script, path=name),)))
+    # An older manifest, or a directory that the image has there.
+    (tmp_path / "folder").mkdir()
+    manifest = Manifest(job="J", command="sh ./folder", scripts=(replace(script, path="folder"),))
+    assert run(store, manifest, tmp_path, shell=shell) == (
+        BootstrapExit.NOT_STARTED,
+        "portal: cannot write the file folder: a directory has this name\n",
+    )
+
+
+def test_inputs_named_like_a_download_under_way_are_all_there(store: FileServer, tmp_path: Path) -> None:
+    inputs = (file(store, "a.part", "first"), file(store, "a", "second"))
+    manifest = Manifest(job="J", command='cd "$PORTAL_DATA_DIR" && cat a.part a', inputs=inputs)
+    assert run(store, manifest, tmp_path) == (0, "firstsecond")
+
+
+def test_a_script_named_like_a_python_module_is_not_imported_by_the_bootstrap(
+    store: FileServer, tmp_path: Path
+) -> None:
+    (tmp_path / "work").mkdir()
+    manifest = Manifest(
+        job="J",
+        command='echo x >"$PORTAL_OUTPUT_DIR/x"',
+        scripts=(file(store, "socket.py", "raise SystemExit('imported')\n"),),
+        put_output_url=store.url("out"),
+    )
+    assert run(store, manifest, tmp_path / "work", path=tools(tmp_path / "bin", "python3")) == (0, "")
+    assert unpacked(store.objects["out"]) == {"x": b"x\n"}
+
+
+@pytest.mark.parametrize("code", list(BootstrapExit))
+def test_a_command_cannot_end_with_a_code_of_the_bootstraps(store: FileServer, tmp_path: Path, code: int) -> None:
+    manifest = Manifest(job="J", command=f"exit {int(code)}", put_log_url=store.url("log"))
+    said = f"portal: the command ended with exit code {int(code)}, which the portal uses itself: reported as 1\n"
+    assert run(store, manifest, tmp_path) == (1, said)
+    assert store.objects["log"].decode() == said
 
 
 @pytest.mark.parametrize(
