@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+RESERVED = frozenset({"data", "output", ".portal"})  # what the script makes in the work directory
 FORMAT = "portal-manifest\t1"
 END = "end"  # the last line, so that a cut answer is noticed
 
@@ -28,7 +29,7 @@ _URL = re.compile(r"https?://[!#-\[\]-~]+\Z")  # no space, quote or backslash: s
 
 
 class BootstrapExit(enum.IntEnum):
-    """Exit codes of the script itself; any other is the user's command's."""
+    """Exit codes of the script itself. A command that ends with one of them is reported as 1, and its log says so."""
 
     OUTPUT_NOT_SAVED = 94  # the command ended with 0, but what it made is lost
     NOT_STARTED = 95  # no manifest, or no place to write
@@ -71,11 +72,11 @@ def render_manifest(manifest: Manifest) -> str:
     """The manifest as the script reads it: one tab-separated record a line, UTF-8.
 
     Raises ValueError for what the format cannot carry: a name with a tab or a line break, a path that leaves its
-    directory, an address with spaces or quotes.
+    directory, a script named like a directory of ours (RESERVED), an address with spaces or quotes.
     """
     records = [FORMAT, f"job\t{_text(manifest.job)}", f"command\t{_base64(manifest.command)}"]
     records += [_file("input", item) for item in manifest.inputs]
-    records += [_file("script", item) for item in manifest.scripts]
+    records += [_script(item) for item in manifest.scripts]
     records += [_variable(name, value) for name, value in manifest.environment.items()]
     if manifest.put_output_url:
         records.append(f"put-output\t{_url(manifest.put_output_url)}")
@@ -83,6 +84,12 @@ def render_manifest(manifest: Manifest) -> str:
         records.append(f"put-log\t{_url(manifest.put_log_url)}")
     records.append(f"log-every\t{max(1, manifest.log_every_s)}")
     return "\n".join([*records, END, ""])
+
+
+def _script(item: ManifestFile) -> str:
+    if item.path.partition("/")[0] in RESERVED:
+        raise ValueError(f"a script cannot be named {item.path!r}: the portal makes a directory of that name")
+    return _file("script", item)
 
 
 def _file(kind: str, item: ManifestFile) -> str:

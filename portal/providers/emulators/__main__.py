@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+from portal.providers.emulators.sandbox import why_not
 from portal.providers.emulators.settings import Settings
 
 KINDS = ("sakura_dok", "slurm_rest", "slurm_ssh")
@@ -33,6 +34,8 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"The {kind} emulator cannot start on port {settings.port}: {error.strerror}.")
     print(f"{kind} emulator is ready; access: {settings.state / 'access.json'}", flush=True)
+    if sentence := why_not():
+        print(sentence, flush=True)
     stopped.wait()
     close()
     os._exit(0)  # threads that wait for clients have nothing to save

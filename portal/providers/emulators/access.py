@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from portal.providers.emulators.sandbox import is_sandboxed
+
 
 def read_or_make(state: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What the file holds, else what `make` returns: {"credentials": {...}, "options": {...}, ...}."""
@@ -19,7 +21,7 @@ def read_or_make(state: Path, make: Callable[[], dict[str, Any]]) -> dict[str, A
 
 def write(state: Path, kind: str, endpoint: str, control_url: str, access: Mapping[str, Any]) -> None:
     """Only when the emulator answers: whoever waits for this file may connect at once."""
-    options = {**access["options"], "emulated": "true"}
+    options = {**access["options"], "emulated": "true", "sandbox": "bubblewrap" if is_sandboxed() else "none"}
     content = {
         "kind": kind,
         "endpoint": endpoint,

@@ -16,6 +16,7 @@ _READ_ONLY += ["/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/etc/resolv.c
 _LINKED = ["/bin", "/lib", "/lib32", "/lib64", "/sbin"]  # links into /usr on a merged system, folders on an older one
 _WALLS = ["--unshare-user", "--uid", "1000", "--gid", "1000", "--unshare-pid", "--as-pid-1", "--unshare-ipc"]
 _WALLS += ["--unshare-uts", "--hostname", "gpu-node", "--die-with-parent", "--proc", "/proc", "--dev", "/dev"]
+_WALLS += ["--tmpfs", "/tmp"]  # before all binds: our Python or a job's folder may lie below it
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,20 @@ class Launch:
 
 def is_sandboxed() -> bool:
     """True where bubblewrap is installed and this machine lets it work (some containers and kernels do not)."""
-    return _bubblewrap() is not None
+    return not _missing()
+
+
+def why_not() -> str:
+    """One plain sentence where jobs run without a sandbox; empty: they run in one."""
+    reason = _missing()
+    return reason and f"Jobs run without a sandbox, with all that this user may read and write: {reason}."
 
 
 def command_line(launch: Launch) -> list[str]:
     """The argv that starts it. The network is shared, so that a loopback store can be reached."""
-    bwrap = _bubblewrap()
-    if bwrap is None:
+    if not is_sandboxed():
         return launch.argv
-    argv = [bwrap, *_WALLS, *_system(), "--tmpfs", "/tmp"]
+    argv = [_bwrap(), *_WALLS, *_system()]
     for inside, folder in launch.folders.items():
         argv += ["--bind", str(folder), inside]
     return [*argv, "--chdir", launch.directory, "--", *launch.argv]
@@ -56,17 +62,30 @@ def base_environment(*, home: str) -> dict[str, str]:
 
 
 @functools.cache
-def _bubblewrap() -> str | None:
-    bwrap = shutil.which("bwrap")
-    if bwrap is None or os.environ.get("EMULATOR_SANDBOX") == "off":
-        return None
+def _missing() -> str:
+    """Why there is no sandbox; empty: there is one."""
+    if os.environ.get("EMULATOR_SANDBOX") == "off":
+        return "EMULATOR_SANDBOX is off"
+    if not _bwrap():
+        return "bubblewrap (bwrap) is not installed"
     probe = subprocess.run(
-        [bwrap, *_WALLS, *_system(), "--tmpfs", "/tmp", "--", sys.executable, "-c", ""],
+        [_bwrap(), *_WALLS, *_system(), "--", sys.executable, "-c", ""],
         stdin=subprocess.DEVNULL,
         capture_output=True,
+        text=True,
+        errors="replace",
         timeout=20,
     )
-    return bwrap if probe.returncode == 0 else None
+    if probe.returncode == 0:
+        return ""
+    said = probe.stderr.strip().splitlines() or [f"it ends with {probe.returncode}"]
+    return f"bubblewrap does not work here ({said[-1]})"
+
+
+@functools.cache
+def _bwrap() -> str:
+    """Its path by our PATH, not by a job's; empty: it is not installed."""
+    return shutil.which("bwrap") or ""
 
 
 @functools.cache
