@@ -40,8 +40,8 @@ def test_yen_are_read_as_people_type_them(project: Project, typed: str, yen: int
         ("三十万", "Enter the amount as a whole number of yen, e.g. 300000."),
         ("<b>1</b>", "Enter the amount as a whole number of yen, e.g. 300000."),
         ("1000000000001", "Enter at most ¥1,000,000,000,000."),
-        ("9" * 31, "Ensure this value has at most 30 characters (it has 31)."),
-        ("1\0", "Null characters are not allowed."),
+        ("9" * 31, "Use at most 30 characters (now 31)."),
+        ("1\0", "This contains a NUL character. Remove it."),
     ],
 )
 def test_anything_else_gets_a_sentence(project: Project, typed: str, sentence: str) -> None:
