@@ -39,6 +39,7 @@ from portal.jobs.request import (
     JobRequest,
 )
 from portal.jobs.starters import Starter, starter
+from portal.providers.bootstrap import RESERVED as RESERVED_NAMES
 
 COST_CAP_MAX = 999_999_999
 FILES_SHOWN = 200
@@ -338,6 +339,10 @@ class JobForm(forms.Form):
         if name and not _SCRIPT_NAME.fullmatch(name):
             raise ValidationError(
                 _("A script file name has up to 60 letters, digits, dots, hyphens and underscores, e.g. main.py.")
+            )
+        if name in RESERVED_NAMES:
+            raise ValidationError(
+                _("%(name)s is the name of a folder that every job has. Choose another, e.g. main.py.") % {"name": name}
             )
         return name
 

@@ -82,3 +82,13 @@ def test_hidden_letters(text: str, hidden: bool) -> None:
 def test_link_tokens_stay_out_of_logs() -> None:
     event = {"event": "request_finished", "request": "GET /invitations/abcdefghijklmnopqrstuvwxyz/?next=/ "}
     assert without_link_tokens(None, "info", event)["request"] == "GET /invitations/…/?next=/ "
+
+
+@pytest.mark.parametrize("name", ["data", "output"])
+def test_a_script_may_not_be_called_like_a_folder_of_the_job(name: str, project: Project) -> None:
+    from portal.jobs.forms import JobForm
+
+    form = JobForm({"script_name": name}, projects=[project], offers=[])
+    assert form.errors["script_name"] == [
+        f"{name}は、どのジョブにもあるフォルダーの名前です。main.pyなど、ほかの名前にしてください。"
+    ]
