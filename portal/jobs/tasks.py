@@ -6,11 +6,15 @@ does what is due, if anything. `sweep` finds all of it again every two seconds.
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import Any
 
 import structlog
 from celery import shared_task
+from django.core.cache import cache
 from django.db.models import Count, Q
+from redis.exceptions import RedisError
 
 from portal.catalog.provider_accounts import note_failure, note_success
 from portal.celery import nudge, publish
@@ -25,6 +29,8 @@ log = structlog.get_logger(__name__)
 # Together at most five threads of a process for one provider account: one that hangs leaves the others room.
 _handing_off, _tracking, _following, _collecting = Turns(2), Turns(1), Turns(1), Turns(1)
 _not_taking, _not_answering = Pauses(), Pauses()
+TRACK_EVERY_S = 1  # a job that starts or ends is seen within a second of the next message, or of the sweep
+TRACK_PAUSE_MAX_S = 15
 
 
 @shared_task(name="jobs.sweep")  # type: ignore[untyped-decorator]
@@ -48,8 +54,15 @@ def hand_off(account_id: int) -> None:
 
 @shared_task(name="jobs.track")  # type: ignore[untyped-decorator]
 def track(account_id: int) -> None:
-    """Attempts accepted, running, stopping -> what the provider says; running time up to now becomes money."""
-    _tracking.run(account_id, lambda: _track(account_id))
+    """Attempts accepted, running, stopping -> what the provider says; running time up to now becomes money.
+
+    One listing names all jobs, so a burst of accepted ones needs no listing each: at most one in TRACK_EVERY_S, and a
+    long one is followed by four times as long a pause, whichever process made it.
+    """
+    if _may_track(account_id):
+        began = time.monotonic()
+        _tracking.run(account_id, lambda: _track(account_id))
+        _pause_tracking(account_id, 4 * (time.monotonic() - began))
 
 
 @shared_task(name="jobs.follow_logs")  # type: ignore[untyped-decorator]
@@ -62,6 +75,19 @@ def follow_logs(account_id: int) -> None:
 def collect(account_id: int) -> None:
     """Attempts ended -> log and results in storage, the job in its final state, the hold released."""
     _collecting.run(account_id, lambda: _collect(account_id))
+
+
+def _may_track(account_id: int) -> bool:
+    try:
+        return cache.add(f"jobs:tracked:{account_id}", 1, TRACK_EVERY_S)
+    except RedisError:
+        return True  # the cache is away: rather too often than never
+
+
+def _pause_tracking(account_id: int, seconds: float) -> None:
+    if seconds > TRACK_EVERY_S:
+        with contextlib.suppress(RedisError):
+            cache.set(f"jobs:tracked:{account_id}", 1, min(seconds, TRACK_PAUSE_MAX_S))
 
 
 def due_by_account() -> list[dict[str, Any]]:
