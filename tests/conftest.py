@@ -19,9 +19,11 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.test import Client
+from django.utils import translation
 
 from portal.accounts.models import Organization, Project, User
 from portal.accounts.roles import Role
+from portal.jobs import forms
 from portal.providers.base import Account
 from tests.factories import MembershipFactory, OrganizationFactory, ProjectFactory
 
@@ -32,6 +34,12 @@ ROOT = Path(__file__).resolve().parent.parent
 def _fresh_cache() -> Iterator[None]:
     yield
     cache.clear()  # rate limits of one test must not meet the next
+    forms.forget_offers()
+
+
+@pytest.fixture(autouse=True)
+def _japanese() -> None:
+    translation.activate("ja")  # whatever the last request of an earlier test was answered in
 
 
 @pytest.fixture(autouse=True)

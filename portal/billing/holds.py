@@ -44,33 +44,32 @@ class Room:
     left: int
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def hold(organization: Organization, *, project: Project, job_code: str, amount: int, by: str) -> Hold:
-    """Put `amount` yen aside for the job. The same job again gives the hold that is there.
+    """Put `amount` yen aside for the job, once: the database refuses a second hold of one job.
 
     Raises OverBudget; nothing is held then. Locks the account, then the budgets, until the transaction ends.
     """
     if amount < 0:
         raise ValueError("A hold is not negative.")
     account = ledger.locked(organization)
-    if known := Hold.objects.filter(job_code=job_code).first():
-        return known
     credits.expire(account, timezone.now())
     room = _room(account, project, lock=True)
     if amount > room.credit_left:
         raise OverBudget(left=room.credit_left, limit_kind="credit")
     if amount > room.left:
         raise OverBudget(left=room.left, limit_kind="budget")
+    held = Hold.objects.create(organization=organization, project=project, job_code=job_code, amount=amount)
     ledger.post(
         account,
         {LedgerAccount.AVAILABLE: -amount, LedgerAccount.HELD: amount},
         reference=f"hold:{job_code}",
         by=by,
     )
-    return Hold.objects.create(organization=organization, project=project, job_code=job_code, amount=amount)
+    return held
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def release(job_code: str, *, by: str) -> int:
     """Give back what the job did not use. Yen given back; 0 when there is no hold or it is released already."""
     organization_id = Hold.objects.filter(job_code=job_code).values_list("organization_id", flat=True).first()

@@ -8,9 +8,22 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 from django.db import connection
+from django.utils import timezone
 
 from portal.accounts.models import Organization
-from portal.billing.models import BillingAccount, LedgerAccount, LedgerEntry
+from portal.billing.models import BillingAccount, LedgerAccount
+
+
+# One trip: whoever spends or holds money of the organization waits until the account's row is free again.
+_POST = """
+WITH entries AS (
+    INSERT INTO billing_ledgerentry (organization_id, posting, account, amount, reference, by, at)
+    SELECT %(organization)s, %(posting)s, side, amount, %(reference)s, %(by)s, %(at)s
+    FROM unnest(%(sides)s::text[], %(amounts)s::bigint[]) AS moved (side, amount)
+)
+UPDATE billing_billingaccount SET held = %(held)s, credit = %(credit)s, posted = %(posted)s
+WHERE organization_id = %(organization)s
+"""
 
 
 class Unbalanced(Exception):
@@ -40,21 +53,23 @@ def post(account: BillingAccount, sides: dict[LedgerAccount, int], *, reference:
     if not moved:
         return None
     posting = uuid4()
-    LedgerEntry.objects.bulk_create(
-        LedgerEntry(
-            organization_id=account.organization_id,
-            posting=posting,
-            account=side,
-            amount=amount,
-            reference=reference,
-            by=by,
-        )
-        for side, amount in moved.items()
-    )
     account.held += moved.get(LedgerAccount.HELD, 0)
     account.credit += moved.get(LedgerAccount.HELD, 0) + moved.get(LedgerAccount.AVAILABLE, 0)
     account.posted += moved.get(LedgerAccount.SPENT, 0)
-    account.save(update_fields=["held", "credit", "posted"])
+    values = {
+        "organization": account.organization_id,
+        "posting": posting,
+        "sides": [side.value for side in moved],
+        "amounts": list(moved.values()),
+        "reference": reference,
+        "by": by,
+        "at": timezone.now(),
+        "held": account.held,
+        "credit": account.credit,
+        "posted": account.posted,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_POST, values)
     return posting
 
 

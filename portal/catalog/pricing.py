@@ -24,10 +24,14 @@ def prices_at(at: datetime) -> QuerySet[Price]:
 
 
 def price_at(offering: Offering, at: datetime) -> Price | None:
-    """The price a job on this offering would be charged at, or None: not for sale by the job."""
+    """The price a job on this offering would be charged at, or None: not for sale by the job.
+
+    Its `offering` is the row as it is now, with provider and site.
+    """
     return (
         prices_at(at)
         .filter(offering=offering, unit__in=[PriceUnit.SECOND, PriceUnit.MINUTE, PriceUnit.HOUR])
+        .select_related("offering__provider", "offering__site")
         .order_by("-valid_from", "-pk")
         .first()
     )

@@ -4,18 +4,21 @@ from celery import shared_task
 
 from portal.catalog import sync
 from portal.catalog.models import ProviderAccount
+from portal.providers.registry import TELLS_AVAILABILITY, TELLS_PRICES
 
 
 @shared_task(name="catalog.sync_offerings")
 def sync_offerings() -> None:
-    for account in ProviderAccount.objects.filter(active=True).select_related("provider"):
+    accounts = ProviderAccount.objects.filter(active=True, kind__in=TELLS_PRICES)
+    for account in accounts.select_related("provider"):
         sync.sync_prices(account)
 
 
 @shared_task(name="catalog.observe_availability")
 def observe_availability() -> None:
     """One message per account: a provider that hangs does not keep the others waiting."""
-    for pk in ProviderAccount.objects.filter(active=True).values_list("pk", flat=True):
+    accounts = ProviderAccount.objects.filter(active=True, kind__in=TELLS_AVAILABILITY)
+    for pk in accounts.values_list("pk", flat=True):
         observe_account.delay(pk)
 
 

@@ -14,12 +14,14 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db.models import OuterRef, Q, Subquery
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 
 from portal.accounts.models import Organization, Project
 from portal.catalog.models import CapacityObservation, Offering, OfferingKind, Price, PriceUnit, ProviderAccount
 from portal.catalog.pricing import per_gpu_hour, prices_at
+from portal.core.caching import Briefly
 from portal.core.plain_text import has_hidden_letters
 from portal.core.templatetags import formats
 from portal.datasets.models import DataFile, FileState
@@ -44,6 +46,7 @@ from portal.providers.bootstrap import RESERVED as RESERVED_NAMES
 COST_CAP_MAX = 999_999_999
 FILES_SHOWN = 200
 COUNTS_SHOWN = 64
+OFFERS_KEPT_S = 5
 UNITS = {"minutes": 60, "hours": 3600, "days": 86_400}
 RESERVED = ("PORTAL_", "SAKURA_", "SLURM_")  # the providers' and our own
 
@@ -87,6 +90,19 @@ class Offer:
             count = max(count * 2, count + offering.gpus_step)
             count -= (count - offering.gpus_min) % offering.gpus_step
         return [*picked, every[-1]]
+
+
+_offers = Briefly(OFFERS_KEPT_S)
+
+
+def offers_now(organization: Organization) -> list[Offer]:
+    """`offers_at` now, or a few seconds ago: submission reads offering and price again."""
+    return _offers.get(organization.pk, lambda: offers_at(timezone.now(), organization=organization))
+
+
+def forget_offers() -> None:
+    """For tests, which change the catalog faster than anybody else."""
+    _offers.clear()
 
 
 def offers_at(at: datetime, *, organization: Organization) -> list[Offer]:

@@ -99,8 +99,11 @@ def take(account_id: int) -> Taken | None:
         return None
     attempt, row = claimed[0], cast(Any, claimed[0])  # with two columns more
     failpoint("handoff.after_claim")
-    job = Job.objects.select_related("organization", "project", "submitted_by").get(pk=attempt.job_id)
+    jobs = Job.objects.select_related("organization", "project", "submitted_by", "offering")
+    job = jobs.get(pk=attempt.job_id)
     attempt.job = job
+    if attempt.offering_id == job.offering_id:
+        attempt.offering = job.offering
     was = AttemptState(row.was)
     if was == AttemptState.SENDING:
         with transaction.atomic(durable=True):

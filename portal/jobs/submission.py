@@ -12,11 +12,11 @@ from django.utils.functional import Promise
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from portal.accounts.access import require
+from portal.accounts.access import NotPermitted, require
 from portal.accounts.models import Project, User
 from portal.accounts.roles import Permission
 from portal.audit import recording as audit
-from portal.billing.holds import hold
+from portal.billing.holds import OverBudget, hold
 from portal.catalog.models import Offering, Price, ProviderAccount
 from portal.catalog.pricing import price_at
 from portal.catalog.provider_accounts import account_for
@@ -47,13 +47,11 @@ def submit(project: Project, *, request: JobRequest, key: str, by: User) -> Job:
     Raises OverBudget, NotPermitted, Refused; nothing is stored then.
     """
     digest = digest_of(project, request)
-    if known := _answered_before(by, key, digest):
-        return known
     try:
         with transaction.atomic():
             return _store(project, request, key, digest, by)
-    except IntegrityError:
-        # The same form came twice at once and the other one was first: its answer is ours.
+    except (IntegrityError, NotPermitted, Refused, OverBudget):
+        # Sent before, by whatever was clicked twice: the first answer is this one's too, whatever has changed since.
         if known := _answered_before(by, key, digest):
             return known
         raise
@@ -94,8 +92,9 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
     require(by, Permission.SUBMIT, project)
     price, account = _policy(project, request, now)
     inputs = _inputs(project, request)
+    offering = price.offering  # as it is now; the request's may be a while old
     estimate = quote(
-        request.offering, price, gpus=request.gpus, time_limit_s=request.time_limit_s, cost_cap=request.cost_cap
+        offering, price, gpus=request.gpus, time_limit_s=request.time_limit_s, cost_cap=request.cost_cap
     )
     if request.cost_cap < estimate.minimum:
         raise Refused(
@@ -116,9 +115,9 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
         environment=dict(request.environment),
         secret_names=sorted(request.secrets),
         sealed_secrets=seal(request.secrets) if request.secrets else "",
-        offering=request.offering,
+        offering=offering,
         price=price,
-        offer_snapshot=snapshot(request.offering, price, account),
+        offer_snapshot=snapshot(offering, price, account),
         gpus=request.gpus,
         time_limit_s=request.time_limit_s,
         cost_cap=request.cost_cap,
@@ -131,7 +130,7 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
         JobInput(job=job, data_file=file, path=path, size_bytes=file.size_bytes, sha256=file.sha256)
         for path, file in inputs.items()
     )
-    Attempt.objects.create(job=job, number=1, account=account, offering=request.offering, price=price)
+    Attempt.objects.create(job=job, number=1, account=account, offering=offering, price=price)
     JobEvent.objects.create(job=job, at=now, kind="state", after=JobState.SUBMITTED, reason="submitted", by=actor)
     hold(project.organization, project=project, job_code=job.code, amount=estimate.hold, by=actor)
     audit.record(
@@ -141,7 +140,7 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
         chain=project.organization.code,
         detail={
             "project": project.code,
-            "offering": request.offering.slug,
+            "offering": offering.slug,
             "gpus": request.gpus,
             "time_limit_s": request.time_limit_s,
             "held_yen": estimate.hold,
@@ -155,10 +154,10 @@ def _policy(project: Project, request: JobRequest, now: datetime) -> tuple[Price
     # Read again: the page may be older than the project's end.
     if not Project.objects.open().filter(pk=project.pk).exists():
         raise Refused(_("This project is closed. Choose another project."), "project")
-    offering = Offering.objects.select_related("provider", "site").get(pk=request.offering.pk)
+    price = price_at(request.offering, now)
+    offering = price.offering if price else request.offering
     for refusal in refusals(request, offering, on=timezone.localdate(now)):
         raise Refused(refusal.message, refusal.field)
-    price = price_at(offering, now)
     if price is None or offering.on_request:
         raise Refused(_("This offering is sold on request only. Ask for a quotation."), "offering")
     account = account_for(offering, organization=project.organization)

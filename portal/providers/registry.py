@@ -17,6 +17,10 @@ KINDS = {
     "slurm_ssh": ("portal.providers.slurm_ssh", "SlurmSsh"),
 }
 
+# What is asked on a timetable, by kind: asking only these, a worker never loads the others' libraries for nothing.
+TELLS_PRICES = frozenset({"sakura_dok"})
+TELLS_AVAILABILITY = frozenset({"slurm_rest"})
+
 _lock = threading.Lock()
 _adapters: dict[str, Adapter] = {}
 

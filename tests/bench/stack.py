@@ -4,7 +4,8 @@
 
 Prints: POST of a job and POST to accepted by the provider, idle; a burst by 8 clients; what Celery itself needs to hand
 a no-op to an idle worker on the same broker; CPU and memory of web, workers and beat at rest. It submits to the
-emulator of Sakura DOK, which answers at once, as an owner of the demo.
+emulator of Sakura DOK, which answers at once, as an owner of the demo. The jobs sleep: what a job computes runs on the
+provider's machines, not on the portal's.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class Client:
             r'<form[^>]*enctype="multipart/form-data".*?</form>', page, re.S
         )
         assert form, "the job form was not found"
-        self.fields = {**_fields(form.group(0)), "name": "bench", "command": "true", "image": "python:3.11-slim",
+        self.fields = {**_fields(form.group(0)), "name": "bench", "command": "sleep 40", "image": "python:3.11-slim",
                        "offering": "dok-h100", "cost_cap": "17"}  # fmt: skip
         self.fields["csrfmiddlewaretoken"] = _token(page)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import time_machine
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone, translation
 
 from portal.accounts.models import Project, User
@@ -24,7 +24,8 @@ def clock() -> Any:
 
 
 def put_aside(project: Project, amount: int, job_code: str = "J-1") -> Hold:
-    return hold(project.organization, project=project, job_code=job_code, amount=amount, by="user:1")
+    with transaction.atomic():
+        return hold(project.organization, project=project, job_code=job_code, amount=amount, by="user:1")
 
 
 def test_hold_leaves_less_room_and_release_gives_it_back_once(project: Project) -> None:
@@ -38,8 +39,10 @@ def test_hold_leaves_less_room_and_release_gives_it_back_once(project: Project) 
 
 def test_the_same_job_holds_once(project: Project) -> None:
     give_credit(project, 1000)
-    assert put_aside(project, 400) == put_aside(project, 400)
-    assert room_for(project).left == 600
+    put_aside(project, 400)
+    with pytest.raises(IntegrityError, match="job_code"):
+        put_aside(project, 400)
+    assert (room_for(project).left, verify()) == (600, [])
 
 
 def test_release_of_an_unknown_job_is_quiet(project: Project) -> None:

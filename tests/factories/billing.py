@@ -8,7 +8,7 @@ from factory.django import DjangoModelFactory
 
 from portal.accounts.models import Project, User
 from portal.billing import credits, holds, rating
-from portal.billing.models import BillingAccount, Charge, CreditKind
+from portal.billing.models import BillingAccount, Charge, CreditKind, Hold
 from portal.catalog.models import Price
 from portal.usage import recording
 from tests.factories.accounts import OrganizationFactory
@@ -39,8 +39,8 @@ def metered(
     gpus: int = 1,
     held: int | None = None,
 ) -> list[Charge]:
-    """A job's running time, metered and charged as the portal does it; holds `held` yen first."""
-    if held is not None:
+    """A job's running time, metered and charged as the portal does it; before its first slice `held` yen are held."""
+    if held is not None and not Hold.objects.filter(job_code=job_code).exists():
         holds.hold(project.organization, project=project, job_code=job_code, amount=held, by="portal:test")
     records = recording.record(
         attempt_code=job_code.lower()[-10:],

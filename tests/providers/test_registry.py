@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import pytest
 
-from portal.providers.base import Account
+from portal.providers.base import Account, Availability, PriceList
 from portal.providers.errors import Misconfigured
-from portal.providers.registry import adapter_for, close_all
+from portal.providers.registry import KINDS, TELLS_AVAILABILITY, TELLS_PRICES, adapter_for, close_all
 
 ACCOUNT = Account("sakura_dok", "http://127.0.0.1:9", {"token": "canary-a", "secret": "canary-b"})
 
@@ -34,3 +35,9 @@ def test_an_emulator_is_refused_in_production(settings: Any) -> None:
 
 def test_an_account_shows_no_credentials() -> None:
     assert "canary" not in repr(ACCOUNT)
+
+
+def test_what_is_asked_on_a_timetable_is_what_the_adapters_can_tell() -> None:
+    classes = {kind: getattr(import_module(module), name) for kind, (module, name) in KINDS.items()}
+    assert {kind for kind, one in classes.items() if issubclass(one, PriceList)} == TELLS_PRICES
+    assert {kind for kind, one in classes.items() if issubclass(one, Availability)} == TELLS_AVAILABILITY
