@@ -73,7 +73,9 @@ def upload_plainly(page: Page, file: Path, *, dataset: str) -> None:
     page.wait_for_url(re.compile(r"/datasets/[^/]+/(\?.*)?$"))
 
 
-def submit(page: Page, *, template: str, offering: str, name: str, file: str = "", minutes: int = 5) -> str:
+def submit(
+    page: Page, *, template: str, offering: str, name: str, file: str = "", minutes: int = 5, environment: str = ""
+) -> str:
     """The new job's code. `file`: of the input files, the one whose line has this in it."""
     page.goto(f"/jobs/new/?template={template}&offering={offering}")
     page.fill("[name=name]", name)
@@ -81,6 +83,7 @@ def submit(page: Page, *, template: str, offering: str, name: str, file: str = "
         page.locator("#files label.check.in", has_text=file).locator("input").check()
     page.fill("[name=time_amount]", str(minutes))
     page.select_option("[name=time_unit]", "minutes")
+    page.fill("[name=environment]", environment)
     page.click("#job-form .quote button.primary")
     page.wait_for_url(re.compile(r"/jobs/J-[^/]+/$"))
     return page.url.rstrip("/").rsplit("/", 1)[1]

@@ -218,18 +218,16 @@ def world(browser: Browser, portal: Portal, tmp_path_factory: pytest.TempPathFac
     return world.make(browser, portal, tmp_path_factory.mktemp("world"))
 
 
-@pytest.fixture(scope="module")
-def jobs_under_way(browser: Browser, portal: Portal, world: World) -> Iterator[World]:
-    """The world with a job that runs and one that waits, which are stopped when the module's tests are through."""
-    from tests.browser.world import person, stop, waiting_and_running
+@pytest.fixture(scope="session")
+def jobs_under_way(browser: Browser, portal: Portal, world: World) -> World:
+    """The world with a job that runs and one that waits. They keep one provider busy: test_journey.py comes before."""
+    from tests.browser.world import person, waiting_and_running
 
     owner = person(browser, portal)
     sign_in(owner, world.login("owner"))
     world.jobs |= waiting_and_running(owner)
-    yield world
-    for state in ("waiting", "running"):
-        stop(owner, world.jobs.pop(state))
     owner.context.close()
+    return world
 
 
 def sign_in(page: Page, login: dict[str, str]) -> None:

@@ -64,8 +64,11 @@ def make(browser: Browser, portal: Portal, folder: Path) -> World:
 
 
 def waiting_and_running(page: Page) -> dict[str, str]:
-    """Their codes. They stay so: one job runs at a time at Sakura, and this one runs for ten minutes."""
-    running = acts.submit(page, template="countdown", offering="dok-h100", name="ファインチューニング", minutes=20)
+    """Their codes. They stay so: one job runs at a time at Sakura, and this one runs for forty minutes."""
+    running = acts.submit(
+        page, template="countdown", offering="dok-h100", name="ファインチューニング", minutes=60,
+        environment="STEPS=1200\nSECONDS_PER_STEP=2",
+    )  # fmt: skip
     acts.wait_for_state(page, "実行中")
     page.wait_for_selector("#log-lines li:nth-child(3)", timeout=30_000)
     waiting = acts.submit(page, template="countdown", offering="dok-h100", name="次の学習", minutes=20)
