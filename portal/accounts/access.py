@@ -28,7 +28,7 @@ class Access:
 
     by_organization: dict[int, str] = field(default_factory=dict)
     by_project: dict[int, str] = field(default_factory=dict)
-    organizations: frozenset[int] = frozenset()  # every organization the person belongs to in any way
+    organizations: dict[int, Organization] = field(default_factory=dict)  # all the person belongs to in any way
 
     def role_in(self, place: Organization | Project) -> str | None:
         """The role for a project is the stronger of the project's own and the organization's: see `may_in`."""
@@ -59,15 +59,15 @@ def access_of(user: User | AnonymousUser) -> Access:
     if known is None:
         by_organization: dict[int, str] = {}
         by_project: dict[int, str] = {}
-        organizations: set[int] = set()
-        rows = Membership.objects.filter(user=user).active().values_list("organization_id", "project_id", "role")
-        for organization_id, project_id, role in rows:
-            organizations.add(organization_id)
-            if project_id is None:
-                by_organization[organization_id] = role
+        organizations: dict[int, Organization] = {}
+        rows = Membership.objects.filter(user=user).active().select_related("organization")
+        for membership in rows.only("project_id", "role", "organization"):
+            organizations[membership.organization_id] = membership.organization
+            if membership.project_id is None:
+                by_organization[membership.organization_id] = membership.role
             else:
-                by_project[project_id] = role
-        known = Access(by_organization, by_project, frozenset(organizations))
+                by_project[membership.project_id] = membership.role
+        known = Access(by_organization, by_project, organizations)
         user._access = known  # type: ignore[attr-defined]
     return known
 

@@ -1,4 +1,4 @@
-"""What every page shows of the person: where they are, where they could go, what they may do. Three queries at most."""
+"""What every page shows of the person: where they are, where they could go, what they may do. Two queries at most."""
 
 from __future__ import annotations
 
@@ -73,12 +73,10 @@ def _read(request: HttpRequest) -> Current:
     access = access_of(request.user)
     if not access.organizations:
         return Current()
-    places: dict[int, Place] = {}
-    open_projects = Project.objects.open().filter(organization__in=access.organizations).select_related("organization")
-    organizations = Organization.objects.filter(pk__in=access.organizations).order_by("name", "pk")
-    for organization in organizations:
-        places[organization.pk] = Place(organization)
-    for project in open_projects.order_by("name", "pk"):
+    organizations = sorted(access.organizations.values(), key=lambda o: (o.name, o.pk))
+    places = {organization.pk: Place(organization) for organization in organizations}
+    for project in Project.objects.open().filter(organization__in=places).order_by("name", "pk"):
+        project.organization = access.organizations[project.organization_id]
         if access.role_in(project) is not None:
             places[project.organization_id].projects.append(project)
     by_code = {place.code: place for place in places.values()}

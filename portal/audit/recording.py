@@ -44,8 +44,9 @@ def record(act: str, subject: str, *, actor: str, chain: str = "", detail: Mappi
     event.digest = digest_of(event)
     columns = ("chain", "sequence", "at", "actor", "act", "subject", "previous", "digest")
     values = {name: getattr(event, name) for name in columns}
+    values["detail"] = Jsonb(event.detail)
     with connection.cursor() as cursor:
-        cursor.execute(_APPEND, {**values, "detail": Jsonb(event.detail)})
+        cursor.execute(_APPEND, values)
 
 
 def _head(chain: str) -> AuditHead:

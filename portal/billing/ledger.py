@@ -5,6 +5,7 @@ Money moves between four accounts of one organization: issued -> available -> he
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import connection
@@ -12,7 +13,6 @@ from django.utils import timezone
 
 from portal.accounts.models import Organization
 from portal.billing.models import BillingAccount, LedgerAccount
-
 
 # One trip: whoever spends or holds money of the organization waits until the account's row is free again.
 _POST = """
@@ -56,7 +56,7 @@ def post(account: BillingAccount, sides: dict[LedgerAccount, int], *, reference:
     account.held += moved.get(LedgerAccount.HELD, 0)
     account.credit += moved.get(LedgerAccount.HELD, 0) + moved.get(LedgerAccount.AVAILABLE, 0)
     account.posted += moved.get(LedgerAccount.SPENT, 0)
-    values = {
+    values: dict[str, Any] = {
         "organization": account.organization_id,
         "posting": posting,
         "sides": [side.value for side in moved],

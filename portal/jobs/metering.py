@@ -128,7 +128,8 @@ def _end(job: Job, attempt: Attempt, outcome: Outcome, log_key: str) -> None:
         by=BY,
         failure=outcome.failure or "",
         failure_detail="" if ours else one_line(attempt.remote_reason, 500),
-        exit_code=attempt.exit_code,
+        # Slurm says 0 for what it took down; the program itself has said nothing.
+        exit_code=None if outcome.failure == FailureClass.INTERRUPTED else attempt.exit_code,
         started_at=attempt.started_at,
         ended_at=attempt.ended_at,
         log_key=log_key,

@@ -83,7 +83,9 @@ def _answered_before(by: User, key: str, digest: str) -> Job | None:
     if row is None:
         return None
     if row.digest != digest:
-        raise Refused(_("This form was already sent with other contents. Open a new form and try again."))
+        raise Refused(
+            _("This form has already created a job. To create another one with what it says now, send it again."), "key"
+        )
     return row.job
 
 
@@ -93,9 +95,7 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
     price, account = _policy(project, request, now)
     inputs = _inputs(project, request)
     offering = price.offering  # as it is now; the request's may be a while old
-    estimate = quote(
-        offering, price, gpus=request.gpus, time_limit_s=request.time_limit_s, cost_cap=request.cost_cap
-    )
+    estimate = quote(offering, price, gpus=request.gpus, time_limit_s=request.time_limit_s, cost_cap=request.cost_cap)
     if request.cost_cap < estimate.minimum:
         raise Refused(
             format_lazy(_("The cost cap must be at least {yen} yen on this offering."), yen=f"{estimate.minimum:,}"),
@@ -153,7 +153,9 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
 def _policy(project: Project, request: JobRequest, now: datetime) -> tuple[Price, ProviderAccount]:
     # Read again: the page may be older than the project's end.
     if not Project.objects.open().filter(pk=project.pk).exists():
-        raise Refused(_("This project is closed. Choose another project."), "project")
+        raise Refused(
+            _("This project is closed. Choose another project, or ask an administrator to open it again."), "project"
+        )
     price = price_at(request.offering, now)
     offering = price.offering if price else request.offering
     for refusal in refusals(request, offering, on=timezone.localdate(now)):

@@ -25,7 +25,7 @@ FAILURES: dict[str, Explanation] = {
         _("Copy the job and choose another plan, or try again later. Nothing was charged for waiting."),
     ),
     FailureClass.INTERRUPTED: Explanation(
-        _("The provider ended the job before it was done."),
+        _("The provider ended the job before it was done. The time it ran until then is charged."),
         _("Copy the job and run it again. If it saved a checkpoint, choose that as an input file."),
     ),
     FailureClass.MACHINE: Explanation(

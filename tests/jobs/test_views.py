@@ -205,8 +205,32 @@ def test_a_project_closed_between_view_and_submit_is_told(client_of, member, pro
     project.closed_at = timezone.now()
     project.save()
     response = client_of(member, "en").post("/jobs/new/", fields(project, container_plan))
-    assert (response.status_code, Job.objects.count()) == (200, 0)
-    assert "The project is closed" in page_of(response)
+    assert (response.status_code, Job.objects.count()) == (422, 0)
+    summary = re.search(r'id="error-summary".*?</ul>', page_of(response), re.DOTALL)
+    assert summary and "This project is closed. Choose another project, or ask an administrator" in summary[0]
+    assert "print(&#x27;こんにちは&#x27;)" in page_of(response)  # what was typed is still there
+
+
+def test_a_form_that_made_a_job_and_was_changed_asks_before_it_makes_another(
+    client_of, member, project, container_plan, credit
+):
+    client = client_of(member, "en")
+    client.post("/jobs/new/", fields(project, container_plan))
+    changed = fields(project, container_plan, script="print(2)")
+    again = client.post("/jobs/new/", changed)
+    assert (again.status_code, Job.objects.count()) == (422, 1)
+    assert "This form has already created a job." in page_of(again)
+    fresh_key = re.search(r'name="key" value="([^"]+)"', page_of(again))
+    assert fresh_key and fresh_key[1] != KEY
+    assert client.post("/jobs/new/", {**changed, "key": fresh_key[1]}).status_code == 302
+    assert Job.objects.count() == 2
+
+
+def test_an_account_without_an_open_project_keeps_no_draft(client_of, member, project, container_plan):
+    project.closed_at = timezone.now()
+    project.save()
+    response = client_of(member).post("/jobs/new/draft/", fields(project, container_plan))
+    assert (response.status_code, Draft.objects.count()) == (404, 0)
 
 
 def test_secrets_never_come_back(client_of, member, project, container_plan, credit):
@@ -326,7 +350,7 @@ def test_the_list_takes_the_same_few_statements(client_of, member, project, coun
     client.get("/jobs/")
     with django_assert_max_num_queries(10) as counted:
         client.get("/jobs/")
-    assert len(counted) == 8
+    assert len(counted) == 7
 
 
 def test_the_list_walks_the_index_of_its_place_even_when_the_newest_rows_are_of_others(project):

@@ -40,7 +40,7 @@ def download(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def delete(request: HttpRequest, code: str) -> HttpResponse:
     file = find_file(request, code)
     require(request.user, Permission.UPLOAD, file.dataset.project)

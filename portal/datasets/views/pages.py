@@ -78,7 +78,7 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def delete_dataset(request: HttpRequest, code: str) -> HttpResponse:
     dataset = find_dataset(request, code)
     require(request.user, Permission.UPLOAD, dataset.project)

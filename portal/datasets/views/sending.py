@@ -91,7 +91,7 @@ def begin(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @_answers_json
 def parts(request: HttpRequest, code: str) -> HttpResponse:
     """GET: the parts the store holds. POST: addresses for the parts whose SHA-256 is given, good for 300 s."""
@@ -125,7 +125,7 @@ def cancel(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def plain(request: HttpRequest) -> HttpResponse:
     """Without script, step one: the place and the name. `?dataset=` adds to a dataset."""
     projects = projects_to_upload(user_of(request), current_of(request))

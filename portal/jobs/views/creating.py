@@ -41,11 +41,14 @@ FIELD_OF_REFUSAL = {"time_limit": "time_amount"}
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def new(request: HttpRequest) -> HttpResponse:
     projects = _projects(request)
     if isinstance(projects, HttpResponse):
-        return projects
+        closed = _just_closed(request) if request.method == "POST" else []
+        if not closed:
+            return projects
+        projects = closed
     offers = offers_now(projects[0].organization)
     if request.method == "POST":
         return _sent(request, projects, offers)
@@ -81,8 +84,8 @@ def quote_now(request: HttpRequest) -> HttpResponse:
 def draft(request: HttpRequest) -> HttpResponse:
     """Keep what was typed so far, without secrets; with `discard`, forget it."""
     projects = _projects(request)
-    if isinstance(projects, HttpResponse):
-        return projects
+    if isinstance(projects, HttpResponse):  # nowhere to keep it
+        raise Http404
     user = user_of(request)
     asked = request.POST.get("project") or projects[0].code
     project = next((p for p in projects if p.code == asked), None)
@@ -113,6 +116,14 @@ def _projects(request: HttpRequest) -> list[Project] | HttpResponse:
         require(user, Permission.SUBMIT, current.organization)
     can_open = access.may_in(current.organization, Permission.MANAGE_PROJECTS)
     return render(request, "jobs/no_project.html", {"reason": "closed" if closed else "none", "can_open": can_open})
+
+
+def _just_closed(request: HttpRequest) -> list[Project]:
+    """The project that a form was filled in for, closed since: the form comes back with what was typed in it."""
+    access, organization = access_of(user_of(request)), current_of(request).organization
+    closed = _closed(organization) if organization else []
+    mine = [p for p in closed if access.may_in(p, Permission.SUBMIT)]
+    return [p for p in mine if p.code == request.POST.get("project")] or mine[:1]
 
 
 def _closed(organization: Organization) -> list[Project]:

@@ -19,7 +19,7 @@ from portal.jobs.views.timeline import cost_now
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def stop(request: HttpRequest, code: str) -> HttpResponse:
     job, user = find_job(request, code), user_of(request)
     require(user, Permission.SUBMIT if job.submitted_by_id == user.pk else Permission.STOP_ANY, job.project)
