@@ -1,4 +1,4 @@
-"""Every page of the portal and how a person gets to see it. tests/browser/test_pages.py compares it with the resolver."""
+"""Every page of the portal and how a person gets to see it; test_pages.py compares it with the resolver."""
 
 from __future__ import annotations
 
