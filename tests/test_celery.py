@@ -48,3 +48,20 @@ def test_a_broker_that_stalls_costs_a_second_once(monkeypatch: pytest.MonkeyPatc
         began = time.monotonic()
         assert [celery.publish(tasks.hand_off, 7) for _ in range(50)] == [False] * 50
         assert time.monotonic() - began < 2
+
+
+def test_the_first_nudge_leaves_at_once_and_those_behind_it_together(
+    monkeypatch: pytest.MonkeyPatch, transactional_db: None
+) -> None:
+    sent: list[float] = []
+    monkeypatch.setattr(celery, "publish", lambda task, *args: sent.append(time.monotonic()))
+    began = time.monotonic()
+    for _ in range(50):
+        celery.nudge(tasks.hand_off, 7_000_001)
+    celery.nudge(tasks.hand_off, 7_000_002)  # another account waits for nobody
+    assert len(sent) == 2
+    time.sleep(2 * celery.NUDGE_EVERY_S + 0.05)
+    assert len(sent) == 3
+    assert sent[2] - began >= celery.NUDGE_EVERY_S
+    celery.nudge(tasks.hand_off, 7_000_001)
+    assert len(sent) == 4

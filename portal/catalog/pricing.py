@@ -26,12 +26,12 @@ def prices_at(at: datetime) -> QuerySet[Price]:
 def price_at(offering: Offering, at: datetime) -> Price | None:
     """The price a job on this offering would be charged at, or None: not for sale by the job.
 
-    Its `offering` is the row as it is now, with provider and site.
+    Its `offering` is the row as it is now.
     """
     return (
         prices_at(at)
         .filter(offering=offering, unit__in=[PriceUnit.SECOND, PriceUnit.MINUTE, PriceUnit.HOUR])
-        .select_related("offering__provider", "offering__site")
+        .select_related("offering")
         .order_by("-valid_from", "-pk")
         .first()
     )

@@ -71,14 +71,9 @@ class Taken:
 
 
 # One statement, so one short transaction; the clock is the database's. tasks.due_by_account counts the same rows.
+# Materialized: as a plain subquery it may be run again for each row it is joined with, and then claims more than one.
 _CLAIM = """
-UPDATE jobs_attempt SET
-    state = CASE due.was WHEN 'intended' THEN 'sending' ELSE 'unknown' END,
-    sent_at = CASE due.was WHEN 'intended' THEN statement_timestamp() ELSE sent_at END,
-    epoch = epoch + 1,
-    lease_owner = %s,
-    lease_until = statement_timestamp() + make_interval(secs => %s)
-FROM (
+WITH due AS MATERIALIZED (
     SELECT id AS due_id, state AS was, statement_timestamp() - sent_at AS sent_ago
     FROM jobs_attempt
     WHERE account_id = %s AND collected_at IS NULL AND state IN ('intended', 'sending', 'unknown') AND remote_id = ''
@@ -86,7 +81,14 @@ FROM (
       AND (not_before IS NULL OR not_before <= statement_timestamp())
     ORDER BY id LIMIT 1
     FOR UPDATE SKIP LOCKED
-) AS due
+)
+UPDATE jobs_attempt SET
+    state = CASE due.was WHEN 'intended' THEN 'sending' ELSE 'unknown' END,
+    sent_at = CASE due.was WHEN 'intended' THEN statement_timestamp() ELSE sent_at END,
+    epoch = epoch + 1,
+    lease_owner = %s,
+    lease_until = statement_timestamp() + make_interval(secs => %s)
+FROM due
 WHERE id = due.due_id
 RETURNING jobs_attempt.*, due.was, due.sent_ago
 """
@@ -94,7 +96,7 @@ RETURNING jobs_attempt.*, due.was, due.sent_ago
 
 def take(account_id: int) -> Taken | None:
     """Claim one attempt that nobody holds. One that may have been sent becomes openly `unknown`."""
-    claimed = list(Attempt.objects.raw(_CLAIM, [worker_name(), LEASE_S, account_id]))
+    claimed = list(Attempt.objects.raw(_CLAIM, [account_id, worker_name(), LEASE_S]))
     if not claimed:
         return None
     attempt, row = claimed[0], cast(Any, claimed[0])  # with two columns more

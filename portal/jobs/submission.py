@@ -158,6 +158,10 @@ def _policy(project: Project, request: JobRequest, now: datetime) -> tuple[Price
         )
     price = price_at(request.offering, now)
     offering = price.offering if price else request.offering
+    offering.provider, offering.site = (
+        request.offering.provider,
+        request.offering.site,
+    )  # both are fixed
     for refusal in refusals(request, offering, on=timezone.localdate(now)):
         raise Refused(refusal.message, refusal.field)
     if price is None or offering.on_request:

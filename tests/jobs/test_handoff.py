@@ -10,9 +10,11 @@ from django.db.models.functions import Now
 from portal.accounts.models import Membership
 from portal.billing.models import Hold
 from portal.core import failpoints
+from portal.jobs import handoff
 from portal.jobs.cancellation import ask_stop
 from portal.jobs.keys import key_of
 from portal.jobs.models import Attempt, Job, JobEvent
+from portal.jobs.submission import submit
 from portal.providers.errors import Misconfigured, OutcomeUnknown, Rejected, Unavailable
 from tests.jobs.conftest import Steps, attempt_of, fresh
 from tests.jobs.fakes import FakeProvider
@@ -199,3 +201,12 @@ def test_a_job_stopped_while_its_answer_is_lost_is_looked_for_first(
     steps.hand_off()
     steps.track()
     assert (attempt_of(job).state, provider.cancelled) == ("stopping", ["r1"])
+
+
+def test_a_claim_takes_one_attempt(job: Job, account, funded, member, request_for) -> None:
+    for number in range(3):
+        submit(funded, request=request_for(), key=f"more-{number}", by=member)
+    for claimed in range(1, 5):
+        assert handoff.take(account.pk) is not None
+        assert Attempt.objects.filter(state="sending").count() == claimed
+    assert handoff.take(account.pk) is None
