@@ -125,6 +125,8 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "portal.core.middleware.HtmxRedirects",
+    "portal.core.middleware.WrongMethods",
+    "portal.accounts.middleware.LastSeen",
     "portal.accounts.middleware.FormErrors",
 ]
 
@@ -351,6 +353,13 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 # --- jobs and money --------------------------------------------------------------------------------------------------
 TRIAL_CREDIT_YEN = number("TRIAL_CREDIT_YEN", 10_000)
 TRIAL_CREDIT_DAYS = number("TRIAL_CREDIT_DAYS", 90)
+
+# How often one person may do what costs work, a minute. Each is answered by 429 and when to try again.
+LIMITS = {
+    "submit": number("LIMIT_SUBMITS", 120),
+    "download": number("LIMIT_DOWNLOADS", 120),
+    "presign": number("LIMIT_PARTS", 600),  # addresses for parts of uploads
+}
 
 # A new job may be missing from a provider's listing for so long, whatever the provider says of itself: only after that
 # is a job whose answer was lost looked for in vain and sent again. Shorter only where nothing is charged.

@@ -17,6 +17,7 @@ if not settings.PRODUCTION:
     urlpatterns.append(path("dev/", include("portal.home.dev_urls")))
 
 handler400 = "portal.core.error_pages.bad_request"
-handler403 = "portal.core.error_pages.permission_denied"
+handler403 = "portal.home.views.permission_denied"
 handler404 = "portal.core.error_pages.page_not_found"
+handler429 = "portal.core.error_pages.too_many_requests"  # asked by allauth's limits
 handler500 = "portal.home.views.server_error"

@@ -34,10 +34,14 @@ def _one_line(text: str) -> None:
 
 
 class Line(forms.CharField):
-    """One line as people write it: NFC, so that equal names are equal; never NFKC, which changes 髙 and ①."""
+    """One line as people write it: NFC, so that equal names are equal; never NFKC, which changes 髙 and ①.
 
-    def __init__(self, **kwargs: Any) -> None:
+    `need` says beside the label when it must be filled, where that depends on another field.
+    """
+
+    def __init__(self, *, need: Any = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.need = need
         self.validators = [v for v in self.validators if not isinstance(v, ProhibitNullCharactersValidator)]
         self.validators.append(_one_line)  # also says what is wrong with a NUL
 
@@ -68,12 +72,14 @@ class NameForm(forms.Form):
         label=_("Family name"),
         max_length=50,
         required=False,
+        need=_("One of the two"),
         widget=forms.TextInput(attrs={"autocomplete": "family-name"}),
     )
     given_name = Line(
         label=_("Given name"),
         max_length=50,
         required=False,
+        need=_("One of the two"),
         widget=forms.TextInput(attrs={"autocomplete": "given-name"}),
     )
 
@@ -105,6 +111,7 @@ class FoundingForm(NameForm):
         label=_("Organization name"),
         max_length=100,
         required=False,
+        need=_("Required except for individuals"),
         help_text=_(
             "As it should appear on statements. As an individual you may leave it empty; your own name is used."
         ),
@@ -255,6 +262,10 @@ def _near_future(day: Any) -> Any:
 
 
 # --- allauth's forms -------------------------------------------------------------------------------------------------
+# Of settings.AUTH_PASSWORD_VALIDATORS, in one sentence.
+PASSWORD_HINT = _("At least 10 characters; not only digits, no common password, nothing like your name or address.")
+
+
 class Ours:
     """No placeholders, which vanish while one types; our labels; the column's limit."""
 
@@ -273,6 +284,8 @@ class Ours:
         for name, field in self.fields.items():
             field.widget.attrs.pop("placeholder", None)
             field.label = self.labels.get(name, field.label)
+            if name == "password1":
+                field.help_text = PASSWORD_HINT
             if isinstance(field, forms.EmailField):
                 field.max_length = EMAIL_MAX_LENGTH
                 field.validators.append(_max_email)

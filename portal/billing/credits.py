@@ -6,21 +6,37 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
-from portal.accounts.models import Organization
+from portal.accounts.models import Organization, User
 from portal.audit import recording as audit
 from portal.billing import ledger
-from portal.billing.models import BillingAccount, Credit, CreditKind, LedgerAccount
+from portal.billing.models import BillingAccount, Credit, CreditKind, LedgerAccount, Trial
+
+
+def had_trial(person: User) -> bool:
+    """Also with another account, whose e-mail address is this person's now."""
+    return Trial.objects.filter(Q(founder=person) | Q(email=person.email)).exists()
 
 
 @transaction.atomic
-def grant_trial(organization: Organization) -> Credit:
-    """The credit every new organization gets, once: a second call gives the one that is there."""
+def grant_trial(organization: Organization, *, founder: User) -> Credit | None:
+    """The credit a person gets with the first organization they found: None for whoever had it before.
+
+    A second call for the same organization gives the one that is there.
+    """
     account = ledger.locked(organization)
     known = Credit.objects.filter(organization=organization, kind=CreditKind.TRIAL).first()
-    return known or _give(
+    if known:
+        return known
+    # The database decides between two at once: the second waits here for the first, and its row is left out.
+    Trial.objects.bulk_create(
+        [Trial(founder=founder, email=founder.email, organization=organization)], ignore_conflicts=True
+    )
+    if not Trial.objects.filter(organization=organization).exists():
+        return None
+    return _give(
         account,
         organization,
         kind=CreditKind.TRIAL,

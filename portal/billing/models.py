@@ -77,6 +77,15 @@ class Credit(models.Model):
         return self.amount - self.used - self.expired
 
 
+class Trial(models.Model):
+    """Who has had the trial credit, by account and by the e-mail address of that day: nobody gets it twice."""
+
+    founder = models.OneToOneField(User, on_delete=models.PROTECT, related_name="+")
+    email = models.EmailField(unique=True)
+    organization = models.OneToOneField(Organization, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField(default=timezone.now)
+
+
 class LedgerAccount(models.TextChoices):
     """Each organization has one of each; every transaction of entries sums to zero."""
 

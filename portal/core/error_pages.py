@@ -1,6 +1,10 @@
-"""Pages for what went wrong. They ask no database and no context processor, so they render when those are down."""
+"""Pages for what went wrong. The plain ones ask no database and no context processor, so they render when those are
+down; somebody signed in gets the page inside the usual menu when all that it needs answers."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from django.core.exceptions import RequestDataTooBig
@@ -8,10 +12,17 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
 
+log = structlog.get_logger(__name__)
 
-def error_page(request: HttpRequest, status: int, *, template: str | None = None) -> HttpResponse:
+
+def error_page(
+    request: HttpRequest, status: int, *, template: str | None = None, context: Mapping[str, Any] | None = None
+) -> HttpResponse:
     """The page of `status`: templates/400.html and so on, with the request's id for the support desk."""
-    html = render_to_string(template or f"{status}.html", _context(request, status))
+    template, context = template or f"{status}.html", context or {}
+    html = _with_menu(request, template, context) if status < 500 else None
+    if html is None:
+        html = render_to_string(template, {**context, **_plain(request, status)})
     return HttpResponse(html, status=status)
 
 
@@ -21,16 +32,17 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
     return error_page(request, 400)
 
 
-def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return error_page(request, 403)
-
-
 def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     return error_page(request, 404)
 
 
-def too_many_requests(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return error_page(request, 429)
+def too_many_requests(
+    request: HttpRequest, exception: Exception | None = None, *, wait_s: int | None = None
+) -> HttpResponse:
+    """`wait_s`: after so many seconds the same is allowed again, where that is known."""
+    response = error_page(request, 429, context={"wait_s": wait_s})
+    response["Retry-After"] = str(wait_s or 60)
+    return response
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -42,9 +54,23 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return error_page(request, 403, template="403_csrf.html")
 
 
-def _context(request: HttpRequest, status: int) -> dict[str, object]:
+def _with_menu(request: HttpRequest, template: str, context: Mapping[str, Any]) -> str | None:
+    user = getattr(request, "user", None)  # missing when a request was refused before anybody asked who it is from
+    if user is None or request.headers.get("HX-Request") == "true":  # htmx shows a toast, no page
+        return None
+    try:
+        if not user.is_authenticated:
+            return None
+        return render_to_string(template, {**context, "layout": "base.html"}, request)
+    except Exception:  # whatever is down: the plain page needs none of it
+        log.warning("error page without its menu", exc_info=True)
+        return None
+
+
+def _plain(request: HttpRequest, status: int) -> dict[str, object]:
     theme = request.COOKIES.get("theme", "auto")
     return {
+        "layout": "base_plain.html",
         "request": request,
         "request_id": structlog.contextvars.get_contextvars().get("request_id", ""),
         "theme": theme if theme in ("light", "dark") else "auto",

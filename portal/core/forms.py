@@ -22,6 +22,11 @@ class PortalBoundField(BoundField):
         return isinstance(self.field.widget, CheckboxInput)
 
     @property
+    def need(self) -> Any:
+        """What stands beside the label where neither "required" nor "optional" is the truth: the field's own `need`."""
+        return getattr(self.field, "need", "")
+
+    @property
     def look(self) -> str:
         """How a group of choices is drawn: as "pills", or plainly when empty."""
         return str(self.field.widget.attrs.get("data-look", ""))

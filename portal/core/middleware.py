@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import resolve_url
 from django.utils.cache import patch_cache_control
 
-from portal.core.error_pages import page_not_found
+from portal.core.error_pages import error_page, page_not_found
 
 
 class PrivatePages:
@@ -57,6 +57,21 @@ class HtmxRedirects:
         visit.cookies = response.cookies
         visit["HX-Redirect"] = _return_to_page(request, target)
         return visit
+
+
+class WrongMethods:
+    """Django answers a method that a view does not have with nothing at all; people get a page that says so."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if response.status_code != 405 or response.content:
+            return response
+        page = error_page(request, 405)
+        page["Allow"] = response["Allow"]
+        return page
 
 
 def _return_to_page(request: HttpRequest, target: str) -> str:

@@ -63,7 +63,6 @@ def _invite_people(logins: Path) -> None:
     if organization is None:
         organization = Organization.objects.create(name="株式会社ミライ言語研究所（デモ）", kind="startup")
         Project.objects.create(organization=organization, name="llm-jp-tuning")
-        grant_trial(organization)
     written = []
     for email, family_name, given_name, role in PEOPLE:
         password = secrets.token_urlsafe(9)
@@ -74,6 +73,8 @@ def _invite_people(logins: Path) -> None:
         user.save()
         EmailAddress.objects.update_or_create(user=user, email=email, defaults={"verified": True, "primary": True})
         Membership.objects.get_or_create(user=user, organization=organization, project=None, defaults={"role": role})
+        if role == Role.OWNER:
+            grant_trial(organization, founder=user)
         written.append({"role": role.value, "email": email, "password": password})
     logins.touch(mode=0o600)
     logins.write_text(json.dumps(written, ensure_ascii=False, indent=1))

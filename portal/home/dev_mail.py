@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email import policy
 from email.parser import BytesParser
 from email.utils import parsedate_to_datetime
@@ -87,6 +87,8 @@ def _read(path: Path) -> Iterator[Mail]:
 
 def _instant(header: object) -> datetime | None:
     try:
-        return parsedate_to_datetime(str(header))
+        at = parsedate_to_datetime(str(header))
     except ValueError:
         return None
+    # "-0000", as Django writes it, is UTC of a place unknown: Python gives it without a zone.
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

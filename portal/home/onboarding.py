@@ -31,14 +31,15 @@ def start(request: HttpRequest) -> HttpResponse:
         with suppress(membership.AlreadyMember):
             _found(request, user, form.cleaned_data)
         return redirect("/")
-    return render(request, "home/start.html", {"form": form}, status=422 if request.method == "POST" else 200)
+    context = {"form": form, "had_trial": credits.had_trial(user)}
+    return render(request, "home/start.html", context, status=422 if request.method == "POST" else 200)
 
 
 @transaction.atomic
 def _found(request: HttpRequest, user: User, data: dict[str, str]) -> None:
-    """Name, organization, project and trial credit: all of it or nothing."""
+    """Name, organization, project and, for the first one, trial credit: all of it or nothing."""
     membership.edit_person(user, family_name=data["family_name"], given_name=data["given_name"], language=user.language)
     name = data["organization_name"] or user.get_full_name()
     organization = membership.found_organization(user, name=name, kind=data["kind"])
-    credits.grant_trial(organization)
+    credits.grant_trial(organization, founder=user)
     choose(request, organization=organization, project=organization.projects.get())

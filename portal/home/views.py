@@ -9,12 +9,15 @@ from django.core.cache import cache
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
+from django.utils.functional import SimpleLazyObject
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import pgettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from portal.accounts.access import access_of
 from portal.accounts.context import current_of
+from portal.accounts.models import Membership, Organization
 from portal.accounts.roles import Permission
 from portal.billing.holds import room_for
 from portal.catalog.models import ProviderAccount
@@ -36,6 +39,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         return redirect("home:start")
     access = access_of(request.user)
     jobs: list[Job] = []
+    elsewhere, owners = False, ""
     if Permission.VIEW in current.can:
         scope = Job.objects.visible_to(request.user)
         scope = (
@@ -44,6 +48,11 @@ def dashboard(request: HttpRequest) -> HttpResponse:
             else scope.filter(organization=current.organization)
         )
         jobs = list(scope.select_related("offering__provider", "project").order_by("-id")[:RECENT_JOBS])
+        if not jobs and current.project:
+            everywhere = Job.objects.visible_to(request.user).filter(organization=current.organization)
+            elsewhere = everywhere.exists()
+    else:
+        owners = owners_of(current.organization)
     places = current.projects[:1] if current.project is None else [current.project]
     # The dashboard's money is that of one project: its own room, or the first project's where none is chosen.
     may_see_money = any(access.may_in(place, Permission.VIEW_MONEY) for place in places)
@@ -52,8 +61,16 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "active": [job for job in jobs if not job.is_final],
         "room": room_for(places[0]) if places and may_see_money else None,
         "starters": STARTERS,
+        "elsewhere": elsewhere,
+        "owners": owners,
     }
     return render(request, "home/dashboard.html", context)
+
+
+def owners_of(organization: Organization) -> str:
+    """Whom a member asks: the names of those who can decide, the first few."""
+    owners = Membership.objects.filter(organization=organization).owners().select_related("user").order_by("pk")[:3]
+    return pgettext("between items of a list", ", ").join(str(row.user) for row in owners)
 
 
 @require_safe
@@ -132,6 +149,17 @@ def _packages() -> list[dict[str, str]]:
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
+def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Says whom to ask: the owners of the organization one is in, to its members alone."""
+
+    def owners() -> str:
+        organization = current_of(request).organization
+        return owners_of(organization) if organization else ""
+
+    # Asked for by the page inside the menu only, which is for the signed-in.
+    return error_page(request, 403, context={"owners": SimpleLazyObject(owners)})
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     """The fault may be the database itself: 503 says so, and that it is worth asking again."""
     if _database_answers():

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+import time_machine
 from django.core import mail
 from django.test import Client
 from django.utils import timezone
@@ -83,6 +84,19 @@ def test_onboarding_twice_makes_one_organization(ja: Client) -> None:
     assert (Organization.objects.count(), Credit.objects.count()) == (1, 1)
 
 
+def test_leaving_and_founding_anew_gives_no_second_trial_and_says_so(ja: Client) -> None:
+    user = UserFactory()
+    ja.force_login(user)
+    words = "トライアルクレジットは"
+    answers = {"family_name": "山田", "kind": "company", "organization_name": "山田商店"}
+    assert words not in ja.get("/start/").content.decode()
+    ja.post("/start/", answers)
+    Membership.objects.all().delete()
+    assert words in ja.get("/start/").content.decode()
+    ja.post("/start/", answers)
+    assert (Organization.objects.count(), Credit.objects.count(), Membership.objects.count()) == (2, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("answers", "wrong"),
     [
@@ -105,7 +119,7 @@ def test_onboarding_refuses_with_sentences(ja: Client, answers: dict[str, str], 
 
 def test_onboarding_is_all_or_nothing(ja: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     ja.force_login(UserFactory(family_name="", given_name=""))
-    monkeypatch.setattr("portal.billing.credits.grant_trial", lambda organization: 1 / 0)
+    monkeypatch.setattr("portal.billing.credits.grant_trial", lambda organization, founder: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         ja.post("/start/", {"family_name": "山田", "kind": "individual"})
     assert (Organization.objects.count(), AuditEvent.objects.count()) == (0, 0)
@@ -156,6 +170,28 @@ def test_reset_by_code_then_sign_in(ja: Client) -> None:
     assert len(mail.outbox) == 2  # the second tells the owner
 
 
+def test_a_second_code_can_be_asked_for(ja: Client) -> None:
+    for email in ("known@example.jp", "unknown@example.jp"):
+        if email.startswith("known"):
+            UserFactory(email=email)
+        ja.post("/account/password/reset/", {"email": email})
+        html = ja.get("/account/password/reset/confirm/").content.decode()
+        assert '<form id="resend" method="post" action="/account/password/reset/">' in html
+        assert f'<input type="hidden" name="email" value="{email}">' in html
+        ja.post("/account/password/reset/", {"email": email})
+    assert [m.to for m in mail.outbox] == [["known@example.jp"]] * 2 + [["unknown@example.jp"]] * 2
+    assert code_of(mail.outbox[0]) != code_of(mail.outbox[1])
+
+
+def test_who_cannot_ask_for_a_second_code_is_not_told_to(ja: Client) -> None:
+    sign_up(ja, "hanako@example.jp")
+    assert "新しいコードを送信" in ja.get(CODE).content.decode()
+    session = ja.session
+    session["account_email_verification_code"]["resend_count"] = 2
+    session.save()
+    assert "新しいコード" not in ja.get(CODE).content.decode()
+
+
 def test_address_changes_with_its_code_only(ja: Client) -> None:
     user = MembershipFactory(user__email="old@example.jp").user
     ja.post("/account/login/", {"login": user.email, "password": PASSWORD})
@@ -168,6 +204,25 @@ def test_address_changes_with_its_code_only(ja: Client) -> None:
     user.refresh_from_db()
     assert (answer["Location"], user.email) == ("/profile/", "new@example.jp")
     assert [m.to for m in mail.outbox] == [["new@example.jp"], ["old@example.jp"]]
+
+
+def test_the_hint_and_the_errors_of_a_password_are_short_sentences(ja: Client) -> None:
+    html = ja.get("/account/signup/").content.decode()
+    hint = "10文字以上。数字だけのもの、よく使われるもの、氏名やメールアドレスに似たものは使えません。"
+    assert f'id="id_password1_helptext">{hint}</div>' in html
+    answer = ja.post("/account/signup/", {"email": "taro@example.jp", "password1": "12345"})
+    assert answer.context["form"].errors["password1"] == [
+        "パスワードは10文字以上で入力してください。",
+        "よく使われているパスワードは使えません。",
+        "数字だけのパスワードは使えません。",
+    ]
+    ja.defaults["HTTP_ACCEPT_LANGUAGE"] = "en"
+    answer = ja.post("/account/signup/", {"email": "taro@example.jp", "password1": "12345"})
+    assert answer.context["form"].errors["password1"] == [
+        "Use at least 10 characters.",
+        "Choose a password that is less common.",
+        "Use letters too, not only digits.",
+    ]
 
 
 @pytest.mark.parametrize("password", ["short", "1234567890", "password123", "taro@example.jp", ""])
@@ -195,6 +250,27 @@ def test_sign_out_everywhere(db: None) -> None:
     assert here.post("/account/sessions/").status_code == 302
     assert there.get("/profile/").status_code == 302
     assert here.get("/profile/").status_code == 200
+
+
+def test_sessions_say_which_browser_and_when(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = MembershipFactory().user
+    firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
+    there = Client(headers={"user-agent": firefox, "accept-language": "ja"})
+    here = Client(headers={"user-agent": "curl/8.5.0", "accept-language": "ja"})
+    with time_machine.travel("2026-11-24T03:00:00Z") as clock:
+        for client in (there, here):
+            client.post("/account/login/", {"login": user.email, "password": PASSWORD})
+        there.get("/profile/")
+        clock.shift(3600)
+        monkeypatch.setattr("portal.accounts.middleware.LastSeen.EVERY_S", 0)
+        there.get("/profile/")
+        monkeypatch.undo()
+        clock.shift(1800)
+        page = here.get("/account/sessions/")
+        html = page.content.decode()
+    seen = {s.user_agent: (s.last_seen_at - s.created_at).total_seconds() for s in page.context["sessions"]}
+    assert (3595 < seen[firefox] < 3610, seen["curl/8.5.0"] < 10) == (True, True)
+    assert ["Firefox・Linux" in html, "curl" in html, firefox in html, "30分前" in html] == [True, True, False, True]
 
 
 def test_signed_in_browser_learns_the_persons_language(db: None) -> None:

@@ -56,7 +56,7 @@ def test_the_page_shows_the_sum_of_the_month(project: Project, owner: User, clie
 
 
 def test_nothing_used_says_what_to_do_and_what_it_costs(project: Project, owner: User, client_of: SignIn) -> None:
-    credits.grant_trial(project.organization)
+    credits.grant_trial(project.organization, founder=owner)
     words = text_of(client_of(owner, "en").get("/usage/"))
     assert "Nothing was used this month yet" in words
     assert "Creating a job costs nothing until it starts" in words

@@ -12,6 +12,7 @@ from django.template.loader import get_template
 from django.test import RequestFactory
 
 from portal.core import error_pages
+from portal.home import views as home
 
 ROOT = Path(settings.BASE_DIR)
 PAGES = sorted(p for p in ROOT.glob("templates/**/*.html") if "/email/" not in str(p))
@@ -102,7 +103,7 @@ def test_label_and_error_from_a_person_stay_text() -> None:
 @pytest.mark.parametrize(
     ("view", "status"),
     [
-        (error_pages.bad_request, 400), (error_pages.permission_denied, 403), (error_pages.page_not_found, 404),
+        (error_pages.bad_request, 400), (home.permission_denied, 403), (error_pages.page_not_found, 404),
         (error_pages.too_many_requests, 429), (error_pages.server_error, 500), (error_pages.csrf_failure, 403),
     ],
 )  # fmt: skip

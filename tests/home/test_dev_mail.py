@@ -32,6 +32,16 @@ def test_mails_are_listed_newest_first_and_shown(db: None, folder: Path) -> None
     assert "<script>alert" not in client.get(f"/dev/mail/{mails[0].name}/").content.decode()
 
 
+@pytest.mark.parametrize("zone", ["-0000", "+0000", "GMT"])
+def test_the_time_of_a_mail_is_japans(db: None, folder: Path, zone: str) -> None:
+    send(folder, EmailMessage("a", "b", None, ["a@example.jp"], headers={"Date": f"Tue, 24 Nov 2026 23:31:05 {zone}"}))
+    client = Client(headers={"accept-language": "ja"})
+    page = client.get("/dev/mail/")
+    shown = client.get(f"/dev/mail/{page.context['mails'][0].name}/")
+    assert [" 08:31" in answer.content.decode() for answer in (page, shown)] == [True, True]
+    assert ["23:31" in answer.content.decode() for answer in (page, shown)] == [False, False]
+
+
 def test_no_name_leads_out_of_the_folder(db: None, folder: Path) -> None:
     for name in ("..%2f..%2fetc%2fpasswd", "x", "%00", "-1"):
         assert Client().get(f"/dev/mail/{name}/").status_code == 404

@@ -16,7 +16,7 @@ from portal.jobs import collection, handoff, metering, tracking
 from portal.jobs.models import Attempt, Job
 from portal.jobs.request import JobRequest
 from portal.jobs.submission import submit
-from tests.factories import OfferingFactory, PriceFactory, ProviderAccountFactory
+from tests.factories import OfferingFactory, PriceFactory, ProviderAccountFactory, UserFactory
 from tests.jobs.fakes import FakeProvider
 
 
@@ -42,7 +42,7 @@ def provider(account: ProviderAccount, monkeypatch: pytest.MonkeyPatch) -> FakeP
 
 @pytest.fixture
 def funded(project: Project) -> Project:
-    grant_trial(project.organization)
+    grant_trial(project.organization, founder=UserFactory())
     return project
 
 

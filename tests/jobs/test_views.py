@@ -62,7 +62,7 @@ def cluster_plan(db):
 
 @pytest.fixture
 def credit(organization):
-    grant_trial(organization)
+    grant_trial(organization, founder=UserFactory())
 
 
 def fields(project, plan, /, **changes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -11,6 +12,8 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from portal.accounts.access import require
 from portal.accounts.roles import Permission
+from portal.audit import recording as audit
+from portal.core.limits import limited
 from portal.datasets import storage
 from portal.datasets.models import FileState
 from portal.datasets.removal import RemovalRefused, delete_file
@@ -30,12 +33,22 @@ def state(request: HttpRequest, code: str) -> HttpResponse:
 
 @login_required
 @require_safe
+@limited("download")
 def download(request: HttpRequest, code: str) -> HttpResponse:
     """On to the store, for 300 s, under the name the person gave the file."""
     file = find_file(request, code)
     if file.state != FileState.READY:
         messages.warning(request, _("“%(name)s” is not ready to be downloaded.") % {"name": file.name})
         return redirect("datasets:detail", file.dataset.code)
+    with transaction.atomic():
+        project = file.dataset.project
+        audit.record(
+            "file.downloaded",
+            f"file:{file.code}",
+            actor=f"user:{user_of(request).pk}",
+            chain=project.organization.code,
+            detail={"project": project.code, "name": file.name},
+        )
     return redirect(storage.presigned_get(file.storage_key, expires_s=DOWNLOAD_EXPIRES_S, download_name=file.name))
 
 

@@ -22,6 +22,7 @@ from portal.accounts.access import require
 from portal.accounts.context import current_of
 from portal.accounts.models import Project
 from portal.accounts.roles import Permission
+from portal.core.limits import limited, wait_for
 from portal.datasets import uploading
 from portal.datasets.forms import BeginForm, CompleteForm, PartsForm, PlainForm
 from portal.datasets.models import DataFile, Dataset, FileState
@@ -99,6 +100,10 @@ def parts(request: HttpRequest, code: str) -> HttpResponse:
     if request.method == "GET":
         return JsonResponse({"held": [part.number for part in uploading.parts_held(file)]})
     form = _valid(PartsForm(request.POST))
+    if wait_s := wait_for(request, "presign", len(form.cleaned_data["parts"])):
+        response = _error(_("Too many requests. Wait a minute and try again."), 429)
+        response["Retry-After"] = str(wait_s)
+        return response
     addresses = uploading.addresses(file, form.cleaned_data["parts"])
     return JsonResponse({"parts": {n: {"url": a.url, "headers": a.headers} for n, a in addresses.items()}})
 
@@ -157,6 +162,7 @@ def plain(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_safe
+@limited("presign")
 def send(request: HttpRequest, code: str) -> HttpResponse:
     """Without script, step two: the form that goes to the store, good for 15 minutes."""
     file = find_own_upload(request, code)

@@ -20,6 +20,7 @@ from portal.accounts.models import Organization, Project, User
 from portal.accounts.roles import Permission
 from portal.billing.holds import OverBudget, room_for
 from portal.core.htmx import respond
+from portal.core.limits import limited
 from portal.datasets.models import FileState
 from portal.jobs.estimates import quote
 from portal.jobs.forms import (
@@ -42,6 +43,7 @@ FIELD_OF_REFUSAL = {"time_limit": "time_amount"}
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
+@limited("submit", method="POST")
 def new(request: HttpRequest) -> HttpResponse:
     projects = _projects(request)
     if isinstance(projects, HttpResponse):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import cast
 
+from django.db import transaction
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 
 from portal.accounts.access import access_of
 from portal.accounts.models import User
 from portal.accounts.roles import Permission
+from portal.audit import recording as audit
 from portal.jobs.models import Job
 
 # Large, or never on a job's page: half of all the columns that the joined rows have.
@@ -40,6 +42,18 @@ def find_job(request: HttpRequest, code: str) -> Job:
 def user_of(request: HttpRequest) -> User:
     """The person behind a request that login_required let through."""
     return cast(User, request.user)
+
+
+def record_download(request: HttpRequest, act: str, job: Job, **detail: str) -> None:
+    """Who took what out of here."""
+    with transaction.atomic():
+        audit.record(
+            act,
+            f"job:{job.code}",
+            actor=f"user:{user_of(request).pk}",
+            chain=job.organization.code,
+            detail={"project": job.project.code, **detail},
+        )
 
 
 def may_stop(user: User, job: Job) -> bool:

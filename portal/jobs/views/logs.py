@@ -14,12 +14,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from portal.core.htmx import respond
+from portal.core.limits import limited
 from portal.core.templatetags.formats import clock, number
 from portal.datasets import storage
 from portal.jobs import logs
 from portal.jobs.ansi import line_html
 from portal.jobs.models import Job
-from portal.jobs.views.finding import find_job
+from portal.jobs.views.finding import find_job, record_download
 
 LINES = 1000
 SHOWN_MAX = 4000  # letters of one line; the download has them all
@@ -69,9 +70,11 @@ def lines(request: HttpRequest, code: str) -> HttpResponse:
 
 @login_required
 @require_safe
+@limited("download")
 def download(request: HttpRequest, code: str) -> HttpResponseBase:
     """The whole log: from storage once the job has ended, until then what has come so far."""
     job = find_job(request, code)
+    record_download(request, "log.downloaded", job)
     name = f"{job.code}.log"
     if job.log_key:
         return redirect(storage.presigned_get(job.log_key, expires_s=LINK_S, download_name=name))

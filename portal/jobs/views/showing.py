@@ -17,12 +17,13 @@ from portal.accounts.access import access_of
 from portal.accounts.models import User
 from portal.accounts.roles import Permission
 from portal.core.htmx import not_modified, respond, wants_fragment
+from portal.core.limits import limited
 from portal.datasets import storage
 from portal.jobs import logs
 from portal.jobs.models import Attempt, Job
 from portal.jobs.starters import starter
 from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
-from portal.jobs.views.finding import find_job, may_stop, user_of
+from portal.jobs.views.finding import find_job, may_stop, record_download, user_of
 from portal.jobs.views.logs import log_context
 from portal.jobs.views.timeline import cost_now, state_shown, timeline
 from portal.jobs.wording import FAILURES, event_sentence
@@ -85,12 +86,15 @@ def artifacts(request: HttpRequest, code: str) -> HttpResponse:
 
 @login_required
 @require_safe
+@limited("download")
 def artifact(request: HttpRequest, code: str, pk: int) -> HttpResponse:
     """Straight from storage, by a link that works for a minute."""
-    found = find_job(request, code).artifacts.filter(pk=pk).first()
+    job = find_job(request, code)
+    found = job.artifacts.filter(pk=pk).first()
     if found is None:
         raise Http404
     name = PurePosixPath(found.path).name
+    record_download(request, "artifact.downloaded", job, path=found.path)
     return redirect(storage.presigned_get(found.storage_key, expires_s=LINK_S, download_name=name))
 
 
