@@ -1,0 +1,17 @@
+from pathlib import Path
+
+import django
+import polib
+from babel.messages.extract import extract_python
+
+from portal.core import django_sentences
+from portal.core.management.commands.translations import KEYWORDS
+
+
+def test_each_sentence_is_one_that_django_still_says() -> None:
+    folder = Path(django.__file__).parent / "conf" / "locale" / "en" / "LC_MESSAGES"
+    theirs = {entry.msgid for entry in polib.pofile(str(folder / "django.po"))}
+    with Path(django_sentences.__file__).open("rb") as source:
+        found = [messages for _line, _function, messages, _comments in extract_python(source, KEYWORDS, [], {})]
+    ours = {message if isinstance(message, str) else message[0] for message in found}
+    assert (ours - theirs, len(ours)) == (set(), len(django_sentences.SENTENCES))
