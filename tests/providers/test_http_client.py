@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from portal.providers.errors import OutcomeUnknown, Unavailable
@@ -70,10 +68,9 @@ def test_a_refusal_is_one_line_for_operators(body: bytes, line: str) -> None:
         assert HttpClient(server.url).request("GET", "/x").one_line() == line
 
 
-@pytest.mark.parametrize("value", ["soon", "-1", "1.5", "９", "99999999"])
+@pytest.mark.parametrize("value", ["soon", "-1", "1.5", "", "99999999"])
 def test_a_wait_that_is_no_number_of_seconds_is_none(value: str) -> None:
-    headers: Any = {"Retry-After": value} if value.isascii() else {}
-    with answering(Reply(429, b"", headers)) as server:
+    with answering(Reply(429, b"", {"Retry-After": value})) as server:
         assert HttpClient(server.url).request("GET", "/x").retry_after_s is None
 
 
