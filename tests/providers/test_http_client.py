@@ -29,7 +29,7 @@ def test_a_lost_answer_to_what_creates_may_have_had_its_effect(
     assert (type(lost.value), lost.value.code) == (expected, code)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "ftp://127.0.0.1", "http://[", "http://no-such-host.invalid"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "ftp://127.0.0.1", "http://["])
 def test_without_a_connection_certainly_nothing_happened(url: str) -> None:
     with pytest.raises(Unavailable) as away:
         HttpClient(url).request("POST", "/x", creates=True)
