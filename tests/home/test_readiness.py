@@ -26,7 +26,7 @@ def test_everything_is_there_while_one_worker_lives() -> None:
     found = by_name()
     workers = found.pop("workers")
     assert list(found.values()) == [Part(name, True) for name in ("database", "storage", "broker", "cache")]
-    assert (workers.ok, workers.detail, round(workers.age_s or 0)) == (True, "", 5)
+    assert (workers.ok, workers.detail, 5 <= (workers.age_s or 0) < 60) == (True, "", True)
 
 
 def test_silent_workers_and_workers_never_seen_are_told_apart() -> None:
@@ -34,7 +34,7 @@ def test_silent_workers_and_workers_never_seen_are_told_apart() -> None:
     beat("dead@host", 61)
     silent = by_name()["workers"]
     assert never == Part("workers", False, "never seen")
-    assert (silent.ok, silent.detail, round(silent.age_s or 0)) == (False, "silent", 61)
+    assert (silent.ok, silent.detail, 61 <= (silent.age_s or 0) < 120) == (False, "silent", True)
 
 
 def test_a_part_that_is_away_is_that_parts_answer(settings: Any) -> None:
