@@ -1,8 +1,10 @@
 """What an import checker cannot see. The import contracts themselves are in pyproject.toml (lint-imports)."""
 
 import io
+from pathlib import Path
 
 from django.apps import apps
+from django.conf import settings
 from django.core.management import call_command
 
 # From the ground up: a foreign key may point to its own app or to one further down.
@@ -35,3 +37,56 @@ def test_migrations_are_complete(db: None) -> None:
 
 def test_system_checks_are_clean() -> None:
     call_command("check", fail_level="WARNING")
+
+
+# --- tests mirror modules: portal/<app>/<module>.py has tests/<app>/test_<module>.py ---------------------------------
+NOT_IN_THE_PATH = {"management", "commands", "templatetags"}  # tests/core/test_formats.py
+NOTHING_TO_TEST = {"__init__.py", "apps.py", "urls.py", "dev_urls.py"}
+# The file that tests it, or why none does. A folder stands for all in it that have no file of their own.
+ELSEWHERE = {
+    "wsgi.py": "one call of Django's",
+    "audit/models.py": "columns; its rows are tried in tests/core/test_append_only.py",
+    "billing/management/commands/verify_ledger.py": "tests/billing/test_verification.py",
+    "billing/models.py": "tests/billing/test_holds.py",
+    "billing/overview.py": "tests/billing/test_views.py",
+    "billing/tasks.py": "one call of one function",
+    "catalog/management/commands/seed_catalog.py": "tests/catalog/test_seed.py",
+    "catalog/tasks.py": "passes rows on to tests/catalog/test_sync.py's functions",
+    "datasets/tasks.py": "tests/datasets/test_uploading.py",
+    "datasets/views/sending.py": "tests/datasets/test_uploading.py",
+    "datasets/views/": "tests/datasets/test_views.py",
+    "home/management/commands/prepare.py": "tests/browser/conftest.py",
+    "home/management/commands/seed_demo.py": "tests/home/test_demo.py",
+    "home/models.py": "columns",
+    "home/onboarding.py": "tests/accounts/test_signing_up.py",
+    "jobs/starters/": "tests/jobs/test_starters.py",
+    "jobs/views/": "tests/jobs/test_views.py",
+    "launcher/errors.py": "tests/launcher/test_messages.py",
+    "launcher/services.py": "tests/launcher/test_postgres.py",
+    "providers/emulators/settings.py": "one dataclass",
+    "providers/emulators/": "tests/providers/test_promises.py",
+    "providers/errors.py": "classes that carry two values",
+    "providers/sakura_dok/adapter.py": "tests/providers/test_promises.py",
+    "providers/slurm_ssh/": "tests/providers/test_promises.py",
+    "usage/models.py": "tests/usage/test_recording.py",
+}
+
+
+def test_every_module_has_its_tests_beside_it_or_stands_in_the_list() -> None:
+    root = Path(settings.BASE_DIR)
+    without = []
+    for path in sorted((root / "portal").rglob("*.py")):
+        module = path.relative_to(root / "portal")
+        if path.name in NOTHING_TO_TEST or "migrations" in module.parts:
+            continue
+        folder = [part for part in module.parts[:-1] if part not in NOT_IN_THE_PATH]
+        if not root.joinpath("tests", *folder, f"test_{path.name}").exists():
+            without.append(str(module))
+    found_under = {
+        module: max((key for key in ELSEWHERE if module.startswith(key)), key=len, default="") for module in without
+    }
+    assert [module for module, key in found_under.items() if not key] == []
+    # What got a file of its own, or is gone, leaves the list.
+    assert set(ELSEWHERE) - set(found_under.values()) == set()
+    named = [reason for reason in ELSEWHERE.values() if reason.endswith(".py") and " " not in reason]
+    assert [name for name in named if not (root / name).exists()] == []

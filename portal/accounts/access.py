@@ -11,7 +11,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
 
 from portal.accounts.models import Membership, Organization, Project, User
-from portal.accounts.roles import Permission, may
+from portal.accounts.roles import Permission, covers, may
 
 
 class NotPermitted(PermissionDenied):
@@ -31,10 +31,13 @@ class Access:
     organizations: dict[int, Organization] = field(default_factory=dict)  # all the person belongs to in any way
 
     def role_in(self, place: Organization | Project) -> str | None:
-        """The role for a project is the stronger of the project's own and the organization's: see `may_in`."""
+        """For a project the stronger of its own role and the organization's; what the two allow adds up (`may_in`)."""
         if isinstance(place, Organization):
             return self.by_organization.get(place.pk)
-        return self.by_project.get(place.pk) or self.by_organization.get(place.organization_id)
+        own, everywhere = self.by_project.get(place.pk), self.by_organization.get(place.organization_id)
+        if own and everywhere and covers(everywhere, own):
+            return everywhere
+        return own or everywhere
 
     def may_in(self, place: Organization | Project, permission: Permission) -> bool:
         if isinstance(place, Organization):

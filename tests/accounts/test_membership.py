@@ -8,7 +8,7 @@ from django.utils import timezone
 from portal.accounts import membership
 from portal.accounts.access import NotPermitted
 from portal.accounts.models import Membership, Organization, Project, User
-from portal.accounts.roles import MATRIX, Permission, Role, covers, may_give
+from portal.accounts.roles import Role
 from portal.audit.models import AuditEvent
 from portal.audit.verification import broken_links
 from tests.factories import MembershipFactory, ProjectFactory, UserFactory
@@ -22,33 +22,6 @@ def acts() -> list[str]:
 
 def of(user: User) -> Membership:
     return Membership.objects.get(user=user)
-
-
-# --- the table of roles ----------------------------------------------------------------------------------------------
-def test_matrix_is_the_one_in_the_brief() -> None:
-    money, view = {Permission.VIEW_MONEY, Permission.MANAGE_MONEY}, {Permission.VIEW, Permission.VIEW_MONEY}
-    work = view | {Permission.SUBMIT, Permission.UPLOAD}
-    manage = {Permission.STOP_ANY, Permission.MANAGE_PROJECTS, Permission.MANAGE_MEMBERS, Permission.MANAGE_MONEY}
-    expected = {
-        OWN: work | manage | {Permission.MANAGE_ORGANIZATION},
-        M: work | manage,
-        E: work,
-        V: view,
-        B: money,
-    }
-    assert expected == MATRIX
-
-
-@pytest.mark.parametrize(
-    ("own", "given"),
-    [(OWN, {OWN, M, E, V, B}), (M, {M, E, V, B}), (E, set()), (V, set()), (B, set()), (None, set())],
-)
-def test_nobody_gives_a_role_above_their_own(own: Role | None, given: set[Role]) -> None:
-    assert {role for role in Role if may_give(own, role)} == given
-
-
-def test_billing_and_member_do_not_cover_each_other() -> None:
-    assert (covers(E, B), covers(B, E), covers(E, V), covers(OWN, B)) == (False, False, True, True)
 
 
 # --- founding --------------------------------------------------------------------------------------------------------

@@ -7,8 +7,6 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from portal.accounts.models import Project, User
-from portal.core.logs import without_link_tokens
-from portal.core.plain_text import has_hidden_letters
 from portal.jobs.models import Draft
 
 
@@ -61,27 +59,6 @@ def test_deeply_nested_json_is_refused(member: User, client_of: Callable[..., Cl
     )
     answer = client_of(member).post(f"/datasets/files/{sending.code}/parts/", {"parts": "[" * 100_000})
     assert answer.status_code == 422
-
-
-@pytest.mark.parametrize(
-    ("text", "hidden"),
-    [
-        ("学習 1", False),
-        ("família 👨‍👩‍👧", False),
-        ("\u202egpj.exe", True),
-        ("a\x1b[31mb", True),
-        ("\u200b\u200b", True),
-        ("\u200d", True),
-        ("a\0b", True),
-    ],
-)
-def test_hidden_letters(text: str, hidden: bool) -> None:
-    assert has_hidden_letters(text) is hidden
-
-
-def test_link_tokens_stay_out_of_logs() -> None:
-    event = {"event": "request_finished", "request": "GET /invitations/abcdefghijklmnopqrstuvwxyz/?next=/ "}
-    assert without_link_tokens(None, "info", event)["request"] == "GET /invitations/…/?next=/ "
 
 
 @pytest.mark.parametrize("name", ["data", "output"])

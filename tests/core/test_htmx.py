@@ -1,12 +1,10 @@
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
 from django.template import engines
 from django.test import RequestFactory
 
 from portal.core import htmx
-from portal.core.middleware import HtmxRedirects
 
 
 @pytest.fixture(autouse=True)
@@ -52,44 +50,6 @@ def test_poll_with_an_older_version_gets_the_fragment() -> None:
 
 def test_version_header_without_htmx_means_nothing() -> None:
     assert ask(HX_PTag="v7").content == b"page {'a': 1}"
-
-
-def redirected(location: str, *, status: int = 302, **headers: str) -> HttpResponse:
-    def view(request: Any) -> HttpResponse:
-        response = HttpResponse(status=status, headers={"Location": location} if location else {})
-        response.set_cookie("kept", "1")
-        return response
-
-    request = RequestFactory().post("/jobs/new/", headers={n.replace("_", "-"): v for n, v in headers.items()})
-    return HtmxRedirects(view)(request)
-
-
-def test_redirect_to_htmx_becomes_a_visit_and_keeps_cookies() -> None:
-    response = redirected("/jobs/J-1/", HX_Request="true")
-    assert (response.status_code, response["HX-Redirect"], response.cookies["kept"].value) == (204, "/jobs/J-1/", "1")
-
-
-def test_redirect_to_a_browser_stays_a_redirect() -> None:
-    response = redirected("/jobs/J-1/")
-    assert (response.status_code, response["Location"]) == (302, "/jobs/J-1/")
-
-
-def test_304_is_no_redirect() -> None:
-    assert redirected("", status=304, HX_Request="true").status_code == 304
-
-
-@pytest.mark.parametrize(
-    ("page", "next_"),
-    [
-        ("http://testserver/jobs/?state=running", "%2Fjobs%2F%3Fstate%3Drunning"),
-        ("http://evil.example/jobs/", "%2F"),
-        ("http://testserver//evil.example/", "%2F"),
-        ("", "%2F"),
-    ],
-)
-def test_after_signing_in_the_reader_is_back_on_the_page_that_polled(page: str, next_: str) -> None:
-    response = redirected("/account/login/?next=/jobs/J-1/state/", HX_Request="true", HX_Current_URL=page)
-    assert response["HX-Redirect"] == f"/account/login/?next={next_}"
 
 
 def test_the_engine_knows_the_built_in_tags() -> None:

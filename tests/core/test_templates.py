@@ -2,17 +2,11 @@
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from django import forms
 from django.conf import settings
-from django.template import engines
 from django.template.loader import get_template
-from django.test import RequestFactory
-
-from portal.core import error_pages
-from portal.home import views as home
 
 ROOT = Path(settings.BASE_DIR)
 PAGES = sorted(p for p in ROOT.glob("templates/**/*.html") if "/email/" not in str(p))
@@ -98,36 +92,3 @@ def test_label_and_error_from_a_person_stay_text() -> None:
         name = forms.CharField(label="<i>x", error_messages={"required": "<i>y"})
 
     assert "<i>" not in str(Hostile({}))
-
-
-@pytest.mark.parametrize(
-    ("view", "status"),
-    [
-        (error_pages.bad_request, 400), (home.permission_denied, 403), (error_pages.page_not_found, 404),
-        (error_pages.too_many_requests, 429), (error_pages.server_error, 500), (error_pages.csrf_failure, 403),
-    ],
-)  # fmt: skip
-def test_error_page_needs_no_database(view, status: int) -> None:  # type: ignore[no-untyped-def]
-    # No `db` fixture: pytest-django fails this test on any query.
-    response = view(RequestFactory().get("/x/", headers={"Cookie": "theme=dark"}))
-    assert response.status_code == status
-    assert b'data-theme="dark"' in response.content
-    assert (b"csrfmiddlewaretoken" in response.content) == (status < 500)
-
-
-def test_unavailable_page_speaks_both_languages() -> None:
-    html = error_pages.error_page(RequestFactory().get("/"), 503).content.decode()
-    assert ('lang="ja"' in html, 'lang="en"' in html) == (True, True)
-
-
-def test_unknown_provider_gets_an_initial_and_no_markup() -> None:
-    html = engines["django"].from_string('{% provider_mark "x" name %}').render({"name": "<b>New"})
-    assert ('class="prov other"' in html, "&lt;b&gt;New" in html, "<b>" in html) == (True, True, False)
-
-
-def test_state_badge_takes_its_look_from_the_state() -> None:
-    state = SimpleNamespace(label="Running", face=SimpleNamespace(badge="run", icon="run"))
-    assert engines["django"].from_string("{% state_badge s %}").render({"s": state}) == (
-        '<span class="badge run"><svg class="i s" aria-hidden="true"><use href="/static/img/icons.svg#run"/></svg>'
-        "Running</span>"
-    )

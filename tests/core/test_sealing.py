@@ -1,0 +1,40 @@
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from portal.core.sealing import CannotOpen, seal, unseal
+
+OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+
+
+def test_what_is_sealed_is_read_back_and_shows_nothing() -> None:
+    sealed = seal({"token": "canary", "名": "値"})
+    assert ("canary" in sealed, unseal(sealed), unseal(""), seal({}) == "") == (
+        False,
+        {"token": "canary", "名": "値"},
+        {},
+        False,
+    )
+
+
+def test_the_same_secret_never_looks_the_same() -> None:
+    assert seal({"token": "a"}) != seal({"token": "a"})
+
+
+def test_old_keys_still_open_and_the_newest_seals(settings: Any) -> None:
+    settings.CREDENTIALS_KEYS = [OLD]
+    before = seal({"token": "a"})
+    settings.CREDENTIALS_KEYS = [NEW, OLD]
+    after = seal({"token": "b"})
+    opened = [unseal(before), unseal(after)]
+    settings.CREDENTIALS_KEYS = [NEW]
+    assert (opened, unseal(after)) == ([{"token": "a"}, {"token": "b"}], {"token": "b"})
+    with pytest.raises(CannotOpen):
+        unseal(before)
+
+
+@pytest.mark.parametrize("change", [lambda text: text[:-4] + "AAA=", lambda text: text[:20], lambda text: "学習"])
+def test_what_was_changed_does_not_open(change) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(CannotOpen):
+        unseal(change(seal({"token": "a"})))

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from portal.audit.models import AuditEvent
+from portal.datasets import storage
+from portal.datasets.cleaning import SILENCE, abort_unknown_uploads, give_up_silent_uploads, remove_leftovers
+from portal.datasets.models import DataFile, Leftover
+from tests.factories import DataFileFactory
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("storage_ready")]
+NOW = datetime(2026, 11, 24, 4, 7, tzinfo=UTC)
+
+
+def uploading(**changes: Any) -> DataFile:
+    empty = {"state": "uploading", "sha256": "", "ready_at": None, "upload_id": "u-1", "active_at": NOW}
+    return DataFileFactory(**{**empty, **changes})
+
+
+def test_an_upload_is_given_up_after_seven_silent_days_and_not_at_them() -> None:
+    silent = uploading(active_at=NOW - SILENCE - timedelta(microseconds=1))
+    others = [uploading(active_at=NOW - SILENCE), uploading(active_at=NOW - 2 * SILENCE, state="verifying")]
+    given_up = [give_up_silent_uploads(NOW) for _ in range(2)]
+    silent.refresh_from_db()
+    assert (given_up, silent.state, silent.failure, silent.upload_id) == ([1, 0], "abandoned", "silent", "")
+    assert list(Leftover.objects.values_list("storage_key", "upload_id")) == [(silent.storage_key, "u-1")]
+    assert list(AuditEvent.objects.values_list("act", "subject")) == [("upload.abandoned", f"file:{silent.code}")]
+    assert [DataFile.objects.get(pk=file.pk).state for file in others] == ["uploading", "verifying"]
+
+
+def test_bytes_go_when_their_time_has_come() -> None:
+    keys = [f"t/test/{uuid4()}" for _ in range(3)]
+    for key, due in zip(keys, (NOW, NOW + timedelta(seconds=1), NOW - timedelta(days=1)), strict=True):
+        storage.put_bytes(key, b"x")
+        Leftover.objects.create(storage_key=key, due_at=due)
+    storage.delete(keys[2])  # gone already: fine
+    assert (remove_leftovers(NOW), [storage.size_of(key) for key in keys]) == (2, [None, 1, None])
+    assert list(Leftover.objects.values_list("storage_key", flat=True)) == [keys[1]]
+
+
+def test_the_parts_of_an_upload_go_with_it() -> None:
+    key = f"t/test/{uuid4()}"
+    Leftover.objects.create(storage_key=key, upload_id=storage.create_upload(key), due_at=NOW)
+    remove_leftovers(NOW)
+    assert [upload for upload in storage.open_uploads() if upload.key == key] == []
+
+
+def test_an_outage_keeps_the_list(settings: Any) -> None:
+    Leftover.objects.create(storage_key="t/test/x", due_at=NOW)
+    settings.S3_ENDPOINT = "http://127.0.0.1:9"
+    with pytest.raises(storage.StorageUnavailable):
+        remove_leftovers(NOW)
+    assert Leftover.objects.count() == 1
+
+
+def test_an_upload_that_somebody_wrote_down_is_left_to_its_row() -> None:
+    key = f"t/test/{uuid4()}"
+    uploading(storage_key=key, upload_id=storage.create_upload(key))
+    abort_unknown_uploads(datetime.now(UTC) + SILENCE + timedelta(hours=1))
+    assert [upload.key for upload in storage.open_uploads() if upload.key == key] == [key]

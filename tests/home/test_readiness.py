@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from portal.home.models import Heartbeat
+from portal.home.readiness import Part, parts
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("storage_ready")]
+
+
+def by_name() -> dict[str, Part]:
+    return {part.name: part for part in parts()}
+
+
+def beat(name: str, seconds_ago: int) -> None:
+    Heartbeat.objects.create(name=name, seen_at=timezone.now() - timedelta(seconds=seconds_ago))
+
+
+def test_everything_is_there_while_one_worker_lives() -> None:
+    beat("dead@host", 4000)
+    beat("alive@host", 5)
+    found = by_name()
+    workers = found.pop("workers")
+    assert list(found.values()) == [Part(name, True) for name in ("database", "storage", "broker", "cache")]
+    assert (workers.ok, workers.detail, 5 <= (workers.age_s or 0) < 60) == (True, "", True)
+
+
+def test_silent_workers_and_workers_never_seen_are_told_apart() -> None:
+    never = by_name()["workers"]
+    beat("dead@host", 61)
+    silent = by_name()["workers"]
+    assert never == Part("workers", False, "never seen")
+    assert (silent.ok, silent.detail, 61 <= (silent.age_s or 0) < 120) == (False, "silent", True)
+
+
+def test_a_part_that_is_away_is_that_parts_answer(settings: Any) -> None:
+    settings.S3_ENDPOINT = "http://127.0.0.1:9"
+    found = by_name()
+    assert found["storage"] == Part("storage", False, "StorageUnavailable")
+    assert [name for name, part in found.items() if not part.ok] == ["storage", "workers"]

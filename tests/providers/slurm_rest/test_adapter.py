@@ -1,0 +1,39 @@
+"""One adapter for v0.0.38 to v0.0.42, over the wire. What every provider promises is in tests/providers."""
+
+from __future__ import annotations
+
+import pytest
+
+from portal.providers.base import RemoteState
+from portal.providers.errors import Misconfigured, NotFound
+from portal.providers.slurm_rest.client import VERSIONS
+from tests.providers.emulated import Provider, emulator
+from tests.providers.file_server import FileServer
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_version_runs_a_job_to_its_exit_code(version: str) -> None:
+    store = FileServer()
+    with emulator("slurm_rest", "--versions", version) as running:
+        provider = Provider(running, running.adapter(), store)
+        assert provider.adapter.check().startswith(f"slurmrestd {version},")
+        job = provider.run(f"jga-{version}", "sleep 1; echo seen; exit 3")
+        assert (job.state, job.exit_code, job.reason) == (RemoteState.FAILED, 3, "NonZeroExitCode")
+        assert job.gpu_seconds in (1, 2, 3)
+        assert provider.adapter.find(job.key) == [job]
+        stopped = provider.adapter.submit(provider.spec(f"jga-{version}-s", "sleep 60"))
+        provider.wait_until_running(stopped.remote_id)
+        provider.adapter.cancel(stopped.remote_id)
+        assert provider.wait(stopped.remote_id).state is RemoteState.CANCELLED
+        with pytest.raises(NotFound):
+            provider.adapter.get("4711")
+        provider.adapter.close()
+    store.close()
+
+
+def test_a_server_that_speaks_no_version_of_ours() -> None:
+    with (
+        emulator("slurm_rest", "--versions", "v0.0.99") as running,
+        pytest.raises(Misconfigured, match=r"none of v0\.0\.38"),
+    ):
+        running.adapter().check()

@@ -1,0 +1,11 @@
+from portal.providers.base import Account, JobSpec, RemoteState
+
+
+def test_only_what_waits_or_runs_has_not_ended() -> None:
+    assert {state for state in RemoteState if not state.is_final} == {RemoteState.QUEUED, RemoteState.RUNNING}
+
+
+def test_neither_credentials_nor_the_users_environment_are_shown() -> None:
+    account = Account("slurm_ssh", "host:22", {"private_key": "canary"}, {"partition": "gpu"})
+    spec = JobSpec("key", "script", "gpu", 1, 60, environment={"TOKEN": "canary"})
+    assert ("canary" in repr(account), "gpu" in repr(account), "canary" in repr(spec)) == (False, True, False)
