@@ -8,10 +8,22 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
 
+log = structlog.get_logger(__name__)
+
+# Should even the page fail to render: both languages, for choosing one may be what failed.
+BARE = """<!doctype html><html lang="ja"><meta charset="utf-8"><title>{status}</title>
+<h1>{status}</h1><p>ページを表示できませんでした。1分ほど待ってから、読み込み直してください。</p>
+<p lang="en">The page could not be shown. Wait about a minute and reload it.</p></html>
+"""
+
 
 def error_page(request: HttpRequest, status: int, *, template: str | None = None) -> HttpResponse:
     """The page of `status`: templates/400.html and so on, with the request's id for the support desk."""
-    html = render_to_string(template or f"{status}.html", _context(request, status))
+    try:
+        html: str = render_to_string(template or f"{status}.html", _context(request, status))
+    except Exception:
+        log.exception("error page cannot be rendered", status=status)
+        html = BARE.format(status=status)
     return HttpResponse(html, status=status)
 
 
