@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -48,3 +51,11 @@ def test_a_broker_that_stalls_costs_a_second_once(monkeypatch: pytest.MonkeyPatc
         began = time.monotonic()
         assert [celery.publish(tasks.hand_off, 7) for _ in range(50)] == [False] * 50
         assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(("url", "arguments"), [("amqp://mq//", {"x-queue-type": "quorum"}), ("redis://mq/0", None)])
+def test_rabbitmq_has_quorum_queues(url: str, arguments: dict[str, str] | None) -> None:
+    code = "from portal.celery import app; print(app.amqp.queues['celery'].queue_arguments)"
+    given = {**os.environ, "BROKER_URL": url, "CACHE_URL": "redis://cache/1"}
+    said = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=True).stdout
+    assert said == f"{arguments}\n"

@@ -29,7 +29,6 @@ log = structlog.get_logger(__name__)
 # Together at most five threads of a process for one provider account: one that hangs leaves the others room.
 _handing_off, _tracking, _following, _collecting = Turns(2), Turns(1), Turns(1), Turns(1)
 _not_taking, _not_answering = Pauses(), Pauses()
-_told_to_track: dict[int, float] = {}
 TRACK_EVERY_S = 1  # a job that starts or ends is seen within a second of the next message, or of the sweep
 TRACK_PAUSE_MAX_S = 15
 
@@ -111,16 +110,6 @@ def _hand_off(account_id: int) -> None:
         note_failure(account_id, done.trouble.summary)
     elif done.accepted:
         _not_taking.worked(account_id)
-    if done.accepted:
-        _track_soon(account_id)
-
-
-def _track_soon(account_id: int) -> None:
-    """One message for all that were accepted within a second: a listing tells of them together."""
-    now = time.monotonic()
-    if now - _told_to_track.get(account_id, float("-inf")) >= TRACK_EVERY_S:
-        _told_to_track[account_id] = now
-        publish(track, account_id, countdown=TRACK_EVERY_S)
 
 
 def _track(account_id: int) -> None:

@@ -19,7 +19,7 @@ from tests.jobs.fakes import FakeProvider
 def published(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Messages, kept instead of sent; and no provider is paused from an earlier test."""
     sent: list[tuple[str, int]] = []
-    monkeypatch.setattr(tasks, "publish", lambda task, *args, countdown=None: sent.append((task.name, *args)))
+    monkeypatch.setattr(tasks, "publish", lambda task, *args: sent.append((task.name, *args)))
     monkeypatch.setattr(tasks, "_not_taking", Pauses())
     monkeypatch.setattr(tasks, "_not_answering", Pauses())
     return sent
@@ -48,7 +48,7 @@ def test_the_sweep_finds_each_step_that_no_message_told(
     tasks.collect(account.pk)
     tasks.sweep()
     assert [(name.removeprefix("jobs."), *rest) for name, *rest in published] == [
-        (name, account.pk) for name in ("hand_off", "track", "track", "follow_logs", "collect", "collect")
+        (name, account.pk) for name in ("hand_off", "track", "follow_logs", "collect", "collect")
     ]
     assert fresh(job).state == "succeeded"
 
