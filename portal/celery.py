@@ -17,6 +17,7 @@ from kombu import pools
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
+RABBITMQ = settings.BROKER_URL.startswith("amqp")
 app = Celery("portal")
 app.conf.update(
     broker_url=settings.BROKER_URL,
@@ -24,6 +25,12 @@ app.conf.update(
     broker_transport_options={"visibility_timeout": 3600, "unacked_restore_interval": 5, "unacked_restore_throttle": 1}
     if settings.BROKER_URL.startswith("redis")
     else {},
+    # RabbitMQ: quorum queues survive the loss of a host, and RabbitMQ 4 mirrors no others. Celery gives them delays by
+    # 28 further queues, which need a topic exchange. Nothing here is published with a countdown, so these are of the
+    # cheap kind.
+    task_default_queue_type="quorum" if RABBITMQ else "classic",
+    task_default_exchange_type="topic" if RABBITMQ else "direct",
+    broker_native_delayed_delivery_queue_type="classic",
     broker_connection_retry_on_startup=True,
     broker_connection_timeout=4,
     task_acks_late=True,

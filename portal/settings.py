@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 import structlog
@@ -13,7 +13,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
-from portal.core.logs import without_link_tokens
+from portal.core.logs import without_link_tokens, without_traceback
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -47,6 +47,20 @@ def number(name: str, default: int) -> int:
         raise ImproperlyConfigured(f"{name} must be a whole number.") from None
 
 
+def host_of(name: str, url: str, *schemes: str) -> str:
+    """The host of an address. One that cannot be read, or has another scheme or no host, ends the start."""
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in schemes:
+        raise ImproperlyConfigured(
+            f"{name} must be an address that begins with {' or '.join(s + '://' for s in schemes)}."
+        )
+    return f"[{host}]" if ":" in host else host
+
+
 SECRET_KEY = checked(
     "SECRET_KEY",
     needed("SECRET_KEY", demo="demo-only-" + "x" * 50),
@@ -74,8 +88,9 @@ DEBUG = False
 PORTAL_URL = needed("PORTAL_URL", demo="http://localhost:8000").rstrip("/")
 PORTAL_DATA = Path(os.environ.get("PORTAL_DATA") or BASE_DIR / "var")
 EMULATORS_DIR = Path(os.environ.get("EMULATORS_DIR") or PORTAL_DATA / "emulators")
-ALLOWED_HOSTS = [h for h in os.environ.get("ALLOWED_HOSTS", "").split(",") if h] or [
-    str(urlsplit(PORTAL_URL).hostname),
+ALLOWED_HOSTS = [
+    host_of("PORTAL_URL", PORTAL_URL, "http", "https"),
+    *(host.strip() for host in os.environ.get("ALLOWED_HOSTS", "").split(",") if host.strip()),
     *([] if PRODUCTION else ["localhost", "127.0.0.1", "testserver"]),
 ]
 CSRF_TRUSTED_ORIGINS = [PORTAL_URL]
@@ -107,6 +122,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "portal.home.middleware.Probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.gzip.GZipMiddleware",
@@ -165,11 +181,13 @@ TEMPLATES = [
 FORM_RENDERER = "portal.core.forms.PortalRenderer"
 
 # --- stores ----------------------------------------------------------------------------------------------------------
-DATABASES = {
-    "default": dj_database_url.parse(
-        needed("DATABASE_URL", demo="postgresql://portal@127.0.0.1:5432/portal"), conn_max_age=0
-    )
-}
+DATABASE_URL = needed("DATABASE_URL", demo="postgresql://portal@127.0.0.1:5432/portal")
+if not DATABASE_URL.startswith(("postgresql://", "postgres://")):
+    raise ImproperlyConfigured("DATABASE_URL must begin with postgresql://.")
+try:
+    DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=0)}
+except ValueError as unreadable:
+    raise ImproperlyConfigured("DATABASE_URL cannot be read: are its parts percent-encoded?") from unreadable
 # The same few statements come again and again: sent apart from their values, the database plans each only a few times
 # per connection. Halves its work for a submit. "Off" is for a pooler in between that gives every transaction another
 # connection and does not know prepared statements.
@@ -187,9 +205,13 @@ if PORTAL_MODE != "test":
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 BROKER_URL = needed("BROKER_URL", demo="redis://127.0.0.1:6379/0")
+if not re.match(r"(rediss?|redis\+socket|amqps?)://", BROKER_URL):
+    raise ImproperlyConfigured("BROKER_URL must begin with redis://, rediss://, redis+socket://, amqp:// or amqps://.")
 CACHE_URL = os.environ.get("CACHE_URL") or (BROKER_URL if BROKER_URL.startswith("redis") else "")
 if not CACHE_URL:
     raise ImproperlyConfigured("Set CACHE_URL to a Valkey or Redis URL: BROKER_URL cannot serve as the cache.")
+if not re.match(r"(rediss?|redis\+socket|unix)://", CACHE_URL):
+    raise ImproperlyConfigured("CACHE_URL must begin with redis://, rediss:// or unix://.")
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -200,8 +222,10 @@ CACHES = {
 }
 
 S3_ENDPOINT = needed("S3_ENDPOINT", demo="http://127.0.0.1:8333")
+host_of("S3_ENDPOINT", S3_ENDPOINT, "http", "https")
 # The address under which browsers and providers' machines reach the same store.
 S3_PUBLIC_ENDPOINT = os.environ.get("S3_PUBLIC_ENDPOINT") or S3_ENDPOINT
+host_of("S3_PUBLIC_ENDPOINT", S3_PUBLIC_ENDPOINT, "http", "https")
 S3_ACCESS_KEY = needed("S3_ACCESS_KEY", demo="portal")
 S3_SECRET_KEY = needed("S3_SECRET_KEY", demo="portal")
 S3_REGION = os.environ.get("S3_REGION", "jp-north-1")
@@ -277,15 +301,14 @@ INVITATION_DAYS = 7
 
 # --- mail: SMTP in production, files that /dev/mail/ shows in the demo ---
 EMAIL_URL = os.environ.get("EMAIL_URL", "")
-DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "GPU Alliance <no-reply@localhost>")
+DEFAULT_FROM_EMAIL = needed("DEFAULT_FROM_EMAIL", demo="GPU Alliance <no-reply@localhost>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 if EMAIL_URL:
+    EMAIL_HOST = host_of("EMAIL_URL", EMAIL_URL, "smtp", "smtp+tls", "smtps")
     _mail = urlsplit(EMAIL_URL)
-    if _mail.scheme not in ("smtp", "smtp+tls", "smtps"):
-        raise ImproperlyConfigured("EMAIL_URL must begin with smtp://, smtp+tls:// or smtps://.")
     EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    EMAIL_HOST, EMAIL_PORT = _mail.hostname, _mail.port or 25
-    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail.username or "", _mail.password or ""
+    EMAIL_PORT = _mail.port or {"smtp": 25, "smtp+tls": 587, "smtps": 465}[_mail.scheme]
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_mail.username or ""), unquote(_mail.password or "")
     EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.scheme == "smtp+tls", _mail.scheme == "smtps"
     EMAIL_TIMEOUT = 10
 elif PRODUCTION:
@@ -313,10 +336,11 @@ STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if PORTAL_MODE == "test"
-        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        else "portal.core.static_files.HashedFiles"
     },
 }
-WHITENOISE_USE_FINDERS = PORTAL_MODE == "test"
+# Where nothing was collected the files are served as they are in the code.
+WHITENOISE_USE_FINDERS = PORTAL_MODE == "test" or not (STATIC_ROOT / "staticfiles.json").exists()
 
 # --- security --------------------------------------------------------------------------------------------------------
 CONTENT_SECURITY_POLICY = {
@@ -341,7 +365,6 @@ X_FRAME_OPTIONS = "DENY"
 if PRODUCTION:
     SECURE_SSL_REDIRECT = True
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = True
@@ -392,9 +415,12 @@ LOGGING = {
             "foreign_pre_chain": _shared,
         }
     },
+    "filters": {"without_traceback": {"()": "django.utils.log.CallbackFilter", "callback": without_traceback}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
     "root": {"handlers": ["stderr"], "level": os.environ.get("LOG_LEVEL", "INFO")},
     "loggers": {
+        # Every scan of the internet sends wrong host names: one line each, which also tells of a missing ALLOWED_HOSTS.
+        "django.security.DisallowedHost": {"filters": ["without_traceback"]},
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},
         "botocore": {"level": "WARNING"},

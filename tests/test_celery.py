@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -65,3 +68,11 @@ def test_the_first_nudge_leaves_at_once_and_those_behind_it_together(
     assert sent[2] - began >= celery.NUDGE_EVERY_S
     celery.nudge(tasks.hand_off, 7_000_001)
     assert len(sent) == 4
+
+
+@pytest.mark.parametrize(("url", "arguments"), [("amqp://mq//", {"x-queue-type": "quorum"}), ("redis://mq/0", None)])
+def test_rabbitmq_has_quorum_queues(url: str, arguments: dict[str, str] | None) -> None:
+    code = "from portal.celery import app; print(app.amqp.queues['celery'].queue_arguments)"
+    given = {**os.environ, "BROKER_URL": url, "CACHE_URL": "redis://cache/1"}
+    said = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=True).stdout
+    assert said == f"{arguments}\n"

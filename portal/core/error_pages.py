@@ -14,6 +14,12 @@ from django.template.loader import render_to_string
 
 log = structlog.get_logger(__name__)
 
+# Should even the page fail to render: both languages, for choosing one may be what failed.
+BARE = """<!doctype html><html lang="ja"><meta charset="utf-8"><title>{status}</title>
+<h1>{status}</h1><p>ページを表示できませんでした。1分ほど待ってから、読み込み直してください。</p>
+<p lang="en">The page could not be shown. Wait about a minute and reload it.</p></html>
+"""
+
 
 def error_page(
     request: HttpRequest, status: int, *, template: str | None = None, context: Mapping[str, Any] | None = None
@@ -22,7 +28,11 @@ def error_page(
     template, context = template or f"{status}.html", context or {}
     html = _with_menu(request, template, context) if status < 500 else None
     if html is None:
-        html = render_to_string(template, {**context, **_plain(request, status)})
+        try:
+            html = render_to_string(template, {**context, **_plain(request, status)})
+        except Exception:
+            log.exception("error page cannot be rendered", status=status)
+            html = BARE.format(status=status)
     return HttpResponse(html, status=status)
 
 

@@ -78,7 +78,10 @@ def _return_to_page(request: HttpRequest, target: str) -> str:
     parts = urlsplit(target)
     if parts.path != resolve_url(settings.LOGIN_URL):
         return target
-    page = urlsplit(request.headers.get("HX-Current-URL", ""))
+    try:
+        page = urlsplit(request.headers.get("HX-Current-URL", ""))
+    except ValueError:  # no browser sends an address that cannot be read
+        page = urlsplit("")
     path = urlunsplit(("", "", page.path, page.query, ""))
     if page.netloc != request.get_host() or not path.startswith("/") or path.startswith("//"):
         path = "/"

@@ -2,6 +2,7 @@
 
 Each lock leaves a stamp when it is installed to the end. While an installation goes on there is a marker: one that is
 found later means that it was interrupted, and .venv is made anew, because half a package looks like a whole one.
+Only a folder that was made here is ever deleted, and one that a person made and filled is used as it is.
 """
 
 import fcntl
@@ -24,27 +25,64 @@ RUNTIME_LOCK = "requirements.lock"
 TEST_LOCK = "requirements-dev.lock"
 INSTALLER_LOCK = "requirements-uv.lock"
 _MARKER = ".installing"
+_OURS = ".made-by-manage.py"
+_PACKAGES = ("django", "celery", "allauth")  # whoever has these runs in an environment made for the portal
 
 
 def continue_in_environment(argv: Sequence[str], *, lock: str = RUNTIME_LOCK, root: Path = ROOT) -> None:
-    """Return when this process runs in a complete .venv; otherwise make it and run the same command in it."""
+    """For `start` and `test`: make .venv where it is not complete, and run the same command in it."""
     venv = root / ".venv"
-    if not _is_complete(venv, root / lock):
+    if _has_packages() and (_is_production() or not (_runs(venv) or os.access(root, os.W_OK))):
+        return  # an image, or a folder that belongs to root: the environment is somewhere else
+    if not _is_complete(venv, root / lock) and not _is_somebodys(venv):
         with _only_one(root):
             if not _is_complete(venv, root / lock):  # another start may have made it meanwhile
                 _install(venv, root / lock)
-    if Path(sys.prefix).resolve() != venv.resolve():
-        python = str(venv / "bin" / "python")
+    _enter(venv, argv)
+
+
+def enter_environment(argv: Sequence[str], *, root: Path = ROOT) -> None:
+    """For every other command: run it in .venv where there is one. Nothing is installed."""
+    venv = root / ".venv"
+    if _has_packages() and (_is_production() or not _runs(venv)):
+        return
+    if not _runs(venv):
+        raise CannotContinue("not_installed")
+    _enter(venv, argv)
+
+
+def _enter(venv: Path, argv: Sequence[str]) -> None:
+    if Path(sys.prefix).resolve() == venv.resolve():
+        return
+    python = str(venv / "bin" / "python")
+    try:
         os.execv(python, [python, *argv])  # noqa: S606
+    except OSError as error:
+        raise CannotContinue("venv_cannot_run", path=venv, problem=error.strerror) from None
+
+
+def _is_production() -> bool:
+    return os.environ.get("PORTAL_MODE") == "production"
+
+
+def _has_packages() -> bool:
+    """Of the running interpreter."""
+    return all(importlib.util.find_spec(name) is not None for name in _PACKAGES)
+
+
+def _runs(venv: Path) -> bool:
+    # bin/python is a link, dead after the system's Python was replaced; without pyvenv.cfg it is just that Python.
+    return (venv / "bin" / "python").exists() and (venv / "pyvenv.cfg").exists()
+
+
+def _is_somebodys(venv: Path) -> bool:
+    """Made and filled by a person or an image, never by this file."""
+    return _runs(venv) and not (venv / _OURS).exists() and not any(venv.glob(".requirements*.sha256"))
 
 
 def _is_complete(venv: Path, lock: Path) -> bool:
     try:
-        return (
-            not (venv / _MARKER).exists()
-            and (venv / "bin" / "python").exists()  # a link, dead after the system's Python was replaced
-            and _stamp(venv, lock).read_text() == _checksum(lock)
-        )
+        return not (venv / _MARKER).exists() and _runs(venv) and _stamp(venv, lock).read_text() == _checksum(lock)
     except OSError:
         return False
 
@@ -55,12 +93,12 @@ def _install(venv: Path, lock: Path) -> None:
     began = time.monotonic()
     uv = _installed_uv()
     if (venv / _MARKER).exists():
+        _remove(venv)
         say("install_interrupted")
-        shutil.rmtree(venv)
     say("installing", lock=lock.name)
     python = str(venv / "bin" / "python")
-    if not (venv / "bin" / "python").exists():
-        shutil.rmtree(venv, ignore_errors=True)
+    if not _runs(venv):
+        _remove(venv)
         _make_venv(venv, with_pip=uv is None)
     (venv / _MARKER).touch()
     if uv is None:
@@ -91,10 +129,18 @@ def _install(venv: Path, lock: Path) -> None:
     say("installed", seconds=round(time.monotonic() - began))
 
 
+def _remove(venv: Path) -> None:
+    if (venv / _OURS).exists() and not venv.is_symlink():
+        shutil.rmtree(venv)
+    elif venv.is_symlink() or venv.exists():
+        raise CannotContinue("not_our_venv", path=venv)
+
+
 def _make_venv(venv: Path, *, with_pip: bool) -> None:
     if importlib.util.find_spec("venv") is None or (with_pip and importlib.util.find_spec("ensurepip") is None):
         raise CannotContinue("no_venv_module")
     venv.mkdir()
+    (venv / _OURS).touch()
     (venv / _MARKER).touch()  # also an interrupted `python -m venv` is seen
     python = getattr(sys, "_base_executable", sys.executable)
     _run([python, "-m", "venv", *([] if with_pip else ["--without-pip"]), str(venv)], step="python -m venv")

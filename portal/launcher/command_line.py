@@ -5,16 +5,21 @@ import os
 import sys
 from collections.abc import Sequence
 
-from portal.launcher.bootstrap import ROOT, RUNTIME_LOCK, TEST_LOCK, continue_in_environment
+from portal.launcher.bootstrap import ROOT, RUNTIME_LOCK, TEST_LOCK, continue_in_environment, enter_environment
 from portal.launcher.errors import CannotContinue
 from portal.launcher.messages import sentence, show
+
+OURS = ("start", "test")
 
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit status. What the launcher refuses is one sentence, not a traceback."""
     command = argv[1] if len(argv) > 1 else ""
     try:
-        continue_in_environment(argv, lock=TEST_LOCK if command == "test" else RUNTIME_LOCK)
+        if command in OURS:
+            continue_in_environment(argv, lock=TEST_LOCK if command == "test" else RUNTIME_LOCK)
+        else:
+            enter_environment(argv)
         if command == "start":
             return _start(argv[2:])
         if command == "test":
@@ -25,9 +30,13 @@ def main(argv: Sequence[str]) -> int:
     except CannotContinue as problem:
         show(str(problem), to=sys.stderr)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno == errno.ENOSPC:
+            show(sentence("disk_full", path=error.filename or ROOT), to=sys.stderr)
+        elif command in OURS:
+            told = f"{error.filename}: {error.strerror}" if error.filename else error
+            show(sentence("machine_refuses", problem=told), to=sys.stderr)
+        else:
             raise
-        show(sentence("disk_full", path=error.filename or ROOT), to=sys.stderr)
     except KeyboardInterrupt:
         return 130
     return 1
@@ -38,8 +47,8 @@ def _start(arguments: Sequence[str]) -> int:
         raise CannotContinue("start_takes_nothing")
     try:
         from portal.launcher.supervisor import start
-    except ModuleNotFoundError as error:
-        raise CannotContinue("module_missing", module=error.name) from None
+    except ImportError as error:
+        raise _broken(error) from None
     return start()
 
 
@@ -49,8 +58,8 @@ def _django(argv: Sequence[str]) -> int:
         show(sentence("usage") + "\n")
     try:
         from django.core.management import execute_from_command_line
-    except ModuleNotFoundError as error:
-        raise CannotContinue("module_missing", module=error.name) from None
+    except ImportError as error:
+        raise _broken(error) from None
     from portal.launcher import environment
     from portal.launcher.state_folder import StateFolder
 
@@ -64,4 +73,13 @@ def _django(argv: Sequence[str]) -> int:
         execute_from_command_line(list(argv))
     except ImproperlyConfigured as missing:  # its words already name the setting
         raise CannotContinue("setting_wrong", problem=missing) from None
+    except ModuleNotFoundError as error:
+        raise _broken(error) from error
     return 0
+
+
+def _broken(error: ImportError) -> Exception:
+    """What to raise when an import failed: one of the portal's own is a fault of the code, and stays a traceback."""
+    if (error.name or "").partition(".")[0] == "portal":
+        return error
+    return CannotContinue("module_missing", module=error.name or error)

@@ -12,13 +12,29 @@ from portal.launcher.definitions import Definition
 from portal.launcher.errors import CannotContinue
 from portal.launcher.state_folder import StateFolder
 
-PRODUCTION_NEEDS = ("DATABASE_URL", "BROKER_URL", "S3_ENDPOINT")
+MODES = ("demo", "test", "production")
+PRODUCTION_NEEDS = (
+    "SECRET_KEY",
+    "CREDENTIALS_KEYS",
+    "INSTALLATION_ID",
+    "PORTAL_URL",
+    "DATABASE_URL",
+    "BROKER_URL",
+    "S3_ENDPOINT",
+    "EMAIL_URL",
+    "DEFAULT_FROM_EMAIL",
+)
 
 
 def check(given: Mapping[str, str] = os.environ) -> None:
     """Raises CannotContinue when the variables do not fit together."""
-    if given.get("PORTAL_MODE") == "production":
+    mode = given.get("PORTAL_MODE", "demo")
+    if mode not in MODES:
+        raise CannotContinue("no_such_mode", mode=mode)
+    if mode == "production":
         missing = [name for name in PRODUCTION_NEEDS if not given.get(name)]
+        if given.get("BROKER_URL") and not _has_cache(given):
+            missing.append("CACHE_URL")
         if missing:
             raise CannotContinue("production_needs", names=", ".join(missing))
     if given.get("S3_ENDPOINT"):

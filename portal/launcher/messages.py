@@ -31,6 +31,23 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "The last installation was interrupted: making .venv anew.",
         "前回のインストールが途中で止まっていたため、.venv を作り直します。",
     ),
+    "not_installed": (
+        "The portal's packages are not installed. python3 manage.py start installs them; README.md shows how to do it "
+        "by hand.",
+        "ポータルのパッケージがインストールされていません。python3 manage.py start を実行するとインストールされます。"
+        "手動でインストールする手順は README.md を参照してください。",
+    ),
+    "not_our_venv": (
+        "{path} holds no complete installation, and it was not made by manage.py, which therefore leaves it alone. "
+        "Delete it and run the same command again.",
+        "{path} のインストールが完了していません。manage.py が作成したものではないため、自動では削除しません。"
+        "削除してから、同じコマンドをもう一度実行してください。",
+    ),
+    "venv_cannot_run": (
+        "The Python in {path} cannot be run ({problem}). Delete that folder and run the same command again.",
+        "{path} の Python を実行できません({problem})。"
+        "このフォルダーを削除して、同じコマンドをもう一度実行してください。",
+    ),
     "no_venv_module": (
         "This Python cannot make virtual environments. Run: sudo apt-get install python3-venv"
         "  Then run the same command again.",
@@ -60,6 +77,16 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "フォルダー {path} に書き込めません。書き込み権限を付与するか、"
         "環境変数 PORTAL_DATA で別のフォルダーを指定してください。",
     ),
+    "in_the_way": (
+        "{path} is not what the portal needs there (a folder where it needs a file, or the other way round). "
+        "Remove it, or set PORTAL_DATA to another folder.",
+        "{path} がポータルの使用する形式(フォルダーまたはファイル)と異なります。"
+        "削除するか、環境変数 PORTAL_DATA で別のフォルダーを指定してください。",
+    ),
+    "machine_refuses": (
+        "The portal cannot go on ({problem}). Correct this and run the same command again.",
+        "処理を続行できません({problem})。原因を取り除いて、同じコマンドをもう一度実行してください。",
+    ),
     "code_folder_not_writable": (
         "The folder {path} is not writable, so .venv cannot be made in it. "
         "Copy the portal to a folder of your own and start it there.",
@@ -83,6 +110,12 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "{path} のディスクに空きがありません。空き容量(目安は約2 GB)を確保して、"
         "同じコマンドをもう一度実行してください。",
     ),
+    "port_needs_root": (
+        "This account may not use port {port}: ports below 1024 are root's. Choose another, for example: "
+        "PORT=8000 python3 manage.py start",
+        "このアカウントではポート {port} を使用できません(1024未満のポートには root 権限が必要です)。"
+        "別のポートを指定してください。例: PORT=8000 python3 manage.py start",
+    ),
     "port_taken": (
         "Port {port} is taken by another program. Stop that program, or choose another port: "
         "PORT={other} python3 manage.py start",
@@ -99,10 +132,20 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     # --- settings
     "production_needs": (
-        "PORTAL_MODE is production, and {names} is not set. In production the portal uses real servers; "
-        "README.md shows how to run it there.",
-        "PORTAL_MODE が production ですが、{names} が設定されていません。"
-        "本番環境では実際のサーバーを使用します。手順は README.md を参照してください。",
+        "PORTAL_MODE is production, where these must be set as well: {names}. "
+        "README.md shows how to run the portal there.",
+        "PORTAL_MODE が production の場合は、次の環境変数も設定してください: {names}。"
+        "手順は README.md を参照してください。",
+    ),
+    "no_such_mode": (
+        "PORTAL_MODE must be demo, test or production, not '{mode}'.",
+        "PORTAL_MODE には demo、test、production のいずれかを指定してください(現在の値: {mode})。",
+    ),
+    "server_unusable": (
+        "The server in {name} cannot be used: {problem}. Start it or correct {name}; "
+        "without {name} the portal runs a server of its own (not in production).",
+        "{name} のサーバーを利用できません({problem})。サーバーを起動するか、{name} を修正してください。"
+        "{name} を指定しない場合は、ポータルが自分のサーバーを起動します(本番環境を除く)。",
     ),
     "s3_needs_keys": (
         "S3_ENDPOINT is set, so {names} must be set as well.",
@@ -112,16 +155,17 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "starting": ("Starting {names} ...", "{names} を起動しています…"),
     "ready": ("{name} is ready.", "{name}: 準備完了"),
     "preparing": (
+        "Preparing the database, the static files and the catalog ...",
+        "データベース、静的ファイル、カタログを準備しています…",
+    ),
+    "preparing_demo": (
         "Preparing the database, the static files and the demo data ...",
         "データベース、静的ファイル、デモ用データを準備しています…",
     ),
-    "prepared": (
-        "Database, static files and demo data are ready.",
-        "データベース、静的ファイル、デモ用データ: 準備完了",
-    ),
+    "prepared": ("All is prepared.", "準備が完了しました。"),
     "prepare_failed": (
-        "The database could not be prepared. The whole log: {log}  Its last lines:\n{lines}",
-        "データベースの準備に失敗しました。ログの全文: {log}  最後の部分:\n{lines}",
+        "The portal could not be prepared. The whole log: {log}  Its last lines:\n{lines}",
+        "起動の準備に失敗しました。ログの全文: {log}  最後の部分:\n{lines}",
     ),
     "initdb_failed": (
         "The database could not be created. PostgreSQL says:\n{lines}",
@@ -130,6 +174,16 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "leftover": (
         "Ended what a killed start had left running: {names}.",
         "強制終了された前回の起動で残っていたプロセスを終了しました: {names}",
+    ),
+    "program_broken": (
+        "{name} cannot be run ({path}: {problem}). The installation in .venv is broken: "
+        "delete the folder .venv and run the same command again.",
+        "{name} を実行できません({path}: {problem})。.venv のインストールが壊れています。"
+        ".venv フォルダーを削除して、同じコマンドをもう一度実行してください。",
+    ),
+    "child_not_started": (
+        "{name} cannot be started ({path}: {problem}). Correct this and run the same command again.",
+        "{name} を起動できません({path}: {problem})。原因を取り除いて、同じコマンドをもう一度実行してください。",
     ),
     "child_ended": (
         "{name} ended while starting (status {status}). The whole log: {log}  Its last lines:\n{lines}",
@@ -143,6 +197,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "address": (
         "The portal is running after {seconds} s:  {url}",
         "ポータルが起動しました({seconds}秒):  {url}",
+    ),
+    "behind_proxy": (
+        "The web server listens on 127.0.0.1:{port}; the reverse proxy in front of it ends TLS.",
+        "Web サーバーは 127.0.0.1:{port} で待機しています。TLS は前段のリバースプロキシで終端してください。",
     ),
     "logins": ("Demo logins:", "デモ用アカウント:"),
     "mail": ("Mail that the portal sends: {url}", "ポータルが送信したメール: {url}"),

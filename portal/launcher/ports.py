@@ -25,6 +25,18 @@ def is_free(port: int) -> bool:
     return True
 
 
+def may_listen(port: int) -> bool:
+    """False for the low ports of other accounts than root."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            return False
+        except OSError:
+            pass
+    return True
+
+
 def accepts(port: int) -> bool:
     """Somebody listens there."""
     try:

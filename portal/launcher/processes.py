@@ -6,6 +6,7 @@ Start children from the main thread only: the kernel sends the death signal when
 import ctypes
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from portal.launcher.errors import CannotContinue
 
 POLL_S = 0.03
 LOG_TAIL_LINES = 12
+_MISSING = re.compile(r"\b(?:ModuleNotFoundError: No module named '([^']+)'|ImportError: (.+))")
 _PR_SET_PDEATHSIG = 1
 # Loaded before any fork: between fork and exec nothing may import or allocate more than it must.
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -60,8 +62,20 @@ class Child:
     def __init__(self, program: Program) -> None:
         self.program = program
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_begins = 0
 
     def start(self) -> None:
+        """Raises CannotContinue when a file or folder that it needs cannot be used."""
+        try:
+            self._start()
+        except (OSError, subprocess.SubprocessError) as error:
+            # One of Popen's names the program itself, or its working directory.
+            path, problem = getattr(error, "filename", None) or "?", getattr(error, "strerror", None) or error
+            if path == self.program.argv[0]:
+                raise CannotContinue("program_broken", name=self.program.title, path=path, problem=problem) from error
+            raise CannotContinue("child_not_started", name=self.program.title, path=path, problem=problem) from error
+
+    def _start(self) -> None:
         program = self.program
         program.log.parent.mkdir(parents=True, exist_ok=True)
         program.before_start()
@@ -75,6 +89,7 @@ class Child:
                     os._exit(1)
 
         with program.log.open("ab") as log:
+            self._log_begins = log.tell()
             self._process = subprocess.Popen(
                 program.argv,
                 env={**os.environ, **program.environment},
@@ -100,13 +115,9 @@ class Child:
         deadline = time.monotonic() + timeout_s
         while not self.is_ready():
             if self.exit_status is not None:
-                raise CannotContinue(
-                    "child_ended", name=self.program.title, status=self.exit_status, **self.last_words()
-                )
+                raise self.failure("child_ended", status=self.exit_status)
             if time.monotonic() > deadline:
-                raise CannotContinue(
-                    "child_not_ready", name=self.program.title, seconds=int(timeout_s), **self.last_words()
-                )
+                raise self.failure("child_not_ready", seconds=int(timeout_s))
             time.sleep(POLL_S)
 
     def is_ready(self) -> bool:
@@ -136,13 +147,25 @@ class Child:
         self._started.wait()
         self.program.after_end()
 
-    def last_words(self) -> dict[str, str]:
-        """Path and last lines of its log, as the messages want them."""
+    def failure(self, message: str, **values: object) -> CannotContinue:
+        """The message with path and last lines of its log, unless those say that a package is missing."""
+        lines = self.last_lines()
+        missing = [match for line in lines if (match := _MISSING.search(line))]
+        module = missing[-1][1] or missing[-1][2] if missing else ""
+        if module and module.partition(".")[0] != "portal":  # one of ours that is missing is a fault of the code
+            return CannotContinue("module_missing", module=module)
+        told = "\n".join(f"  {line}" for line in lines[-LOG_TAIL_LINES:])
+        return CannotContinue(message, name=self.program.title, log=self.program.log, lines=told, **values)
+
+    def last_lines(self) -> list[str]:
+        """The end of what it has written since it was started last."""
         try:
-            lines = self.program.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+            with self.program.log.open("rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                log.seek(max(self._log_begins, size - 20_000))
+                return log.read().decode(errors="replace").splitlines()
         except OSError:
-            lines = []
-        return {"log": str(self.program.log), "lines": "\n".join(f"  {line}" for line in lines)}
+            return []
 
     @property
     def _started(self) -> "subprocess.Popen[bytes]":
@@ -168,9 +191,9 @@ def end_leftovers(path: Path, *, timeout_s: float = 10) -> list[str]:
     """
     try:
         rows = json.loads(path.read_text())
-    except (OSError, ValueError):
+        ended = [row for row in rows if row["started"] and started_at(row["pid"]) == row["started"]]
+    except (OSError, ValueError, TypeError, KeyError):  # cut short, or not ours
         return []
-    ended = [row for row in rows if row["started"] and started_at(row["pid"]) == row["started"]]
     for row in ended:
         if row["name"] == "postgres":  # fast shutdown: its data needs no recovery then
             os.kill(row["pid"], signal.SIGINT)

@@ -10,6 +10,7 @@ from pathlib import Path
 from signal import SIGKILL
 
 from portal.launcher.definitions import Definition, short_folder
+from portal.launcher.errors import CannotContinue
 from portal.launcher.ports import free_port, is_free
 from portal.launcher.private_files import make_private_folder, read_json, write_private
 from portal.launcher.processes import Program, words
@@ -120,7 +121,12 @@ def _s3_settings(directory: Path) -> _S3Settings:
     path = directory / "server.json"
     stored = read_json(path)
     if stored is not None:
-        return _S3Settings(**stored)
+        try:
+            return _S3Settings(**stored)
+        except TypeError:
+            raise CannotContinue("secrets_unreadable", path=path) from None
+    if path.exists():
+        raise CannotContinue("secrets_unreadable", path=path)
     own = _S3Settings(ports=_free_s3_ports())
     make_private_folder(directory)
     write_private(path, asdict(own))

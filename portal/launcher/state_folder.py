@@ -59,9 +59,7 @@ class StateFolder:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise CannotContinue("disk_full", path=self.path) from None
-            raise CannotContinue("folder_not_writable", path=self.path) from None
+            raise _refusal(error, self.path) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -70,9 +68,12 @@ class StateFolder:
             raise CannotContinue("disk_full", path=self.path)
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, json.dumps({"pid": os.getpid(), "url": url}).encode(), 0)
-        for folder in (self.logs, self.emulators, self.beat_schedule.parent):
-            folder.mkdir(exist_ok=True)
-        self._remember()
+        try:
+            for folder in (self.logs, self.emulators, self.beat_schedule.parent):
+                folder.mkdir(exist_ok=True)
+            self._remember()
+        except OSError as error:
+            raise _refusal(error, self.path) from None
 
     def release(self) -> None:
         if self._lock is not None:
@@ -82,7 +83,10 @@ class StateFolder:
     def remembered(self) -> Remembered | None:
         """None before the first start."""
         stored = read_json(self._secrets)
-        return None if stored is None else Remembered(**stored)
+        try:
+            return None if stored is None else Remembered(**stored)
+        except TypeError:  # not what `_remember` has written
+            raise CannotContinue("secrets_unreadable", path=self._secrets) from None
 
     def last_url(self) -> str:
         """Where the running start, or the last one, is found."""
@@ -90,7 +94,8 @@ class StateFolder:
 
     def _holder(self) -> dict[str, str]:
         # Empty for the instant between taking the lock and writing into it.
-        return read_json(self._lock_path) or {"pid": "?", "url": ""}
+        holder = read_json(self._lock_path)
+        return holder if isinstance(holder, dict) else {"pid": "?", "url": ""}
 
     def _remember(self) -> None:
         if self._secrets.exists() and self.remembered() is None:
@@ -102,3 +107,12 @@ class StateFolder:
             if port is None or not is_free(port):
                 own.emulator_ports[kind] = free_port(besides=set(own.emulator_ports.values()))
         write_private(self._secrets, asdict(own))
+
+
+def _refusal(error: OSError, folder: Path) -> CannotContinue:
+    path = error.filename or folder
+    if error.errno == errno.ENOSPC:
+        return CannotContinue("disk_full", path=folder)
+    if error.errno in (errno.EEXIST, errno.EISDIR):
+        return CannotContinue("in_the_way", path=path)
+    return CannotContinue("folder_not_writable", path=path)

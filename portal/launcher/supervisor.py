@@ -7,17 +7,21 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
-from portal.launcher import environment, programs, services
+from portal.launcher import environment, given_servers, programs, services
 from portal.launcher.errors import CannotContinue
 from portal.launcher.messages import say, seconds_so_far, sentence, show
-from portal.launcher.ports import is_free
+from portal.launcher.ports import is_free, may_listen
 from portal.launcher.private_files import read_json
 from portal.launcher.processes import POLL_S, Child, Program, end_leftovers, remember
 from portal.launcher.restarts import DEATHS_ALLOWED, WINDOW_S, KeepsDying, Restarts
 from portal.launcher.state_folder import StateFolder
 
 WATCH_S = 0.2
-MODULES = ("django", "celery", "granian", "psycopg", "redis", "allauth", "whitenoise", "boto3", "httpx", "asyncssh")
+MODULES = (
+    *("django", "celery", "kombu", "amqp", "vine", "granian", "psycopg", "psycopg_pool", "redis", "allauth", "fido2"),
+    *("csp", "django_htmx", "django_structlog", "structlog", "dj_database_url", "whitenoise", "boto3", "botocore"),
+    *("httpx", "websockets", "asyncssh", "cryptography", "jwt"),
+)
 
 
 class StopRequested(BaseException):
@@ -44,7 +48,9 @@ class Supervisor:
     def __init__(self, state: StateFolder, *, port: int) -> None:
         self.state = state
         self.port = port
-        self.url = f"http://localhost:{port}/"
+        # In production the address is that of the reverse proxy in front.
+        given = os.environ.get("PORTAL_URL") if _is_production() else None
+        self.url = f"{given.rstrip('/')}/" if given else f"http://localhost:{port}/"
         self.web_workers = _number("WEB_WORKERS", 2, most=64)
         self.queue_workers = _number("QUEUE_WORKERS", 2, most=64)
         self.queue_threads = _number("QUEUE_THREADS", 12, most=256)
@@ -59,9 +65,12 @@ class Supervisor:
         self.state.take(url=self.url)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _request_stop)
+        given_servers.try_all()
         ended = end_leftovers(self.state.children)
         if ended:
             say("leftover", names=", ".join(ended))
+        if not may_listen(self.port):
+            raise CannotContinue("port_needs_root", port=self.port)
         if not is_free(self.port):
             raise CannotContinue("port_taken", port=self.port, other=self._other_port())
         self._start_servers()
@@ -78,7 +87,8 @@ class Supervisor:
             services.renew_taken_ports(self.state.s3)
         wanted = [definition.program for definition in environment.embedded_services(self.state)]
         emulators = [] if _is_production() else self._emulator_programs()
-        say("starting", names=", ".join(program.title for program in (*wanted, *emulators)))
+        if wanted or emulators:
+            say("starting", names=", ".join(program.title for program in (*wanted, *emulators)))
         # The slowest first; PostgreSQL last, because this process makes its data folder on first use.
         for group, group_programs in ((self._servers, wanted), (self._emulators, emulators)):
             for program in group_programs:
@@ -90,7 +100,10 @@ class Supervisor:
         return [programs.emulator(kind, self.state, port=port) for kind, port in ports.items()]
 
     def _prepare(self, program: Program, *, meanwhile: Sequence[Child]) -> None:
-        say("preparing")
+        if _is_production():
+            say("preparing")
+        else:
+            say("preparing_demo")
         child = self._launch(program, self._preparation)
         self._wait_for(meanwhile)
         while child.exit_status is None:
@@ -98,7 +111,7 @@ class Supervisor:
             time.sleep(POLL_S)
         self._preparation.clear()
         if child.exit_status != 0:
-            raise CannotContinue("prepare_failed", **child.last_words())
+            raise child.failure("prepare_failed")
         say("prepared")
 
     def _start_portal(self, django: dict[str, str]) -> None:
@@ -128,18 +141,18 @@ class Supervisor:
                     say("ready", name=child.program.title)
             self._fail_if_ended(self._lasting())
             if pending and time.monotonic() > deadline:
-                name, words = pending[0].program.title, pending[0].last_words()
-                raise CannotContinue("child_not_ready", name=name, seconds=int(timeout_s), **words)
+                raise pending[0].failure("child_not_ready", seconds=int(timeout_s))
             time.sleep(POLL_S)
 
     def _fail_if_ended(self, children: Sequence[Child]) -> None:
         for child in children:
             if child.exit_status is not None:
-                name, words = child.program.title, child.last_words()
-                raise CannotContinue("child_ended", name=name, status=child.exit_status, **words)
+                raise child.failure("child_ended", status=child.exit_status)
 
     def _announce(self) -> None:
         say("address", seconds=f"{seconds_so_far():.1f}", url=self.url)
+        if _is_production():
+            show("  " + sentence("behind_proxy", port=self.port))
         logins = [] if _is_production() else read_json(self.state.demo_logins) or []
         if logins:
             show("  " + sentence("logins"))
@@ -173,9 +186,7 @@ class Supervisor:
             due = restarts.due_after_death(title, at=time.monotonic())
         except KeepsDying:
             times, seconds = DEATHS_ALLOWED, int(WINDOW_S)
-            raise CannotContinue(
-                "keeps_ending", name=title, times=times, seconds=seconds, **child.last_words()
-            ) from None
+            raise child.failure("keeps_ending", times=times, seconds=seconds) from None
         say("restarting", name=title, status=child.exit_status)
         child.end_group()
         return due

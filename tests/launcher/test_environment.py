@@ -6,6 +6,7 @@ from portal.launcher.errors import CannotContinue
 from portal.launcher.messages import sentence
 from portal.launcher.state_folder import StateFolder
 
+MAIL = {"EMAIL_URL": "smtp://mail", "DEFAULT_FROM_EMAIL": "a@example.jp"}
 S3 = {"S3_ENDPOINT": "https://s3.example", "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}
 
 
@@ -58,9 +59,17 @@ def test_before_the_first_start_there_is_nothing_to_point_at(tmp_path):
 
 def test_production_without_its_servers_is_refused():
     with pytest.raises(CannotContinue) as problem:
-        environment.check({"PORTAL_MODE": "production", "BROKER_URL": "amqp://mq/"})
+        environment.check({"PORTAL_MODE": "production", "BROKER_URL": "amqp://mq/", "SECRET_KEY": "s", **MAIL})
 
-    assert str(problem.value) == sentence("production_needs", names="DATABASE_URL, S3_ENDPOINT")
+    missing = "CREDENTIALS_KEYS, INSTALLATION_ID, PORTAL_URL, DATABASE_URL, S3_ENDPOINT, CACHE_URL"
+    assert str(problem.value) == sentence("production_needs", names=missing)
+
+
+def test_a_mode_that_does_not_exist_is_refused_before_anything_starts():
+    with pytest.raises(CannotContinue) as problem:
+        environment.check({"PORTAL_MODE": "prod"})
+
+    assert str(problem.value) == sentence("no_such_mode", mode="prod")
 
 
 def test_store_without_keys_is_refused():

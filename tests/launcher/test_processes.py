@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from portal.launcher.errors import CannotContinue
+from portal.launcher.messages import sentence
 from portal.launcher.processes import Child, Program, end_leftovers, remember, started_at
 
 
@@ -117,3 +118,51 @@ def gone(pid: int, *, within_s: float = 5) -> bool:
     while started_at(pid) is not None and time.monotonic() < deadline:
         time.sleep(0.02)
     return started_at(pid) is None
+
+
+def test_a_program_that_is_not_there_is_one_sentence(tmp_path):
+    child = Child(Program(name="s3", title="S3", argv=["/gone/weed"], log=tmp_path / "log", is_ready=lambda: True))
+
+    with pytest.raises(CannotContinue) as problem:
+        child.start()
+
+    told = sentence("program_broken", name="S3", path="/gone/weed", problem="No such file or directory")
+    assert str(problem.value) == told
+
+
+def test_a_log_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "log").mkdir()
+
+    with pytest.raises(CannotContinue) as problem:
+        Child(program(tmp_path, "")).start()
+
+    path = tmp_path / "log"
+    assert str(problem.value) == sentence("child_not_started", name="toy", path=path, problem="Is a directory")
+
+
+@pytest.mark.parametrize(
+    ("code", "module"),
+    [
+        ("import gone_from_here.x", "gone_from_here"),
+        ("from json import nothing", f"cannot import name 'nothing' from 'json' ({json.__file__})"),
+    ],
+)
+def test_a_missing_package_is_told_as_such(tmp_path, code, module):
+    child = Child(program(tmp_path, code, is_ready=lambda: False))
+    child.start()
+
+    with pytest.raises(CannotContinue) as problem:
+        child.wait_until_ready()
+
+    assert str(problem.value) == sentence("module_missing", module=module)
+
+
+def test_last_words_are_those_of_the_last_run(tmp_path):
+    (tmp_path / "log").write_text("ModuleNotFoundError: No module named 'mended_since'\n")
+    child = Child(program(tmp_path, "print('no such table'); raise SystemExit(3)", is_ready=lambda: False))
+    child.start()
+
+    with pytest.raises(CannotContinue) as problem:
+        child.wait_until_ready()
+
+    assert str(problem.value).endswith("Its last lines:\n  no such table")

@@ -10,7 +10,10 @@ import pytest
 from portal.launcher.bootstrap import ROOT
 from portal.launcher.state_folder import StateFolder
 
-SET_BY_THE_TESTS = ("DATABASE_URL", "BROKER_URL", "CACHE_URL", "PORTAL_MODE", "PORTAL_URL", "PORTAL_DATA")
+SET_BY_THE_TESTS = {
+    *("DATABASE_URL", "BROKER_URL", "CACHE_URL", "PORTAL_MODE", "PORTAL_URL", "PORTAL_DATA"),
+    *("SECRET_KEY", "INSTALLATION_ID"),
+}
 
 
 def start(*arguments: str, **environment: str) -> tuple[int, str]:
@@ -69,8 +72,9 @@ def test_arguments_are_not_ignored(tmp_path):
 def test_production_without_servers(tmp_path):
     assert start(PORTAL_MODE="production", PORTAL_DATA=str(tmp_path)) == (
         1,
-        "PORTAL_MODE is production, and DATABASE_URL, BROKER_URL, S3_ENDPOINT is not set. "
-        "In production the portal uses real servers; README.md shows how to run it there.\n",
+        "PORTAL_MODE is production, where these must be set as well: SECRET_KEY, CREDENTIALS_KEYS, INSTALLATION_ID, "
+        "PORTAL_URL, DATABASE_URL, BROKER_URL, S3_ENDPOINT, EMAIL_URL, DEFAULT_FROM_EMAIL. "
+        "README.md shows how to run the portal there.\n",
     )
 
 

@@ -53,3 +53,24 @@ def test_unreadable_secrets_are_never_replaced(tmp_path):
 
     assert str(problem.value) == sentence("secrets_unreadable", path=tmp_path / "secrets.json")
     assert (tmp_path / "secrets.json").read_text() == '{"secret_key": "cut sho'
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', "[1]"])
+def test_secrets_of_another_shape_are_never_replaced(tmp_path, text):
+    (tmp_path / "secrets.json").write_text(text)
+
+    with pytest.raises(CannotContinue) as problem:
+        StateFolder(tmp_path).take(url="http://localhost:8000/")
+
+    assert str(problem.value) == sentence("secrets_unreadable", path=tmp_path / "secrets.json")
+    assert (tmp_path / "secrets.json").read_text() == text
+
+
+@pytest.mark.parametrize("name", ["logs", "emulators", "beat"])
+def test_a_file_where_a_folder_belongs_is_named(tmp_path, name):
+    (tmp_path / name).touch()
+
+    with pytest.raises(CannotContinue) as problem:
+        StateFolder(tmp_path).take(url="http://localhost:8000/")
+
+    assert str(problem.value) == sentence("in_the_way", path=tmp_path / name)
