@@ -54,6 +54,11 @@ class BudgetForm(forms.Form):
         field.error_messages["invalid_choice"] = _("Choose the organization or one of its projects from the list.")
 
     @property
+    def drawn(self) -> tuple[object, ...]:
+        """All that the empty form shows: the same values need not be drawn again."""
+        return (*cast(forms.ChoiceField, self.fields["place"]).choices, self.initial.get("place"))
+
+    @property
     def project(self) -> Project | None:
         """None: the whole organization."""
         return self.projects.get(self.cleaned_data["place"])

@@ -7,16 +7,14 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import accumulate
-from typing import Any
 
 from django.db import connection
-from django.db.models import F
 from django.utils import timezone
 
 from portal.accounts.models import Organization, Project
 from portal.billing.budgets import Standing
 from portal.billing.forecast import days_to_come
-from portal.billing.models import BillingAccount, CreditKind
+from portal.billing.models import CreditKind
 from portal.billing.summaries import Cell, JobCost, MonthOfUse, dearest_jobs, month_of_use
 from portal.catalog.models import Provider
 from portal.core.periods import BillingMonth, billing_month, day_of
@@ -381,20 +379,22 @@ def _binding(scope: Scope, budgets: list[BudgetLine]) -> BudgetLine | None:
 
 def _purse(organization: Organization, now: datetime) -> Purse:
     """One query for the account and its credits."""
-    rows: list[dict[str, Any]] = list(
-        BillingAccount.objects.filter(organization=organization)
-        .order_by(F("organization__credits__expires_at").asc(nulls_last=True), "organization__credits__pk")
-        .values("credit", "held", *(f"organization__credits__{name}" for name in _CREDIT))
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(_PURSE, [organization.pk])
+        rows = cursor.fetchall()
+    if not rows:
+        return Purse()
     credits = []
-    for row in rows:
-        kind, amount, used, expired, expires_at = (row[f"organization__credits__{name}"] for name in _CREDIT)
+    for *_account, kind, amount, used, expired, expires_at in rows:
         if amount and (left := amount - used - expired):
             soon = expires_at is not None and (expires_at - now).days < 14
             credits.append(CreditLine(CreditKind(kind), left, amount, expires_at, soon))
-    if not rows:
-        return Purse()
-    return Purse(rows[0]["credit"] - rows[0]["held"], rows[0]["held"], credits)
+    credit, held = rows[0][:2]
+    return Purse(credit - held, held, credits)
 
 
-_CREDIT = ("kind", "amount", "used", "expired", "expires_at")
+_PURSE = """
+    SELECT account.credit, account.held, credit.kind, credit.amount, credit.used, credit.expired, credit.expires_at
+    FROM billing_billingaccount account LEFT JOIN billing_credit credit USING (organization_id)
+    WHERE organization_id = %s ORDER BY credit.expires_at NULLS LAST, credit.id
+"""
