@@ -46,6 +46,7 @@ class BudgetForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.projects = {project.code: project for project in projects}
         choices = [(code, project.name) for code, project in self.projects.items()]
+        self.whole = (organization.code, organization.name) if organization else None
         if organization:
             name = _("Whole organization (%(organization)s)") % {"organization": organization.name}
             choices.insert(0, (organization.code, name))
@@ -56,7 +57,8 @@ class BudgetForm(forms.Form):
     @property
     def drawn(self) -> tuple[object, ...]:
         """All that the empty form shows: the same values need not be drawn again."""
-        return (*cast(forms.ChoiceField, self.fields["place"]).choices, self.initial.get("place"))
+        places = tuple((code, project.name) for code, project in self.projects.items())
+        return (self.whole, places, self.initial.get("place"))
 
     @property
     def project(self) -> Project | None:
