@@ -46,12 +46,19 @@ class BudgetForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.projects = {project.code: project for project in projects}
         choices = [(code, project.name) for code, project in self.projects.items()]
+        self.whole = (organization.code, organization.name) if organization else None
         if organization:
             name = _("Whole organization (%(organization)s)") % {"organization": organization.name}
             choices.insert(0, (organization.code, name))
         field = cast(forms.ChoiceField, self.fields["place"])
         field.choices = choices
         field.error_messages["invalid_choice"] = _("Choose the organization or one of its projects from the list.")
+
+    @property
+    def drawn(self) -> tuple[object, ...]:
+        """All that the empty form shows: the same values need not be drawn again."""
+        places = tuple((code, project.name) for code, project in self.projects.items())
+        return (self.whole, places, self.initial.get("place"))
 
     @property
     def project(self) -> Project | None:

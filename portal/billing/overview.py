@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import accumulate
-from typing import Any
 
-from django.db.models import F, OuterRef, Subquery, Sum
+from django.db import connection
 from django.utils import timezone
 
 from portal.accounts.models import Organization, Project
 from portal.billing.budgets import Standing
 from portal.billing.forecast import days_to_come
-from portal.billing.models import BillingAccount, Budget, CreditKind, Hold
+from portal.billing.models import CreditKind
 from portal.billing.summaries import Cell, JobCost, MonthOfUse, dearest_jobs, month_of_use
 from portal.catalog.models import Provider
 from portal.core.periods import BillingMonth, billing_month, day_of
 from portal.core.templatetags.charts import ChartDay
+from portal.core.units import HoursThatAddUp
 
 MONTHS_OFFERED = 24
 CHILDREN_SHOWN = 15
@@ -56,10 +56,11 @@ class Line:
     provider: Provider | None
     project_code: str
     gpu_seconds: int
+    gpu_hours: Decimal  # as shown: the lines of a table add up to what stands above them
     amount: int
     share: Decimal
     change: Decimal | None
-    lines: list[Line] = field(default_factory=list)
+    lines: tuple[Line, ...] = ()
     open: bool = True
     more: int = 0  # lines left out
 
@@ -105,6 +106,7 @@ class Overview:
     actual_sums: list[int]
     expected_sums: list[int]
     by: str
+    gpu_hours: Decimal  # as shown, the sum of those of the lines
     lines: list[Line]
     change: Decimal | None
     jobs: list[JobCost]
@@ -150,11 +152,47 @@ class Overview:
         return (*shown, tuple(self.series), days, rows)
 
     @property
+    def broken_down(self) -> tuple[object, ...]:
+        """All that the table of the breakdown shows."""
+        chosen = self.scope.chosen.code if self.scope.chosen else ""
+        data_up_to = tuple((provider.short_name, at) for provider, at in self.freshness)
+        shown = (
+            str(self.month),
+            self.today,
+            self.is_current,
+            chosen,
+            self.by,
+            self.use.amount,
+            self.gpu_hours,
+            self.change,
+        )
+        return (*shown, data_up_to, *self.lines)
+
+    @property
+    def jobs_shown(self) -> tuple[object, ...]:
+        return tuple((job, job.provider.short_name) for job in self.jobs)
+
+    @property
+    def added_up(self) -> tuple[object, ...]:
+        """All that the chart of the sums shows."""
+        limit = self.budget.limit if self.budget and self.is_current else None
+        return (str(self.month), self.is_current, len(self.days), limit, *self.actual_sums, "then", *self.expected_sums)
+
+    @property
     def is_empty(self) -> bool:
         return not (self.use.amount or self.use.gpu_seconds)
 
 
-def overview(scope: Scope, *, month: BillingMonth | None, by: str, may_see_credit: bool, all_open: bool) -> Overview:
+def overview(
+    scope: Scope,
+    *,
+    month: BillingMonth | None,
+    by: str,
+    may_see_credit: bool,
+    all_open: bool,
+    described: Collection[int] | None = None,
+) -> Overview:
+    """`described`: projects whose jobs the reader may see, not only their cost; None is all."""
     now = timezone.now()
     today, current = day_of(now), billing_month(now)
     month = min(month or current, current)
@@ -165,9 +203,11 @@ def overview(scope: Scope, *, month: BillingMonth | None, by: str, may_see_credi
     by_day = {**use.by_day, **ahead}
     days = _chart_days(use, ahead, until)
     shown = [p for p in use.providers if any(day.amounts.get(p.slug) for day in days)]
-    past = [int(day.total) for day in days if not day.forecast and day.on <= until]
-    sums = list(accumulate(past))
-    expected_sums = list(accumulate((int(d.total) for d in days if d.forecast), initial=use.amount))[1:]
+    totals = {day.on: sum(by_day.get(day.on, {}).values()) if day.amounts else 0 for day in days}
+    sums = list(accumulate(totals[day.on] for day in days if not day.forecast and day.on <= until))
+    expected_sums = list(accumulate((totals[day.on] for day in days if day.forecast), initial=use.amount))[1:]
+    hours = HoursThatAddUp.for_parts([cell.gpu_seconds for cell in use.cells])
+    gpu_hours = hours.total(use.gpu_seconds)
     budgets = _budgets(scope, use if is_current else None)
     purse = _purse(scope.organization, now) if may_see_credit else None
     if purse and is_current:
@@ -183,18 +223,19 @@ def overview(scope: Scope, *, month: BillingMonth | None, by: str, may_see_credi
         days=days,
         series=[(p.slug, p.short_name) for p in shown],
         rows=[
-            (day.on, day.forecast, [by_day.get(day.on, {}).get(p.slug, 0) for p in shown], int(day.total))
+            (day.on, day.forecast, [by_day.get(day.on, {}).get(p.slug, 0) for p in shown], totals[day.on])
             for day in days
             if day.forecast or day.on <= until
         ],
-        busiest=max((d for d in days if not d.forecast), key=lambda d: d.total).on if use.amount else None,
+        busiest=max((d.on for d in days if not d.forecast), key=totals.__getitem__) if use.amount else None,
         expected=expected_sums[-1] if expected_sums else None,
         actual_sums=sums,
         expected_sums=expected_sums,
         by=by,
-        lines=_breakdown(use, *BREAKDOWNS[by], all_open=all_open),
+        gpu_hours=gpu_hours,
+        lines=_breakdown(use, *BREAKDOWNS[by], hours=hours, all_open=all_open),
         change=_change(use.amount, use.before),
-        jobs=dearest_jobs(scope.organization, month, projects=scope.projects),
+        jobs=dearest_jobs(scope.organization, month, projects=scope.projects, described=described),
         purse=purse,
         budget=_binding(scope, budgets),
         budgets=budgets[:BUDGETS_SHOWN],
@@ -220,21 +261,32 @@ def _chart_days(use: MonthOfUse, ahead: dict[date, dict[str, int]], until: date)
     ]
 
 
-def _breakdown(use: MonthOfUse, outer: str, inner: str, *, all_open: bool) -> list[Line]:
+def _breakdown(use: MonthOfUse, outer: str, inner: str, *, hours: HoursThatAddUp, all_open: bool) -> list[Line]:
     cells = [cell for cell in use.cells if cell.amount or cell.gpu_seconds]
     before = [cell for cell in use.cells if cell.before and not (cell.amount or cell.gpu_seconds)]
     groups = _grouped(cells, _KEYS[outer])
     lines = []
-    for key, members in groups.items():
+    for (key, members), shown in zip(
+        groups.items(), _hours(hours, hours.total(use.gpu_seconds), groups.values()), strict=True
+    ):
         # What was used a month ago and no more still counts in the comparison of its group.
         gone = [cell for cell in before if _KEYS[outer](cell) == key]
-        children = [_line(f"{key}-{k}", inner, m, m, use.amount) for k, m in _grouped(members, _KEYS[inner]).items()]
+        parts = _grouped(members, _KEYS[inner])
+        children = [
+            _line(f"{key}-{k}", inner, m, m, use.amount, part)
+            for (k, m), part in zip(parts.items(), _hours(hours, shown, parts.values()), strict=True)
+        ]
         children.sort(key=_dearest)
-        line = _line(key, outer, members, members + gone, use.amount)
-        lines.append(replace(line, lines=children[:CHILDREN_SHOWN], more=max(0, len(children) - CHILDREN_SHOWN)))
+        line = _line(key, outer, members, members + gone, use.amount, shown)
+        more = max(0, len(children) - CHILDREN_SHOWN)
+        lines.append(replace(line, lines=tuple(children[:CHILDREN_SHOWN]), more=more))
     lines.sort(key=_dearest)
     all_open = all_open or sum(len(line.lines) for line in lines) <= OPEN_AT_MOST
     return [replace(line, open=all_open or n == 0) for n, line in enumerate(lines)]
+
+
+def _hours(hours: HoursThatAddUp, total: Decimal, parts: Iterable[list[Cell]]) -> list[Decimal]:
+    return hours.split(total, [sum(cell.gpu_seconds for cell in cells) for cells in parts])
 
 
 _KEYS: dict[str, Callable[[Cell], str]] = {
@@ -251,7 +303,7 @@ def _grouped(cells: list[Cell], key: Callable[[Cell], str]) -> dict[str, list[Ce
     return groups
 
 
-def _line(key: str, kind: str, cells: list[Cell], compared: list[Cell], whole: int) -> Line:
+def _line(key: str, kind: str, cells: list[Cell], compared: list[Cell], whole: int, gpu_hours: Decimal) -> Line:
     amount = sum(cell.amount for cell in cells)
     first = cells[0]
     return Line(
@@ -260,6 +312,7 @@ def _line(key: str, kind: str, cells: list[Cell], compared: list[Cell], whole: i
         provider=first.provider if kind == "provider" else None,
         project_code=first.project_code if kind == "project" else "",
         gpu_seconds=sum(cell.gpu_seconds for cell in cells),
+        gpu_hours=gpu_hours,
         amount=amount,
         share=Decimal(amount) * 100 / whole if whole else Decimal(0),
         change=_change(amount, sum(cell.before for cell in compared)),
@@ -276,25 +329,30 @@ def _change(amount: int, before: int) -> Decimal | None:
 
 def _budgets(scope: Scope, use: MonthOfUse | None) -> list[BudgetLine]:
     """One query. Without `use` the month is over. The organization's hold is added by `_with_held`."""
-    held = (
-        Hold.objects.filter(project=OuterRef("project"), released_at=None)
-        .order_by()
-        .values("project")
-        .annotate(sum=Sum("amount") - Sum("used"))
-        .values("sum")
-    )
-    rows = Budget.objects.filter(organization=scope.organization).select_related("project")
-    if scope.projects is not None:
-        rows = rows.filter(project__in=scope.projects)
+    where = "" if scope.projects is None else "AND budget.project_id = ANY(%(projects)s)"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _BUDGETS.format(where=where),
+            {"organization": scope.organization.pk, "projects": list(scope.projects or ())},
+        )
+        rows = cursor.fetchall()
     lines = []
-    for row in rows.annotate(held=Subquery(held)):
+    for limit, pk, code, name, held in rows:
+        project = Project(pk=pk, code=code, name=name, organization=scope.organization) if pk else None
         standing = None
         if use:
-            code = row.project.code if row.project else None
             posted = sum(cell.amount for cell in use.cells if code in (None, cell.project_code))
-            standing = Standing(row.monthly_limit, posted, row.held or 0)
-        lines.append(_budget_line(row.project, row.monthly_limit, standing))
+            standing = Standing(limit, posted, int(held or 0))
+        lines.append(_budget_line(project, limit, standing))
     return lines
+
+
+_BUDGETS = """
+    SELECT budget.monthly_limit, project.id, project.code, project.name,
+        (SELECT sum(amount - used) FROM billing_hold WHERE project_id = budget.project_id AND released_at IS NULL)
+    FROM billing_budget budget LEFT JOIN accounts_project project ON project.id = budget.project_id
+    WHERE budget.organization_id = %(organization)s {where}
+"""
 
 
 def _with_held(line: BudgetLine, held: int) -> BudgetLine:
@@ -321,20 +379,22 @@ def _binding(scope: Scope, budgets: list[BudgetLine]) -> BudgetLine | None:
 
 def _purse(organization: Organization, now: datetime) -> Purse:
     """One query for the account and its credits."""
-    rows: list[dict[str, Any]] = list(
-        BillingAccount.objects.filter(organization=organization)
-        .order_by(F("organization__credits__expires_at").asc(nulls_last=True), "organization__credits__pk")
-        .values("credit", "held", *(f"organization__credits__{name}" for name in _CREDIT))
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(_PURSE, [organization.pk])
+        rows = cursor.fetchall()
+    if not rows:
+        return Purse()
     credits = []
-    for row in rows:
-        kind, amount, used, expired, expires_at = (row[f"organization__credits__{name}"] for name in _CREDIT)
+    for *_account, kind, amount, used, expired, expires_at in rows:
         if amount and (left := amount - used - expired):
             soon = expires_at is not None and (expires_at - now).days < 14
             credits.append(CreditLine(CreditKind(kind), left, amount, expires_at, soon))
-    if not rows:
-        return Purse()
-    return Purse(rows[0]["credit"] - rows[0]["held"], rows[0]["held"], credits)
+    credit, held = rows[0][:2]
+    return Purse(credit - held, held, credits)
 
 
-_CREDIT = ("kind", "amount", "used", "expired", "expires_at")
+_PURSE = """
+    SELECT account.credit, account.held, credit.kind, credit.amount, credit.used, credit.expired, credit.expires_at
+    FROM billing_billingaccount account LEFT JOIN billing_credit credit USING (organization_id)
+    WHERE organization_id = %s ORDER BY credit.expires_at NULLS LAST, credit.id
+"""

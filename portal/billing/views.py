@@ -133,12 +133,13 @@ def _budget_form(request: HttpRequest, scope: Scope, *, sent: bool = False) -> B
 
 def _page(request: HttpRequest, scope: Scope, form: BudgetForm | None, *, status: int = 200) -> HttpResponse:
     by = request.GET.get("by", "")
-    may_see_credit = access_of(request.user).may_in(scope.organization, Permission.VIEW_MONEY)
+    access = access_of(request.user)
     shown = read_overview(
         scope,
         month=_month(request),
         by=by if by in BREAKDOWNS else "provider",
-        may_see_credit=may_see_credit,
+        may_see_credit=access.may_in(scope.organization, Permission.VIEW_MONEY),
+        described=None if access.may_in(scope.organization, Permission.VIEW) else access.projects_with(Permission.VIEW),
         all_open=request.GET.get("open") == "1",
     )
     kept = {"month": str(shown.month)} | ({"project": scope.chosen.code} if scope.chosen else {})

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from portal.catalog import sources
 from portal.catalog.models import OfferingKind
 from portal.catalog.offers import Offer, Wish
 from portal.core.templatetags.formats import unit_yen, yen
@@ -67,13 +67,13 @@ def compare(rows: list[Offer], wish: Wish, *, only_differences: bool) -> list[Gr
             [
                 line(
                     _("One GPU, one hour"),
-                    lambda row: Cell(_money(row.per_gpu_hour), "" if row.is_confirmed else _("To be confirmed")),
+                    lambda row: Cell(price_words(row), "" if row.is_confirmed else _("To be confirmed")),
                     value=lambda row: row.per_gpu_hour,
                     word=_("Cheapest"),
                 ),
                 line(
                     total_label(wish),
-                    lambda row: Cell(_money(row.total), gpus_words(row.gpus)),
+                    lambda row: Cell(total_words(row, wish), gpus_words(row.gpus)),
                     value=lambda row: row.total if len({r.gpus for r in rows}) == 1 else None,
                     word=_("Cheapest"),
                     big=True,
@@ -127,7 +127,7 @@ def compare(rows: list[Offer], wish: Wish, *, only_differences: bool) -> list[Gr
                 ),
                 line(
                     _("Source"),
-                    lambda row: Cell((row.price or row.offering).source, (row.price or row.offering).as_of.isoformat()),
+                    lambda row: Cell(sources.words(row.read_from.source), row.read_from.as_of.isoformat()),
                 ),
             ],
         ),
@@ -187,10 +187,15 @@ def architecture_words(row: Offer) -> tuple[str, str]:
     return "x86_64", note
 
 
-def _money(amount: Decimal | None) -> str:
-    if amount is None:
+def price_words(row: Offer) -> str:
+    return _("On inquiry") if row.per_gpu_hour is None else unit_yen(row.per_gpu_hour)
+
+
+def total_words(row: Offer, wish: Wish) -> str:
+    """Whole yen, as charged; for one GPU and one hour it is the unit price and reads the same."""
+    if row.total is None:
         return _("On inquiry")
-    return yen(amount) if amount >= 100 else unit_yen(round(amount, 2))
+    return unit_yen(row.total) if row.total == row.per_gpu_hour else yen(row.total)
 
 
 def _quantity(value: int | None, unit: str) -> str:

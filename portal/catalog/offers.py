@@ -65,6 +65,11 @@ class Offer:
         return self.observation.state
 
     @property
+    def read_from(self) -> Price | Offering:
+        """Whose source and date stand beside the price."""
+        return self.price or self.offering
+
+    @property
     def is_confirmed(self) -> bool:
         return self.price.confirmed if self.price else self.offering.confirmed
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import transaction
 
+from portal.catalog import sources
 from portal.catalog.models import Offering, OfferingKind, Price, PriceUnit, Provider, Site
 
 PROVIDERS: dict[str, dict[str, Any]] = {
@@ -39,7 +40,7 @@ SITES: dict[str, dict[str, Any]] = {
         "name_en": "Osaka Sakai Data Center",
         "prefecture_ja": "大阪府堺市",
         "prefecture_en": "Sakai, Osaka",
-        "source": "seczine.com/malware/2026/01; biz.kddi.com/beconnected/feature/2026/260220",
+        "source": sources.SAKAI,
         "as_of": date(2026, 2, 20),
     },
     "ishikari": {
@@ -48,7 +49,7 @@ SITES: dict[str, dict[str, Any]] = {
         "name_en": "Ishikari Data Center",
         "prefecture_ja": "北海道石狩市",
         "prefecture_en": "Ishikari, Hokkaido",
-        "source": "alaif-net/dok-api-cli (DOK API document 1.0.0: zone is1a)",
+        "source": sources.ISHIKARI,
         "as_of": date(2026, 4, 22),
         "confirmed": True,
     },
@@ -58,7 +59,7 @@ SITES: dict[str, dict[str, Any]] = {
         "name_en": "Data centers in Kagawa",
         "prefecture_ja": "香川県",
         "prefecture_en": "Kagawa",
-        "source": "game.watch.impress.co.jp/docs/kikaku/1650087.html",
+        "source": sources.KAGAWA,
         "as_of": date(2026, 9, 24),
     },
 }
@@ -90,10 +91,6 @@ class SeedOffering:
     prices: tuple[SeedPrice, ...] = ()
 
 
-_DOK = "koukaryoku DOK price page, read by third parties"
-_VRT = "Sakura Cloud price page, read by third parties"
-_SOROBAN = "soroban.highreso.jp/compute, read by a third party"
-
 OFFERINGS: tuple[SeedOffering, ...] = (
     SeedOffering(
         "dok-v100",
@@ -102,7 +99,7 @@ OFFERINGS: tuple[SeedOffering, ...] = (
         "Koukaryoku DOK V100",
         OfferingKind.JOB,
         "V100",
-        _DOK,
+        sources.DOK,
         date(2025, 11, 18),
         "ishikari",
         {
@@ -119,7 +116,7 @@ OFFERINGS: tuple[SeedOffering, ...] = (
             "note_ja": "新しいジョブの受付は2027年2月28日まで",
             "note_en": "New jobs until 28 February 2027",
         },
-        (SeedPrice(PriceUnit.SECOND, "0.016", False, date(2025, 11, 18), _DOK, 1),),
+        (SeedPrice(PriceUnit.SECOND, "0.016", False, date(2025, 11, 18), sources.DOK, 1),),
     ),
     SeedOffering(
         "dok-h100",
@@ -128,7 +125,7 @@ OFFERINGS: tuple[SeedOffering, ...] = (
         "Koukaryoku DOK H100",
         OfferingKind.JOB,
         "H100",
-        _DOK,
+        sources.DOK,
         date(2026, 10, 3),
         "ishikari",
         {
@@ -143,7 +140,7 @@ OFFERINGS: tuple[SeedOffering, ...] = (
             "gpus_per_node": 1,
             "time_limit_max_s": 1_728_000,
         },
-        (SeedPrice(PriceUnit.SECOND, "0.28", False, date(2026, 10, 3), _DOK, 60),),
+        (SeedPrice(PriceUnit.SECOND, "0.28", False, date(2026, 10, 3), sources.DOK, 60),),
     ),
     SeedOffering(
         "dok-h100x8",
@@ -152,7 +149,7 @@ OFFERINGS: tuple[SeedOffering, ...] = (
         "Koukaryoku DOK H100 ×8 (beta)",
         OfferingKind.JOB,
         "H100",
-        _DOK,
+        sources.DOK,
         date(2026, 1, 13),
         "ishikari",
         {
@@ -170,7 +167,7 @@ OFFERINGS: tuple[SeedOffering, ...] = (
             "interconnect": "NVLink",
             "time_limit_max_s": 1_728_000,
         },
-        (SeedPrice(PriceUnit.SECOND, "0.83", False, date(2026, 1, 13), _DOK, 60),),
+        (SeedPrice(PriceUnit.SECOND, "0.83", False, date(2026, 1, 13), sources.DOK, 60),),
     ),
     SeedOffering(
         "vrt-v100",
@@ -179,11 +176,11 @@ OFFERINGS: tuple[SeedOffering, ...] = (
         "Koukaryoku VRT V100",
         OfferingKind.VM,
         "V100",
-        _VRT,
+        sources.VRT,
         date(2026, 10, 1),
         "ishikari",
         {"gpu_memory_gb": 32, "cpu_cores": 4, "memory_gb": 56, "architecture": "amd64", "ends_on": date(2027, 3, 31)},
-        (SeedPrice(PriceUnit.HOUR, "481", False, date(2026, 10, 1), _VRT),),
+        (SeedPrice(PriceUnit.HOUR, "481", False, date(2026, 10, 1), sources.VRT),),
     ),
     SeedOffering(
         "vrt-h100",
@@ -192,7 +189,7 @@ OFFERINGS: tuple[SeedOffering, ...] = (
         "Koukaryoku VRT H100",
         OfferingKind.VM,
         "H100",
-        _VRT,
+        sources.VRT,
         date(2026, 10, 1),
         "ishikari",
         {
@@ -204,9 +201,9 @@ OFFERINGS: tuple[SeedOffering, ...] = (
             "note_en": "Cheapest of hour, day and month (10 hours = 1 day, 20 days = 1 month)",
         },
         (
-            SeedPrice(PriceUnit.HOUR, "990", False, date(2026, 10, 1), _VRT),
-            SeedPrice(PriceUnit.DAY, "23100", False, date(2026, 10, 1), _VRT),
-            SeedPrice(PriceUnit.MONTH, "385000", False, date(2026, 10, 1), _VRT),
+            SeedPrice(PriceUnit.HOUR, "990", False, date(2026, 10, 1), sources.VRT),
+            SeedPrice(PriceUnit.DAY, "23100", False, date(2026, 10, 1), sources.VRT),
+            SeedPrice(PriceUnit.MONTH, "385000", False, date(2026, 10, 1), sources.VRT),
         ),
     ),
     *(
@@ -217,7 +214,7 @@ OFFERINGS: tuple[SeedOffering, ...] = (
             f"Koukaryoku PHY {model} ×8",
             OfferingKind.BARE_METAL,
             model,
-            "sacloud/phy-api-go; koukaryoku PHY page, read by third parties",
+            sources.PHY,
             date(2026, 10, 1),
             "ishikari",
             {
@@ -240,7 +237,7 @@ OFFERINGS: tuple[SeedOffering, ...] = (
         "KDDI GPU Cloud GB200 NVL72",
         OfferingKind.CONTRACT,
         "GB200",
-        "biz.kddi.com/service/kddi-gpu-cloud (as cited by third parties)",
+        sources.KDDI,
         date(2026, 4, 1),
         "sakai",
         {
@@ -263,7 +260,7 @@ OFFERINGS: tuple[SeedOffering, ...] = (
         "GPUSOROBAN compute cluster",
         OfferingKind.JOB,
         "",
-        "soroban.highreso.jp/article/c177",
+        sources.SOROBAN_CLUSTER,
         date(2026, 1, 1),
         "kagawa",
         {
@@ -275,7 +272,7 @@ OFFERINGS: tuple[SeedOffering, ...] = (
             "note_ja": "GPUの機種は公開資料に記載がありません",
             "note_en": "Public documents do not state the GPU model",
         },
-        (SeedPrice(PriceUnit.MINUTE, "20", True, date(2026, 1, 1), "GPUSOROBAN point price, read by a third party"),),
+        (SeedPrice(PriceUnit.MINUTE, "20", True, date(2026, 1, 1), sources.SOROBAN_POINTS),),
     ),
     *(
         SeedOffering(
@@ -285,13 +282,13 @@ OFFERINGS: tuple[SeedOffering, ...] = (
             f"GPUSOROBAN instance {model}",
             OfferingKind.VM,
             model.split()[0],
-            _SOROBAN,
+            sources.SOROBAN,
             date(2026, 10, 1),
             "kagawa",
             {"gpu_memory_gb": memory, "architecture": "amd64", "architecture_confirmed": False},
             (
-                SeedPrice(PriceUnit.HOUR, hour, True, date(2026, 10, 1), _SOROBAN),
-                SeedPrice(PriceUnit.MONTH, month, True, date(2026, 10, 1), _SOROBAN),
+                SeedPrice(PriceUnit.HOUR, hour, True, date(2026, 10, 1), sources.SOROBAN),
+                SeedPrice(PriceUnit.MONTH, month, True, date(2026, 10, 1), sources.SOROBAN),
             ),
         )
         for slug, model, memory, hour, month in (
@@ -307,7 +304,7 @@ OFFERINGS: tuple[SeedOffering, ...] = (
         "AI Supercomputer Cloud H200 ×8",
         OfferingKind.NODE,
         "H200",
-        "soroban.highreso.jp, read by third parties",
+        sources.AI_SUPERCOMPUTER,
         date(2026, 10, 1),
         "kagawa",
         {
@@ -325,7 +322,6 @@ OFFERINGS: tuple[SeedOffering, ...] = (
 )
 
 # So that the demo can run work at all three: a price that nobody has published is marked as made up.
-DEMO_SOURCE = "デモ用の仮の値 (made up for the demo)"
 DEMO_OFFERINGS: tuple[SeedOffering, ...] = (
     SeedOffering(
         "demo-gb200",
@@ -334,7 +330,7 @@ DEMO_OFFERINGS: tuple[SeedOffering, ...] = (
         "GB200 NVL72 jobs (demo)",
         OfferingKind.JOB,
         "GB200",
-        DEMO_SOURCE,
+        sources.DEMO,
         date(2026, 11, 23),
         "sakai",
         {
@@ -351,7 +347,7 @@ DEMO_OFFERINGS: tuple[SeedOffering, ...] = (
             "note_en": "Made-up price for the demo; way of access to be confirmed",
             "demo_only": True,
         },
-        (SeedPrice(PriceUnit.SECOND, "0.30", True, date(2026, 11, 23), DEMO_SOURCE),),
+        (SeedPrice(PriceUnit.SECOND, "0.30", True, date(2026, 11, 23), sources.DEMO),),
     ),
 )
 

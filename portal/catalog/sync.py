@@ -7,6 +7,7 @@ from datetime import datetime
 from django.db import transaction
 from django.utils import timezone
 
+from portal.catalog import sources
 from portal.catalog.models import (
     AvailabilityState,
     CapacityObservation,
@@ -37,7 +38,7 @@ def sync_prices(account: ProviderAccount) -> int:
     plans = {offer.plan: offer for offer in published if offer.unit_price is not None and offer.unit in UNITS}
     new = 0
     for offering in Offering.objects.filter(provider=account.provider, adapter=account.kind, plan__in=plans):
-        new += _take_over(offering, plans[offering.plan], source=f"{account.kind} API", now=timezone.now())
+        new += _take_over(offering, plans[offering.plan], source=sources.PROVIDER_API, now=timezone.now())
     return new
 
 

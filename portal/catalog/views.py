@@ -14,13 +14,14 @@ from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from portal.catalog import comparison
+from portal.catalog import comparison, sources
 from portal.catalog.forms import CatalogFilter
 from portal.catalog.models import Offering
 from portal.catalog.offers import Offer, Wish, listed, offers
 from portal.core.caching import keep
 from portal.core.csv import csv_response
 from portal.core.htmx import respond
+from portal.core.templatetags.formats import to_unit_price
 
 KEEP_S = 10  # prices change by the day, what is free is looked at each minute
 _START_ORDER = {"available": 0, "few": 1, "unknown": 2, "full": 3, "by_order": 4, "on_request": 5}
@@ -55,6 +56,8 @@ def _key(query: QueryDict) -> str:
 def _render(query: QueryDict) -> dict[str, Any]:
     """Without a request on purpose: nothing of a person can get into what others are shown."""
     shown = _filtered(query)
+    query = query.copy()
+    query.setlist("cmp", [row.offering.slug for row in shown.compared])  # what was one too many is in no link
     times = [row.observation.observed_at for row in shown.rows if row.observation and row.is_fresh]
     context = {
         "form": shown.form,
@@ -68,7 +71,7 @@ def _render(query: QueryDict) -> dict[str, Any]:
         "groups": comparison.compare(shown.compared, shown.wish, only_differences=shown.only_differences)
         if shown.compared
         else [],
-        "too_many": len(query.getlist("cmp")) > comparison.MOST,
+        "is_full": len(shown.compared) == comparison.MOST,
         "total_label": comparison.total_label(shown.wish),
         "csv_url": f"{reverse('catalog:csv')}?{query.urlencode()}",
         "only_differences": shown.only_differences,
@@ -97,15 +100,15 @@ def offers_csv(request: HttpRequest) -> HttpResponseBase:
             row.offering.gpu_model,
             row.offering.gpu_memory_gb,
             row.gpus,
-            _cents(row.per_gpu_hour),
-            _cents(row.total),
+            _as_shown(row.per_gpu_hour),
+            _as_shown(row.total),
             _("tax incl.") if shown.wish.with_tax else _("tax excl."),
             _("Confirmed") if row.is_confirmed else _("To be confirmed"),
             comparison.availability_words(row)[0],
             row.offering.architecture,
             row.offering.site.prefecture if row.offering.site else "",
-            (row.price or row.offering).source,
-            (row.price or row.offering).as_of.isoformat(),
+            sources.words(row.read_from.source),
+            row.read_from.as_of.isoformat(),
         ]
         for row in shown.rows
     ]
@@ -183,12 +186,14 @@ def _row(row: Offer, query: QueryDict, shown: Shown) -> dict[str, object]:
         "gpu_range": comparison.gpu_range(row),
         "charged_by": comparison.charged_by(row),
         "is_compared": row in shown.compared,
+        "may_compare": row in shown.compared or len(shown.compared) < comparison.MOST,
         "remove_url": f"{reverse('catalog:list')}?{without.urlencode()}",
         "create_url": f"{reverse('jobs:new')}?offering={row.offering.slug}&gpus={row.gpus}" if row.can_submit else "",
-        "price_text": comparison._money(row.per_gpu_hour),
-        "total_text": comparison._money(row.total),
+        "price_text": comparison.price_words(row),
+        "total_text": comparison.total_words(row, shown.wish),
+        "source": sources.words(row.read_from.source),
     }
 
 
-def _cents(amount: Decimal | None) -> Decimal | str:
-    return round(amount, 2) if amount is not None else ""
+def _as_shown(amount: Decimal | None) -> Decimal | str:
+    return to_unit_price(amount) if amount is not None else ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, Decimal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 
 
 class GpuSeconds(int):
@@ -37,3 +39,27 @@ class Bytes(int):
     @property
     def gb(self) -> Decimal:
         return Decimal(self) / 1000**3
+
+
+@dataclass(frozen=True)
+class HoursThatAddUp:
+    """GPU-hours for a table with a total: cut to as many decimals, the parts as shown add up to their sum as shown."""
+
+    decimals: int
+
+    @classmethod
+    def for_parts(cls, parts: Sequence[int]) -> HoursThatAddUp:
+        """`parts` in GPU-seconds: one decimal, or three where one would show a part as nothing."""
+        return cls(3 if any(0 < part < 360 for part in parts) else 1)
+
+    def total(self, gpu_seconds: int) -> Decimal:
+        """The nearest."""
+        return (Decimal(gpu_seconds) / 3600).quantize(Decimal(1).scaleb(-self.decimals), ROUND_HALF_UP)
+
+    def split(self, total: Decimal, parts: Sequence[int]) -> list[Decimal]:
+        """What each part shows below `total`, the answer of `total` or of `split` for their sum. Each is cut off, and
+        what is then missing goes to the largest remainders: none is off by a whole last digit."""
+        cut = [divmod(part * 10**self.decimals, 3600) for part in parts]
+        missing = int(total.scaleb(self.decimals)) - sum(whole for whole, _ in cut)
+        raised = set(sorted(range(len(cut)), key=lambda n: -cut[n][1])[:missing])
+        return [Decimal(whole + (n in raised)).scaleb(-self.decimals) for n, (whole, _) in enumerate(cut)]

@@ -107,6 +107,15 @@
   }
   $$('.chart-box').forEach((box) => { box.scrollLeft = box.scrollWidth; });
 
+  // Offers to compare: the server disables the others once the most are chosen; a tick that was faster is taken back.
+  on('change', (e) => {
+    const list = e.target.name === 'cmp' && e.target.closest('[data-most]');
+    if (!list || $$('[name="cmp"]:checked', list).length <= list.dataset.most) return;
+    e.target.checked = false; e.stopImmediatePropagation(); say(list.dataset.full);
+  }, true);
+  // A choice that is the whole form; without script its button is shown (<noscript>).
+  on('change', (e) => { if (e.target.form?.hasAttribute('data-auto')) e.target.form.requestSubmit(); });
+
   // A control outside of its form (form="filter") reaches it all the same: events bubble to parents only.
   on('change', (e) => { const { form } = e.target; if (form && !form.contains(e.target)) form.dispatchEvent(new Event('change', { bubbles: true })); });
 

@@ -1,4 +1,5 @@
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from portal.accounts.models import Project, User
 from portal.billing.overview import Scope, overview
 from portal.billing.summaries import daily_rows, dearest_jobs, month_of_use
 from portal.core.periods import BillingMonth
-from tests.factories import OfferingFactory, PriceFactory, ProjectFactory, ProviderFactory
+from portal.jobs.states import JobState
+from tests.factories import JobFactory, OfferingFactory, PriceFactory, ProjectFactory, ProviderFactory
 from tests.factories.billing import give_credit, jst, metered
 
 NOVEMBER = BillingMonth(2026, 11)
@@ -83,6 +85,19 @@ def test_dearest_jobs_come_in_order_and_stop_at_the_limit(used: Project) -> None
     ]
 
 
+def test_dearest_jobs_say_name_person_and_state_of_the_projects_described(used: Project, owner: User) -> None:
+    other = Project.objects.get(name="rag-eval")
+    JobFactory(code="J-4", project=other, submitted_by=owner, name="secret", state=JobState.RUNNING)
+    JobFactory(code="J-3", project=used, submitted_by=owner, name="tuning", state=JobState.FAILED)
+    told = [
+        [(j.code, j.name, j.person, j.state) for j in dearest_jobs(used.organization, NOVEMBER, limit=2, described=d)]
+        for d in (None, [used.pk], [])
+    ]
+    four, three = ("J-4", "secret", str(owner), JobState.RUNNING), ("J-3", "tuning", str(owner), JobState.FAILED)
+    untold = [("J-4", "", "", None), ("J-3", "", "", None)]
+    assert told == [[four, three], [untold[0], three], untold]
+
+
 def test_daily_rows_are_what_the_sums_are_made_of(used: Project) -> None:
     rows = [(r[0], r[1], r[2], r[5], r[6], r[7]) for r in daily_rows(used.organization, NOVEMBER)]
     assert rows == [
@@ -119,4 +134,8 @@ def test_the_overview_says_one_thing_everywhere(used: Project) -> None:
 def test_each_breakdown_has_the_same_total(used: Project, by: str) -> None:
     page = overview(Scope(used.organization, None), month=None, by=by, may_see_credit=True, all_open=False)
     assert sum(line.amount for line in page.lines) == 520
+    assert sum(line.gpu_hours for line in page.lines) == page.gpu_hours == Decimal("0.086")
+    assert [sum(child.gpu_hours for child in line.lines) for line in page.lines] == [
+        line.gpu_hours for line in page.lines
+    ]
     assert sum(line.share for line in page.lines) == 100

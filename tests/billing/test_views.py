@@ -14,7 +14,9 @@ from portal.accounts.models import Organization, Project, User
 from portal.accounts.roles import Role
 from portal.billing import credits
 from portal.billing.models import Budget
+from portal.jobs.states import JobState
 from tests.factories import (
+    JobFactory,
     MembershipFactory,
     OfferingFactory,
     PriceFactory,
@@ -53,6 +55,29 @@ def test_the_page_shows_the_sum_of_the_month(project: Project, owner: User, clie
     page = response.context["page"]
     assert (response.status_code, page.use.amount, [job.code for job in page.jobs]) == (200, 1, ["J-1"])
     assert "Cost this month (tax incl.) ¥1" in text_of(response)
+
+
+def test_the_dearest_jobs_are_told_to_who_may_see_jobs_and_only_their_cost_to_accountants(
+    project: Project, owner: User, client_of: SignIn
+) -> None:
+    give_credit(project, 100_000)
+    use(project, owner, "J-1", yen=1)
+    JobFactory(code="J-1", project=project, submitted_by=owner, name="pre-training", state=JobState.SUCCEEDED)
+    accountant = MembershipFactory(organization=project.organization, role=Role.BILLING).user
+    told = []
+    for person in (owner, accountant):
+        html = client_of(person, "en").get("/usage/").content.decode()
+        table = html.split('id="top-h"')[1].split("</table>")[0]
+        words = ("J-1", "pre-training", str(owner), "Completed", 'href="/jobs/J-1/"')
+        told.append([word for word in words if word in table])
+    assert told == [["J-1", "pre-training", str(owner), "Completed", 'href="/jobs/J-1/"'], ["J-1"]]
+
+
+def test_the_month_needs_a_button_only_without_script(project: Project, owner: User, client_of: SignIn) -> None:
+    html = client_of(owner, "en").get("/usage/").content.decode()
+    assert re.findall(r'<noscript><button class="btn">Show</button></noscript>|<button class="btn">Show', html) == [
+        '<noscript><button class="btn">Show</button></noscript>'
+    ]
 
 
 def test_nothing_used_says_what_to_do_and_what_it_costs(project: Project, owner: User, client_of: SignIn) -> None:

@@ -225,3 +225,18 @@ def test_menu_closes_by_escape_and_by_a_click_elsewhere(site: tuple[Site, str], 
     page.click("summary")
     page.click("p")
     assert page.evaluate("document.querySelector('.menu').open") is False
+
+
+def test_a_tick_beyond_the_most_is_taken_back_and_never_sent(site: tuple[Site, str], page: Page) -> None:
+    boxes = "".join(f'<input type="checkbox" name="cmp" value="{n}" form="filter">' for n in range(3))
+    site[0].page(
+        '<form id="filter" hx-get="/list" hx-trigger="change" hx-target="#offers"></form>'
+        f'<div id="offers" data-most="2" data-full="two at most">{boxes}</div>'
+    )
+    site[0].answers["GET /list"] = [(204, {}, "")]
+    page.goto(site[1])
+    for n in range(3):
+        page.click(f'[value="{n}"]')
+    page.wait_for_function("document.querySelector('#live').textContent === 'two at most'")
+    assert page.eval_on_selector_all("[name=cmp]", "all => all.map((box) => box.checked)") == [True, True, False]
+    assert [request for request, _ in site[0].seen if request == "GET /list"] == ["GET /list"] * 2

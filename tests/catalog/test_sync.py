@@ -3,7 +3,7 @@ from decimal import Decimal
 
 from django.utils import timezone
 
-from portal.catalog import sync
+from portal.catalog import sources, sync
 from portal.catalog.models import Price
 from portal.providers.base import RemoteOffering
 from tests.factories import PriceFactory
@@ -17,16 +17,16 @@ def _published(amount: str) -> RemoteOffering:
 
 def test_an_equal_price_is_confirmed_and_not_repeated(db: None) -> None:
     price = PriceFactory(confirmed=False)
-    assert sync._take_over(price.offering, _published("0.28"), source="sakura_dok API", now=NOW) is False
+    assert sync._take_over(price.offering, _published("0.28"), source=sources.PROVIDER_API, now=NOW) is False
     price.refresh_from_db()
     assert (price.confirmed, price.source, price.as_of, Price.objects.count()) == (
-        True, "sakura_dok API", timezone.localdate(NOW), 1
+        True, sources.PROVIDER_API, timezone.localdate(NOW), 1
     )  # fmt: skip
 
 
 def test_a_changed_price_ends_the_old_row_and_begins_a_new_one(db: None) -> None:
     old = PriceFactory()
-    assert sync._take_over(old.offering, _published("0.30"), source="sakura_dok API", now=NOW) is True
+    assert sync._take_over(old.offering, _published("0.30"), source=sources.PROVIDER_API, now=NOW) is True
     old.refresh_from_db()
     new = Price.objects.exclude(pk=old.pk).get()
     assert (old.amount, old.valid_to, new.amount, new.valid_from, new.valid_to) == (

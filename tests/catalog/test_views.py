@@ -47,13 +47,81 @@ def test_htmx_gets_the_fragment_alone(catalog: None, client: Client) -> None:
     assert "HX-Request" in response["Vary"]
 
 
-def test_up_to_four_are_compared_and_a_fifth_is_said_to_be_too_many(catalog: None, client: Client) -> None:
-    five = "?" + "&".join(f"cmp={s}" for s in ("dok-h100", "vrt-h100", "kddi-gb200", "soroban-cluster", "dok-v100"))
-    response = client.get(f"/catalog/{five}")
-    assert [row["offering"].slug for row in response.context["compared"]] == [
-        "dok-h100", "vrt-h100", "kddi-gb200", "soroban-cluster"
-    ]  # fmt: skip
-    assert response.context["too_many"] is True
+def _boxes(html: str, mark: str) -> list[str]:
+    return re.findall(rf'id="cmp-[^"]+" name="cmp" value="([^"]+)" form="filter" {mark}', html)
+
+
+def test_up_to_four_are_compared_and_a_fifth_is_neither_ticked_nor_in_a_link(catalog: None, client: Client) -> None:
+    four = ["dok-h100", "vrt-h100", "kddi-gb200", "soroban-cluster"]
+    five = "&".join(f"cmp={s}" for s in (*four, "dok-v100"))
+    response = client.get(f"/catalog/?{five}", headers={**FRAGMENT, "accept-language": "en"})
+    html = response.content.decode()
+    assert [row["offering"].slug for row in response.context["compared"]] == four
+    assert (sorted(_boxes(html, "checked")), "dok-v100" in _boxes(html, "disabled")) == (sorted(four), True)
+    assert len(_boxes(html, "(?:checked|disabled)")) == response.context["all_count"]
+    assert re.findall(r'id="cmp-most">.*?</svg>([^<]*)', html) == ["4 at most. Remove one to choose another."]
+    assert "cmp=dok-v100" not in html
+
+
+def test_nothing_to_compare_shows_no_bar_but_a_button_for_those_without_script(catalog: None, client: Client) -> None:
+    html = client.get("/catalog/", headers={"accept-language": "en"}).content.decode()
+    assert ('class="cmpbar' in html, html.count('form="filter">Compare</button>')) == (False, 1)
+    html = client.get("/catalog/?cmp=dok-h100", headers={"accept-language": "en"}).content.decode()
+    assert ('class="cmpbar' in html, html.count('form="filter">Compare</button>')) == (True, 1)
+
+
+def _prices(html: str) -> dict[str, tuple[str, str]]:
+    row = r'id="offer-([^"]+)">.*?<span class="price">([^<]+)</span><br><span class="sub">([^<]+)<'
+    rows = re.findall(row, html, re.S)
+    return {slug: (price, total.rsplit(" ", 1)[1]) for slug, price, total in rows}
+
+
+def test_one_price_reads_the_same_in_list_comparison_and_csv_and_multiplies_to_the_total(
+    catalog: None, client: Client
+) -> None:
+    html = client.get("/catalog/?cmp=dok-h100x8&cmp=dok-v100", headers={"accept-language": "en"}).content.decode()
+    prices = _prices(html)
+    assert (prices["dok-h100x8"], prices["dok-v100"]) == (("¥373.5", "¥71,712"), ("¥57.6", "¥1,382"))
+    line = re.search(r"One GPU, one hour</th>(.*?)</tr>", html.split('id="cmp-t"')[1])
+    assert line and re.findall(r"¥[\d,.]+", line[1]) == ["¥373.5", "¥57.6"]
+    csv = b"".join(client.get("/catalog/offers.csv?n=8&provider=sakura")).decode()
+    assert [row.split(",")[6:8] for row in csv.splitlines() if "H100×8（β）" in row] == [["373.50", "71712.00"]]
+
+
+def test_prices_without_tax_keep_their_fraction_and_one_hour_of_one_gpu_is_the_unit_price(
+    catalog: None, client: Client
+) -> None:
+    prices = _prices(client.get("/catalog/?tax=ex&h=1&n=1", headers={"accept-language": "en"}).content.decode())
+    assert {slug: prices[slug] for slug in ("soroban-a4000", "dok-v100", "soroban-a100-40")} == {
+        "soroban-a4000": ("¥45.45", "¥45.45"),
+        "dok-v100": ("¥52.36", "¥52.36"),
+        "soroban-a100-40": ("¥328.18", "¥328.18"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("language", "published", "made_up"),
+    [
+        (
+            "ja",
+            "2026-10-03時点・出典: 高火力 DOKの料金ページ（第三者の記載による）",
+            "2026-11-23時点・出典: デモ用の仮の値",
+        ),
+        (
+            "en",
+            "As of 2026-10-03, source: Koukaryoku DOK price page, read by third parties",
+            "As of 2026-11-23, source: Made up for the demo",
+        ),
+    ],
+)
+def test_every_price_has_its_date_and_source_in_the_reader_s_language(
+    catalog: None, client: Client, language: str, published: str, made_up: str
+) -> None:
+    html = client.get("/catalog/", headers={"accept-language": language}).content.decode()
+    shown = dict(re.findall(r'id="offer-([^"]+)">.*?<div class="src">([^<]+)</div>', html, re.S))
+    assert (len(shown), shown["dok-h100"], shown["demo-gb200"]) == (html.count('class="offer"'), published, made_up)
+    csv = b"".join(client.get("/catalog/offers.csv", headers={"accept-language": language})).decode()
+    assert published.split(": ")[1].split(",")[0] in csv
 
 
 def test_csv_has_every_row_of_the_filter(catalog: None, client: Client) -> None:

@@ -48,10 +48,16 @@ def test_a_float_is_never_shown_as_money() -> None:
         formats.yen(1.5)  # type: ignore[arg-type]
 
 
-def test_unit_price_is_exact() -> None:
-    prices = ["0.28", "57.60", "1008", "1000.00", "-0.5", "1E+3", "0"]
+def test_unit_price_keeps_its_fraction_of_a_yen() -> None:
+    prices = ["0.28", "0.016", "57.60", "373.5", "1008", "1000.00", "-0.5", "1E+3", "0"]
     assert [formats.unit_yen(Decimal(p)) for p in prices] == [
-        "¥0.28", "¥57.6", "¥1,008", "¥1,000", "-¥0.5", "¥1,000", "¥0",
+        "¥0.28", "¥0.016", "¥57.6", "¥373.5", "¥1,008", "¥1,000", "-¥0.5", "¥1,000", "¥0",
+    ]  # fmt: skip
+
+
+def test_unit_price_without_tax_has_two_decimals_at_most_whatever_its_size() -> None:
+    assert [formats.unit_yen(Decimal(p) / Decimal("1.1")) for p in ("0.28", "50", "57.6", "361", "2988")] == [
+        "¥0.254545", "¥45.45", "¥52.36", "¥328.18", "¥2,716.36",
     ]  # fmt: skip
 
 

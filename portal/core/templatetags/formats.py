@@ -37,11 +37,17 @@ def yen(value: Money | Decimal | int | None, look: str = "") -> str:
 
 @register.filter
 def unit_yen(value: Money | Decimal | int | None) -> str:
-    """A unit price, exactly: ¥0.28, ¥57.6, ¥1,008."""
+    """A unit price with its fraction of a yen: ¥0.28, ¥57.6, ¥1,008, at most two decimals. Under a yen, where two would
+    tell too little (¥0.016 a second), the six that are stored."""
     amount = _amount(value)
     if amount is None:
         return NOTHING
-    return f"{'-' if amount < 0 else ''}¥{_trimmed(abs(amount))}"
+    return f"{'-' if amount < 0 else ''}¥{_trimmed(abs(to_unit_price(amount)))}"
+
+
+def to_unit_price(amount: Decimal) -> Decimal:
+    """The number `unit_yen` shows, for files."""
+    return amount.quantize(Decimal("0.01" if abs(amount) >= 1 else "0.000001"), ROUND_HALF_UP)
 
 
 @register.filter

@@ -73,7 +73,7 @@ def strings(root: Path) -> Iterator[tuple[Key, list[str]]]:
 
 
 def _key(function: str, messages: Any) -> Key | None:
-    parts = [messages] if isinstance(messages, str) else list(messages)
+    parts = list(messages) if isinstance(messages, tuple) else [messages]
     if function == "npgettext":
         key = (parts[0], parts[1], parts[2])
     elif function.startswith("pgettext"):
