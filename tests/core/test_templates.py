@@ -1,6 +1,7 @@
 """What the strict Content-Security-Policy would silently break is found here, in every template of the repository."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from django.conf import settings
 from django.template import engines
 from django.template.loader import get_template
 from django.test import RequestFactory
+from django.urls import URLResolver, get_resolver
 
 from portal.core import error_pages
 
@@ -130,3 +132,24 @@ def test_state_badge_takes_its_look_from_the_state() -> None:
         '<span class="badge run"><svg class="i s" aria-hidden="true"><use href="/static/img/icons.svg#run"/></svg>'
         "Running</span>"
     )
+
+
+def test_every_address_named_in_a_template_exists() -> None:
+    """`{% url … as … %}` is silent about a name that does not resolve: its link just disappears."""
+    known = set(_names(get_resolver()))
+    patterns = [r'{%\s*url "([^"]+)"', r'{%\s*(?:nav_item|palette_item) "([^"]+)"']
+    named = {
+        (str(page.relative_to(ROOT)), name)
+        for page in ROOT.glob("templates/**/*.html")
+        for pattern in patterns
+        for name in re.findall(pattern, page.read_text())
+    }
+    assert {(page, name) for page, name in named if name not in known} == set()
+
+
+def _names(resolver: URLResolver, namespace: str = "") -> Iterator[str]:
+    for pattern in resolver.url_patterns:
+        if isinstance(pattern, URLResolver):
+            yield from _names(pattern, f"{namespace}{pattern.namespace}:" if pattern.namespace else namespace)
+        elif pattern.name:
+            yield f"{namespace}{pattern.name}"

@@ -24,7 +24,7 @@ from portal.jobs.starters import starter
 from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
 from portal.jobs.views.finding import find_job, may_stop, user_of
 from portal.jobs.views.logs import log_context
-from portal.jobs.views.timeline import cost_now, state_shown, timeline
+from portal.jobs.views.timeline import cost_now, ran_s, state_shown, tick, timeline
 from portal.jobs.wording import FAILURES, event_sentence
 
 SILENT = timedelta(minutes=2)  # a provider that has not spoken of a running job for so long is worth a word
@@ -113,7 +113,8 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "explanation": FAILURES.get(job.failure) if job.is_final else None,
         "unknown_since": _unknown_since(attempt),
         "silent_since": _silent_since(job, attempt, now),
-        "elapsed_s": int(((job.ended_at or now) - job.started_at).total_seconds()) if job.started_at else None,
+        "elapsed_s": ran_s(job, now=now),
+        "metered_s": job.gpu_seconds // job.gpus if job.is_final else 0,
         "ends_at": job.started_at + timedelta(seconds=cost.quote.pays_for_s)
         if job.started_at and job.state == JobState.RUNNING
         else None,
@@ -144,12 +145,8 @@ def _silent_since(job: Job, attempt: Attempt | None, now: datetime) -> datetime 
 
 def _version(request: HttpRequest, job: Job, now: datetime) -> str:
     """Changes with the job, and with the clock while the clock is on the page."""
-    tick = 0
-    if not job.is_final:
-        since = now - (job.started_at or job.submitted_at)
-        tick = int(now.timestamp()) // (5 if since < timedelta(minutes=10) else 60)
     rights = int(may_stop(user_of(request), job))
-    return f"{job.version}-{tick}-{rights}-{get_language()}"
+    return f"{job.version}-{tick(job, now=now)}-{rights}-{get_language()}"
 
 
 def _user_id(by: str) -> int | None:
