@@ -10,6 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
 from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
 
@@ -17,6 +18,7 @@ from portal.accounts.access import access_of
 from portal.accounts.models import User
 from portal.accounts.roles import Permission
 from portal.core.htmx import not_modified, respond, wants_fragment
+from portal.core.periods import JST
 from portal.datasets import storage
 from portal.jobs import logs
 from portal.jobs.models import Attempt, Job
@@ -95,17 +97,22 @@ def artifact(request: HttpRequest, code: str, pk: int) -> HttpResponse:
 
 
 def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
-    """What every tab shows around itself. Four queries."""
+    """What every tab shows around itself. Four queries; what has ended is rendered once (see _still), so that they are
+    made only where a template asks."""
     user = user_of(request)
-    told = list(job.events.order_by("pk"))
-    attempt = job.attempts.order_by("-number").first()
-    found = list(job.artifacts.order_by("path")[:1001])
-    cost = cost_now(job, now=now)
+    told: Any = SimpleLazyObject(lambda: list(job.events.order_by("pk")))
+    # What the attempt tells is of jobs that still move.
+    attempt = None if job.is_final else job.attempts.order_by("-number").first()
+    found: Any = SimpleLazyObject(lambda: list(job.artifacts.order_by("path")[:1001]))
+    inputs: Any = SimpleLazyObject(lambda: list(job.inputs.order_by("path")))
+    cost: Any = SimpleLazyObject(lambda: cost_now(job, now=now))
+    can_copy = access_of(user).may_in(job.project, Permission.SUBMIT)
     return {
         "job": job,
         "state": JobState(job.state),
         "shown_state": state_shown(job, attempt),
-        "steps": timeline(job, [e for e in told if e.kind == "state"], now=now),
+        "still": _still(job, can_copy, now),
+        "steps": SimpleLazyObject(lambda: timeline(job, [e for e in told if e.kind == "state"], now=now)),
         "events": told,
         "attempt": attempt,
         "waiting_reason": WaitingReason(job.waiting_reason).label if job.waiting_reason else "",
@@ -119,12 +126,22 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         if job.started_at and job.state == JobState.RUNNING
         else None,
         "cost": cost,
-        "inputs": list(job.inputs.order_by("path")),
+        "inputs": inputs,
         "artifacts": found,
-        "artifacts_size": sum(a.size_bytes for a in found),
+        "artifacts_size": lambda: sum(a.size_bytes for a in found),
         "can_stop": job.can_stop and may_stop(user, job),
-        "can_copy": access_of(user).may_in(job.project, Permission.SUBMIT),
+        "can_copy": can_copy,
     }
+
+
+def _still(job: Job, can_copy: bool, now: datetime) -> tuple[object, ...] | None:
+    """All that head, tabs and cards of an ended job depend on, for {% memo %}. None: it still moves."""
+    if not job.is_final:
+        return None
+    offering = job.offering
+    place = (offering.name, offering.provider.slug, offering.provider.name, offering.site and offering.site.name)
+    # Days of other years are written out with their year.
+    return (job.code, job.version, job.name, str(job.submitted_by), can_copy, *place, now.astimezone(JST).year)
 
 
 def _unknown_since(attempt: Attempt | None) -> datetime | None:
