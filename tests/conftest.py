@@ -21,6 +21,7 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import translation
 
+import portal.urls  # noqa: F401 - made before a test pretends to be production, where there are fewer
 from portal.accounts.models import Organization, Project, User
 from portal.accounts.roles import Role
 from portal.jobs import forms

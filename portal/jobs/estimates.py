@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
 from portal.catalog.models import Offering, Price
-from portal.catalog.pricing import cost_of_job, per_gpu_hour
+from portal.catalog.pricing import cost_of_job, per_gpu_hour, with_tax
 from portal.jobs.request import TIME_LIMIT_MIN_S
 
 
 @dataclass(frozen=True)
 class Quote:
-    """Whole yen are rounded up, because they are limits; `per_hour` and `per_gpu_hour` are exact."""
+    """Whole yen are rounded up, because they are limits; what is `per_…` is exact."""
 
     per_hour: Decimal  # for all GPUs asked for
     per_gpu_hour: Decimal
-    minimum: int  # the least a cost cap may be: it pays for the shortest job
+    per_unit: Decimal  # for the price's own unit, of one GPU or of the whole plan
+    minimum: int  # the least a cost cap may be: it pays for the shortest time limit
     maximum: int  # if the job runs until its time limit
     hold: int  # put aside at submit: the cap, or the maximum where that is less
     pays_for_s: int  # how long the cap lets it run, at most the time limit
@@ -36,6 +37,7 @@ def quote(offering: Offering, price: Price, *, gpus: int, time_limit_s: int, cos
     return Quote(
         per_hour=an_hour,
         per_gpu_hour=an_hour / gpus,
+        per_unit=with_tax(price),
         minimum=whole_yen(cost_of_job(price, gpus=gpus, seconds=min(TIME_LIMIT_MIN_S, time_limit_s))),
         maximum=maximum,
         hold=min(cap, maximum),

@@ -36,7 +36,6 @@ from portal.jobs.request import (
     INPUTS_MAX,
     NAME_MAX,
     SCRIPT_MAX_BYTES,
-    TIME_LIMIT_MAX_S,
     TIME_LIMIT_MIN_S,
     JobRequest,
 )
@@ -460,7 +459,7 @@ class JobForm(forms.Form):
             if data["cost_cap"] < least:
                 self.add_error(
                     "cost_cap",
-                    _("A job on this plan costs at least %(least)s. Raise the cap.") % {"least": formats.yen(least)},
+                    least_sentence(offer.price, least),
                 )
 
     def _check_image(self, offering: Offering) -> None:
@@ -485,13 +484,8 @@ class JobForm(forms.Form):
             )
 
     def _check_time(self, offering: Offering, seconds: int) -> None:
-        longest = longest_s(offering)
-        if not TIME_LIMIT_MIN_S <= seconds <= longest:
-            self.add_error(
-                "time_amount",
-                _("The time limit on this plan is from %(least)s to %(most)s.")
-                % {"least": formats.duration(TIME_LIMIT_MIN_S), "most": formats.duration(longest)},
-            )
+        if wrong := time_sentence(offering, seconds):
+            self.add_error("time_amount", wrong)
         else:
             self.cleaned_data["time_limit_s"] = seconds
 
@@ -615,15 +609,46 @@ class Choice:
 
 
 def choice_of(values: Mapping[str, Any], offers: Sequence[Offer]) -> Choice | None:
-    """None as long as no plan or time is chosen; a number of GPUs that the plan has not becomes its smallest."""
-    offer = next((o for o in offers if o.slug == values.get("offering")), None)
-    amount, unit = _number(values, "time_amount"), UNITS.get(str(values.get("time_unit")))
-    if offer is None or amount is None or unit is None or not TIME_LIMIT_MIN_S <= amount * unit <= TIME_LIMIT_MAX_S:
+    """None as long as no plan or no time that the plan has is chosen; a number of GPUs that it has not becomes its
+    smallest."""
+    offer, seconds = _place_and_time(values, offers)
+    if offer is None or seconds is None or time_sentence(offer.offering, seconds):
         return None
     gpus = _number(values, "gpus")
     if gpus is None or not offer.offering.allows_gpus(gpus):
         gpus = offer.offering.gpus_min
-    return Choice(offer, gpus, amount * unit, _number(values, "cost_cap"))
+    return Choice(offer, gpus, seconds, _number(values, "cost_cap"))
+
+
+def no_choice_because(values: Mapping[str, Any], offers: Sequence[Offer]) -> str:
+    """What is wrong where `choice_of` is None although both are chosen; else ""."""
+    offer, seconds = _place_and_time(values, offers)
+    return "" if offer is None or seconds is None else time_sentence(offer.offering, seconds)
+
+
+def _place_and_time(values: Mapping[str, Any], offers: Sequence[Offer]) -> tuple[Offer | None, int | None]:
+    offer = next((o for o in offers if o.slug == values.get("offering")), None)
+    amount, unit = _number(values, "time_amount"), UNITS.get(str(values.get("time_unit")))
+    return offer, None if amount is None or unit is None else amount * unit
+
+
+def time_sentence(offering: Offering, seconds: int) -> str:
+    """Why no job there can have that time limit; "" when it can."""
+    longest = longest_s(offering)
+    if TIME_LIMIT_MIN_S <= seconds <= longest:
+        return ""
+    return _("The time limit on this plan is from %(least)s to %(most)s.") % {
+        "least": formats.duration(TIME_LIMIT_MIN_S),
+        "most": formats.duration(longest),
+    }
+
+
+def least_sentence(price: Price, least: int) -> str:
+    """Why no cap can be lower: it must pay for the shortest time limit, or for what is charged at least."""
+    return _("The cap on this plan must be at least %(least)s, the cost of %(time)s. Raise it.") % {
+        "least": formats.yen(least),
+        "time": formats.duration(max(TIME_LIMIT_MIN_S, price.minimum_s)),
+    }
 
 
 def _number(values: Mapping[str, Any], name: str) -> int | None:

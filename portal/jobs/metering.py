@@ -72,6 +72,11 @@ def settle(attempt: Attempt, *, log_key: str = "", files: Sequence[Artifact] = (
     return True
 
 
+def seconds_between(start: datetime, end: datetime) -> int:
+    """As they are metered: whole seconds of the clock, so that the times a page shows add up to what is charged."""
+    return max(0, int((end.replace(microsecond=0) - start.replace(microsecond=0)).total_seconds()))
+
+
 def _locked(attempt_id: int) -> Attempt:
     return (
         Attempt.objects.select_for_update(of=("self",))

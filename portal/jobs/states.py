@@ -11,8 +11,8 @@ from django.utils.translation import pgettext_lazy
 
 class JobState(models.TextChoices):
     DRAFT = "draft", pgettext_lazy("job state", "Draft")
-    SUBMITTED = "submitted", pgettext_lazy("job state", "Waiting")
-    PLACING = "placing", pgettext_lazy("job state", "Waiting")
+    SUBMITTED = "submitted", pgettext_lazy("job state", "Queued")
+    PLACING = "placing", pgettext_lazy("job state", "Queued")
     QUEUED = "queued", pgettext_lazy("job state", "Queued")
     STARTING = "starting", pgettext_lazy("job state", "Preparing")
     RUNNING = "running", pgettext_lazy("job state", "Running")

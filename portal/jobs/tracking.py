@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import cast
 
 import structlog
 from django.core.cache import cache
@@ -204,13 +205,17 @@ def _apply_queued(attempt: Attempt, remote: RemoteJob, changes: dict[str, object
 def _apply_running(attempt: Attempt, changes: dict[str, object]) -> None:
     stopping = attempt.state == AttemptState.STOPPING
     _write(attempt, AttemptState.STOPPING if stopping else AttemptState.RUNNING, changes)
-    attempt.job.move_to(JobState.RUNNING, reason="running", by=BY, started_at=changes["started_at"])
+    started_at = cast(datetime, changes["started_at"])
+    attempt.job.move_to(JobState.RUNNING, reason="running", by=BY, at=started_at, started_at=started_at)
 
 
 def _apply_ended(attempt: Attempt, remote: RemoteJob, changes: dict[str, object], now: datetime) -> None:
     started_at = changes["started_at"]
     earliest = started_at if isinstance(started_at, datetime) else attempt.sent_at or attempt.created_at
     ended_at = _within(remote.ended_at or now, earliest, now)
+    if attempt.started_at is None and isinstance(started_at, datetime):
+        # Too short to be seen running: its end tells of its start.
+        JobEvent.objects.create(job=attempt.job, at=started_at, kind="provider", reason="running", by=BY)
     _write(
         attempt,
         AttemptState.ENDED,

@@ -241,7 +241,8 @@ save_log_while_it_grows() {
         nap=$!
         wait "$nap"
         [ -e "$own/running" ] || exit 0 # a signal sent in the first moment may be lost
-        pause=$((${log_every:-10} + saved / 1048576)) # a large log is sent less often: it goes as a whole
+        # Somebody may be watching. A large log is sent less often: it goes as a whole.
+        if [ "$saved" -gt 262144 ]; then pause=$((${log_every:-10} + saved / 1048576)); else pause=2; fi
         size=$(size_of "$own/log")
         [ "$size" != "$saved" ] || continue
         cp "$own/log" "$own/log.part" && (upload "$own/log.part" "$put_log") && saved=$size

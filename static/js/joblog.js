@@ -11,5 +11,7 @@
   }
   document.addEventListener('htmx:after:settle', () => {
     while (lines.children.length > KEPT) lines.firstElementChild.remove();
+    // Nothing comes any more: portal.js has just gone to the end for the last time.
+    if (!document.querySelector('#log-foot[hx-get]')) document.querySelector('[data-log="follow"]')?.remove();
   });
 })();

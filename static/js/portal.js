@@ -29,6 +29,8 @@
   on('htmx:before:request', (e) => {
     const ctx = e.detail?.ctx; if (!ctx) return;
     if (document.hidden && ctx.sourceEvent?.type === 'every') { e.preventDefault(); return; }
+    // What is being sent as a job is no draft any more.
+    if ($(ctx.sourceElement.dataset.autosave || ':not(*)')?.hasAttribute('data-sent')) { e.preventDefault(); return; }
     if (ctx.target instanceof Element && !ctx.sourceElement.hasAttribute('data-quiet')) ctx.target.setAttribute('aria-busy', 'true');
   });
   on('htmx:finally:request', (e) => { const target = e.detail?.ctx?.target; if (target instanceof Element) target.removeAttribute('aria-busy'); });
@@ -94,9 +96,41 @@
   }
   function search(announce) {
     const q = $('#log-q'), log = $('#log'); if (!q || !log) return;
-    const wanted = fold(q.value.trim()); let found = 0;
-    for (const line of $$('li', log)) { line.hidden = wanted !== '' && !fold(line.textContent).includes(wanted); if (!line.hidden) found++; }
-    if (announce) say(wanted ? (texts.found ?? '').replace('{n}', found) : '');
+    const wanted = fold(q.value.trim()), lines = $$('li', log), number = (n) => n.toLocaleString('en');
+    let found = 0;
+    for (const mark of $$('mark', log)) { const parent = mark.parentNode; mark.replaceWith(...mark.childNodes); parent.normalize(); }
+    for (const line of lines) {
+      const message = $('.msg', line) ?? line;
+      line.hidden = wanted !== '' && !fold(message.textContent).includes(wanted);
+      if (!line.hidden) { found++; if (wanted) markIn(message, wanted); }
+    }
+    const words = !wanted ? '' : found ? (texts.found ?? '').replace('{n}', number(found)) : (texts.notFound ?? '').replace('{n}', number(lines.length));
+    const count = $('#log-found'), none = $('#log-no-hit');
+    if (count) count.textContent = found ? words : '';
+    if (none) { none.textContent = words; none.hidden = !wanted || found > 0 || !lines.length; }
+    if (announce) say(words);
+  }
+  // Pieces are the texts between colours. Folding may lengthen a letter (㍻ is 平成): `from` says where each folded
+  // letter came from. From the end, so that the places before stay what they are.
+  function markIn(message, wanted) {
+    const walker = document.createTreeWalker(message, NodeFilter.SHOW_TEXT), from = []; let folded = '';
+    while (walker.nextNode()) {
+      const piece = walker.currentNode; let start = 0;
+      for (const letter of piece.data) {
+        const f = fold(letter), end = start + letter.length;
+        for (let i = 0; i < f.length; i++) from.push({ piece, start, end });
+        folded += f; start = end;
+      }
+    }
+    const hits = [];
+    for (let i = folded.indexOf(wanted); i >= 0; i = folded.indexOf(wanted, i + wanted.length)) hits.push(from.slice(i, i + wanted.length));
+    for (const hit of hits.reverse()) {
+      for (const piece of new Set(hit.map((letter) => letter.piece).reverse())) {
+        const letters = hit.filter((letter) => letter.piece === piece), { start } = letters[0];
+        const found = piece.splitText(start); found.splitText(letters.at(-1).end - start);
+        const mark = document.createElement('mark'); found.replaceWith(mark); mark.append(found);
+      }
+    }
   }
   on('scroll', (e) => { if (e.target.id === 'log' && following() && !atEnd(e.target)) follow(false); }, { capture: true, passive: true });
   on('input', (e) => { if (e.target.id === 'log-q') search(true); });
@@ -122,7 +156,8 @@
   // 5. Leaving with unsaved input
   const changed = new Set();
   on('input', (e) => { const form = e.target.closest?.('form[data-leave]'); if (form) changed.add(form); });
-  on('submit', (e) => changed.delete(e.target));
+  on('submit', (e) => { changed.delete(e.target); e.target.toggleAttribute('data-sent', true); });
+  window.addEventListener('pageshow', (e) => { if (e.persisted) $$('form[data-sent]').forEach((form) => form.removeAttribute('data-sent')); });
   window.addEventListener('beforeunload', (e) => { if ([...changed].some((form) => form.isConnected)) e.preventDefault(); });
 
   // 6. Command palette (Ctrl/⌘+K) and shortcuts; single keys can be switched off (WCAG 2.1.4)

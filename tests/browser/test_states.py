@@ -16,18 +16,18 @@ pytestmark = pytest.mark.browser
 
 # badge; headings of the timeline that are behind it; buttons; what the notice above says; the last line of the log
 FACES = {
-    "waiting": ("順番待ち", ["受付"], ["複製して作成", "停止"], "", ""),
-    "running": ("実行中", ["受付", "割り当て待ち"], ["複製して作成", "停止"], "", "step "),
+    "waiting": ("待機中", ["受付"], ["複製して作成", "停止"], "", ""),
+    "running": ("実行中", ["受付", "待機中"], ["複製して作成", "停止"], "", "step "),
     "done": (
-        "完了", ["受付", "割り当て待ち", "実行中", "成果物の保存", "完了"], ["複製して作成"], "",
+        "完了", ["受付", "待機中", "実行中", "成果物の保存", "完了"], ["複製して作成"], "",
         "Saved counts.csv (16 rows) and summary.json.",
     ),
     "failed": (
-        "失敗", ["受付", "割り当て待ち", "実行中", "成果物の保存"], ["複製して作成"],
+        "失敗", ["受付", "待機中", "実行中", "成果物の保存"], ["複製して作成"],
         "プログラムがエラーで終了しました。", "KeyError: 'hidden_size'",
     ),
     "stopped": (
-        "停止済み", ["受付", "割り当て待ち", "実行中", "成果物の保存"], ["複製して作成"],
+        "停止済み", ["受付", "待機中", "実行中", "成果物の保存"], ["複製して作成"],
         "ジョブを停止しました。", "Asked to stop: saved checkpoint.json at step ",
     ),
 }  # fmt: skip

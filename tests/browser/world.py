@@ -72,7 +72,7 @@ def waiting_and_running(page: Page) -> dict[str, str]:
     acts.wait_for_state(page, "実行中")
     page.wait_for_selector("#log-lines li:nth-child(3)", timeout=30_000)
     waiting = acts.submit(page, template="countdown", offering="dok-h100", name="次の学習", minutes=20)
-    acts.wait_for_state(page, "順番待ち")
+    acts.wait_for_state(page, "待機中")
     return {"running": running, "waiting": waiting}
 
 

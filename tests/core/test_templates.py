@@ -1,12 +1,14 @@
 """What the strict Content-Security-Policy would silently break is found here, in every template of the repository."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django import forms
 from django.conf import settings
 from django.template.loader import get_template
+from django.urls import URLResolver, get_resolver
 
 ROOT = Path(settings.BASE_DIR)
 PAGES = sorted(p for p in ROOT.glob("templates/**/*.html") if "/email/" not in str(p))
@@ -92,3 +94,24 @@ def test_label_and_error_from_a_person_stay_text() -> None:
         name = forms.CharField(label="<i>x", error_messages={"required": "<i>y"})
 
     assert "<i>" not in str(Hostile({}))
+
+
+def test_every_address_named_in_a_template_exists() -> None:
+    """`{% url … as … %}` is silent about a name that does not resolve: its link just disappears."""
+    known = set(_names(get_resolver()))
+    patterns = [r'{%\s*url "([^"]+)"', r'{%\s*(?:nav_item|palette_item) "([^"]+)"']
+    named = {
+        (str(page.relative_to(ROOT)), name)
+        for page in ROOT.glob("templates/**/*.html")
+        for pattern in patterns
+        for name in re.findall(pattern, page.read_text())
+    }
+    assert {(page, name) for page, name in named if name not in known} == set()
+
+
+def _names(resolver: URLResolver, namespace: str = "") -> Iterator[str]:
+    for pattern in resolver.url_patterns:
+        if isinstance(pattern, URLResolver):
+            yield from _names(pattern, f"{namespace}{pattern.namespace}:" if pattern.namespace else namespace)
+        elif pattern.name:
+            yield f"{namespace}{pattern.name}"

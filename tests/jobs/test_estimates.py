@@ -15,6 +15,7 @@ def test_a_quote_rounds_limits_up() -> None:
     assert quote(Offering(), DOK, gpus=1, time_limit_s=3601, cost_cap=500) == Quote(
         per_hour=Decimal("1008.00"),
         per_gpu_hour=Decimal("1008.00"),
+        per_unit=Decimal("0.28"),
         minimum=17,
         maximum=1009,
         hold=500,

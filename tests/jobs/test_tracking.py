@@ -211,3 +211,22 @@ def test_a_log_is_followed_often_only_while_somebody_watches(queued: Job, steps:
     cache.set(f"pulled:{attempt_of(queued).code}", now().timestamp() - 2, 60)
     assert tracking.follow_logs(steps.account_id) == 1
     assert [line.text for line in logs.tail(fresh(queued))] == ["one", "two", "three"]
+
+
+def test_a_start_is_told_at_the_providers_time_also_when_only_the_end_tells_of_it(
+    queued: Job, steps: Steps, provider: FakeProvider
+) -> None:
+    started_at = now()
+    provider.becomes(RemoteState.SUCCEEDED, started_at=started_at, ended_at=started_at, exit_code=0)
+    steps.track()
+    told = JobEvent.objects.filter(job=queued, reason="running").values_list("kind", "at")
+    assert (list(told), fresh(queued).started_at) == ([("provider", started_at)], started_at)
+
+
+def test_the_event_of_a_start_has_the_providers_time(queued: Job, steps: Steps, provider: FakeProvider) -> None:
+    started_at = now()
+    provider.becomes(RemoteState.RUNNING, started_at=started_at)
+    steps.track()
+    provider.becomes(RemoteState.SUCCEEDED, ended_at=now(), exit_code=0)
+    steps.track()
+    assert list(JobEvent.objects.filter(job=queued, reason="running").values_list("at", flat=True)) == [started_at]

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from portal.accounts.roles import Role
 from portal.billing.credits import grant_trial
+from portal.catalog.models import Price
 from portal.jobs.models import Draft, Job, JobEvent, JobInput
 from portal.jobs.request import SCRIPT_MAX_BYTES
 from portal.jobs.starters import STARTERS, starter
@@ -148,7 +149,7 @@ def test_the_same_form_sent_twice_gives_one_job(client_of, member, project, cont
         ({"time_amount": "0"}, "Enter the time limit as a whole number of 1 or more."),
         ({"time_amount": "21", "time_unit": "days"}, "The time limit on this plan is from 1 min to 20 d 0 h."),
         ({"time_unit": "years"}, "Choose minutes, hours or days."),
-        ({"cost_cap": "¥1"}, "A job on this plan costs at least ¥17. Raise the cap."),
+        ({"cost_cap": "¥1"}, "The cap on this plan must be at least ¥17, the cost of 1 min. Raise it."),
         ({"cost_cap": "-5"}, "Enter the cost cap as a whole number of yen"),
         ({"cost_cap": "1e9999"}, "Enter the cost cap as a whole number of yen"),
         ({"environment": "1ABC=x"}, "Line 1 is not NAME=value."),
@@ -297,6 +298,56 @@ def test_the_quote_follows_the_choice(client_of, member, project, cluster_plan, 
     assert "cost_cap" not in own
 
 
+def test_the_quote_says_what_is_wrong_with_a_time_that_the_plan_has_not(client_of, member, project, cluster_plan):
+    asked = {"project": project.code, "offering": "cluster", "gpus": "4", "time_amount": "30", "time_unit": "days"}
+    page = page_of(client_of(member, "en").get("/jobs/new/quote/", asked, headers=HTMX))
+    assert "The time limit on this plan is from 1 min to 20 d 0 h." in page
+    assert "Choose a plan and a time limit" not in page
+
+
+def test_the_quote_calls_nothing_a_minimum_that_is_none(client_of, member, project, cluster_plan, container_plan):
+    client = client_of(member, "en")
+    asked = {"project": project.code, "gpus": "1", "time_amount": "1", "time_unit": "hours"}
+    rows = {
+        plan: re.findall(
+            r"<dt>(At least|Per minute|Metered)</dt><dd>(.*?)</dd>",
+            page_of(client.get("/jobs/new/quote/", {**asked, "offering": plan}, headers=HTMX)),
+        )
+        for plan in ("cluster", "dok-h100")
+    }
+    assert {plan: [(name, re.sub(r"<.*?>", "", text)) for name, text in found] for plan, found in rows.items()} == {
+        "cluster": [
+            ("Per minute", "¥16.67 there is no minimum charge"),
+            ("Metered", "by the second, as the part of the price per hour (¥1,000); preparation is free"),
+        ],
+        "dok-h100": [
+            ("At least", "¥16 charged for 1 min at least"),
+            ("Metered", "by the second, preparation is free"),
+        ],
+    }
+
+
+def test_without_script_an_untouched_cap_follows_the_plan(client_of, member, project, cluster_plan, container_plan):
+    sent = fields(project, cluster_plan, cost_cap="10", suggested="10", refresh="1", gpus="4")
+    page = page_of(client_of(member, "en").post("/jobs/new/", sent))
+    own = page_of(client_of(member, "en").post("/jobs/new/", {**sent, "suggested": "504"}))
+    assert ['name="cost_cap" value="2000"' in page, 'name="cost_cap" value="10"' in own] == [True, True]
+
+
+def test_a_form_that_was_sent_is_no_draft_again(client_of, member, project, container_plan, credit):
+    client = client_of(member)
+    sent = fields(project, container_plan)
+    client.post("/jobs/new/", sent)
+    late = client.post("/jobs/new/draft/", sent, headers=HTMX)
+    assert (Job.objects.count(), late.status_code, Draft.objects.count()) == (1, 204, 0)
+
+
+def test_who_has_no_organization_is_shown_the_way_to_one(client_of, db):
+    client = client_of(UserFactory())
+    pages = [page_of(client.get(url)) for url in ("/jobs/", "/jobs/new/")]
+    assert ['class="btn primary" href="/start/"' in page for page in pages] == [True, True]
+
+
 def test_a_viewer_may_not_create(client_of, viewer, project, container_plan):
     client = client_of(viewer)
     assert [client.get("/jobs/new/").status_code, client.post("/jobs/new/", {}).status_code] == [403, 403]
@@ -384,6 +435,24 @@ def test_the_list_polls_only_while_something_moves(client_of, member, project):
     assert "every 5s" not in page_of(client.get("/jobs/"))
 
 
+def test_the_list_says_run_time_and_cost_as_the_jobs_page_does(client_of, member, project):
+    job = running_job(project, submitted_by=member)
+    client = client_of(member, "en")
+    cells = re.findall(r'<td class="num">(.*?)</td>', page_of(client.get("/jobs/")))
+    assert cells == ["30 min", "¥504"]
+    page = page_of(client.get(f"/jobs/{job.code}/"))
+    assert [words in page for words in cells] == [True, True]
+
+
+def test_an_empty_project_points_at_the_jobs_of_the_others(client_of, member, organization, project):
+    other = ProjectFactory(organization=organization)
+    JobFactory(project=other)
+    client = client_of(member, "en")
+    page = page_of(client.get(f"/jobs/?project={project.code}"))
+    assert "This project has no jobs yet" in page and 'href="/jobs/?project=all"' in page
+    assert 'id="j-' in page_of(client.get("/jobs/?project=all"))
+
+
 def test_the_empty_list_offers_starters(client_of, member, project):
     page = page_of(client_of(member).get("/jobs/"))
     assert all(f"?template={s.slug}" in page for s in STARTERS)
@@ -413,7 +482,7 @@ def test_a_running_job_shows_its_timeline_and_cost_against_the_cap(client_of, me
     page = page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
     assert steps_of(page) == [
         ("done", "Accepted"),
-        ("done", "Waiting for a machine"),
+        ("done", "Queued"),
         ("skipped", "Preparing"),
         ("now", "Running"),
         ("", "Saving results"),
@@ -565,6 +634,18 @@ def test_the_log_is_streamed_while_it_grows_and_redirected_when_kept(client_of, 
     assert streamed["Content-Disposition"] == f'attachment; filename="{job.code}.log"'
     job.touch(log_key="t/test/log")
     assert "/t/test/log?" in client.get(f"/jobs/{job.code}/log/")["Location"]
+
+
+def test_an_ended_jobs_run_time_and_price_give_its_cost(client_of, member, project, cluster_plan):
+    # 25.2 s by the clock's fractions, 26 of its whole seconds: as metered.
+    at = timezone.now().replace(microsecond=900_000) - timedelta(minutes=5)
+    job = JobFactory(
+        project=project, offering=cluster_plan, price=Price.objects.get(offering=cluster_plan), gpus=4,
+        state=JobState.SUCCEEDED, started_at=at, ended_at=at + timedelta(seconds=25.2), gpu_seconds=4 * 26, cost=28,
+    )  # fmt: skip
+    page = page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
+    assert re.search(r"Run time <b class=\"muted\">(.*?)</b>", page)[1] == "26 s"
+    assert "26 s × 4 GPU × ¥1,000 / hour" in page  # 28.9
 
 
 # --- stop and copy ----------------------------------------------------------------------------------------------------

@@ -238,6 +238,21 @@ def test_a_stopped_program_has_the_grace_to_save_though_its_shell_is_gone(
     assert store.objects["log"] == b"on\nsaved\n"
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_small_log_is_sent_within_seconds_while_the_command_runs(
+    store: FileServer, tmp_path: Path, shell: str
+) -> None:
+    """Whatever the manifest says of large ones."""
+    manifest = Manifest(job="J", command="sleep 2; echo one; sleep 60", put_log_url=store.url("log"), log_every_s=600)
+    process = start(store, manifest, tmp_path, shell=shell)
+    began = time.monotonic()
+    while store.objects.get("log") != b"one\n" and time.monotonic() - began < 20:
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert time.monotonic() - began < 15
+
+
 def test_a_command_that_ignores_the_stop_is_killed(store: FileServer, tmp_path: Path) -> None:
     manifest = Manifest(
         job="J", command="trap '' TERM; echo on; while :; do sleep 1; done", put_log_url=store.url("log")

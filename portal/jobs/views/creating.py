@@ -19,6 +19,8 @@ from portal.accounts.context import current_of
 from portal.accounts.models import Organization, Project, User
 from portal.accounts.roles import Permission
 from portal.billing.holds import OverBudget, room_for
+from portal.catalog.models import PriceUnit
+from portal.catalog.pricing import cost_of_job
 from portal.core.htmx import respond
 from portal.core.limits import limited
 from portal.datasets.models import FileState
@@ -29,11 +31,13 @@ from portal.jobs.forms import (
     Offer,
     choice_of,
     files_of,
+    least_sentence,
+    no_choice_because,
     offers_now,
     values_of_job,
     values_of_starter,
 )
-from portal.jobs.models import Draft, Job
+from portal.jobs.models import Draft, Job, SubmitKey
 from portal.jobs.starters import STARTERS, Starter, starter
 from portal.jobs.submission import Refused, submit
 from portal.jobs.views.finding import user_of
@@ -69,11 +73,8 @@ def quote_now(request: HttpRequest) -> HttpResponse:
     offers = offers_now(projects[0].organization)
     project = next((p for p in projects if p.code == request.GET.get("project")), projects[0])
     values = _values_of(request.GET)
-    context: dict[str, Any] = {"swapping": True, **_quote(values, offers, project)}
-    if context["quote"] and values.get("cost_cap") and values["cost_cap"] == request.GET.get("suggested"):
-        # The cap was still our own suggestion: it follows the plan and the time.
-        values["cost_cap"] = str(context["quote"].maximum)
-        context |= {"new_cap": True, **_quote(values, offers, project)}
+    new_cap = _follow(values, request.GET, offers)
+    context: dict[str, Any] = {"swapping": True, "new_cap": new_cap, **_quote(values, offers, project)}
     new_files = request.GET.get("files_for", project.code) != project.code
     files = files_of(project) if new_files else ()
     context["form"] = JobForm(initial=values, projects=projects, offers=offers, files=files)
@@ -99,6 +100,10 @@ def draft(request: HttpRequest) -> HttpResponse:
     fields = {k: v for k, v in _values_of(request.POST).items() if k in JobForm.DRAFTED}
     now = timezone.now()
     Draft.objects.update_or_create(user=user, project=project, defaults={"fields": fields, "updated_at": now})
+    # Asked only now: a submit of this very form that is under way forgets the draft after this, or is seen here.
+    if SubmitKey.objects.filter(user=user, key=request.POST.get("key", "").replace("\0", "")).exists():
+        forget_draft(user, project)
+        return HttpResponse(status=204)
     return respond(request, "jobs/draft.html", "jobs/_draft.html", {"saved_at": now})
 
 
@@ -136,6 +141,7 @@ def _sent(request: HttpRequest, projects: list[Project], offers: list[Offer]) ->
     project = next((p for p in projects if p.code == request.POST.get("project")), projects[0])
     if "refresh" in request.POST:  # without script: a new quote for what is chosen, nothing is checked yet
         initial = {**_values_of(request.POST), "key": request.POST.get("key") or _key()}
+        _follow(initial, request.POST, offers)
         form = JobForm(initial=initial, projects=projects, offers=offers, files=files_of(project))
         return _page(request, form, project, {})
     data = request.POST.copy()
@@ -223,6 +229,17 @@ def _completed(values: dict[str, Any], offers: list[Offer]) -> dict[str, Any]:
     return values
 
 
+def _follow(values: dict[str, Any], data: QueryDict, offers: list[Offer]) -> bool:
+    """A cap that still is our own suggestion follows the plan and the time. True: it was given anew."""
+    choice = choice_of(values, offers)
+    if choice is None or not values.get("cost_cap") or values["cost_cap"] != data.get("suggested"):
+        return False
+    offer = choice.offer
+    reckoned = quote(offer.offering, offer.price, gpus=choice.gpus, time_limit_s=choice.time_limit_s)
+    values["cost_cap"] = str(reckoned.maximum)
+    return True
+
+
 def _values_of(data: QueryDict) -> dict[str, Any]:
     named = (name for name in JobForm.base_fields if name in data and name != "secrets")
     values: dict[str, Any] = {name: str(data[name]).replace("\0", "") for name in named}
@@ -262,7 +279,7 @@ def _quote(values: Mapping[str, Any], offers: list[Offer], project: Project) -> 
     choice = choice_of(values, offers)
     room = room_for(project)
     if choice is None:
-        return {"quote": None, "room": room, "project": project}
+        return {"quote": None, "why": no_choice_because(values, offers), "room": room, "project": project}
     offer = choice.offer
     reckoned = quote(
         offer.offering, offer.price, gpus=choice.gpus, time_limit_s=choice.time_limit_s, cost_cap=choice.cost_cap
@@ -277,10 +294,15 @@ def _quote(values: Mapping[str, Any], offers: list[Offer], project: Project) -> 
         "choice": choice,
         "quote": reckoned,
         "usual": usual,
-        "least": quote(offer.offering, offer.price, gpus=choice.gpus, time_limit_s=60).minimum,
+        # Only where it is more than a moment's worth; a charge is cut to whole yen, so that may be none.
+        "least": cost_of_job(offer.price, gpus=choice.gpus, seconds=1) if offer.price.minimum_s >= 60 else None,
+        "a_minute": cost_of_job(offer.price, gpus=choice.gpus, seconds=60).quantize(Decimal("0.01")),
+        "by_the_second": offer.price.unit == PriceUnit.SECOND,
         "room": room,
         "project": project,
-        "too_low": choice.cost_cap is not None and choice.cost_cap < reckoned.minimum,
+        "too_low": least_sentence(offer.price, reckoned.minimum)
+        if choice.cost_cap is not None and choice.cost_cap < reckoned.minimum
+        else "",
         "over": reckoned.hold > room.left,
         "left_after": max(Decimal(0), Decimal(room.left - reckoned.hold)),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -12,6 +13,7 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import get_language, pgettext_lazy
 from django.views.decorators.http import require_safe
@@ -22,11 +24,12 @@ from portal.accounts.models import Project, User
 from portal.accounts.roles import Permission
 from portal.catalog.models import Provider
 from portal.core.htmx import respond
+from portal.core.templatetags.formats import duration, yen
 from portal.jobs.models import Job
 from portal.jobs.starters import STARTERS
 from portal.jobs.states import ACTIVE, JobState
 from portal.jobs.views.finding import user_of
-from portal.jobs.views.timeline import Shown, state_shown
+from portal.jobs.views.timeline import Shown, ran_s, state_shown, tick, used_now
 
 PAGE = 25
 Scope = tuple[str, int]  # "organization" or "project", and its key
@@ -43,6 +46,7 @@ GROUPS = {
 class Row:
     job: Job
     names_project: bool  # where several are in the list
+    now: datetime
 
     @property
     def is_active(self) -> bool:
@@ -53,19 +57,22 @@ class Row:
         return state_shown(self.job)
 
     @property
-    def ran_s(self) -> int | None:
-        job = self.job
-        return int((job.ended_at - job.started_at).total_seconds()) if job.started_at and job.ended_at else None
+    def html(self) -> SafeString:
+        """Run time and cost go with the clock; they are told as the job's own page tells them."""
+        ran, used = ran_s(self.job, now=self.now), used_now(self.job, now=self.now)
+        return format_html(
+            '{}<td class="num">{}</td><td class="num">{}</td></tr>', self._standing, duration(ran), yen(used)
+        )
 
     @property
-    def html(self) -> SafeString:
+    def _standing(self) -> SafeString:
         """Rendered once per process for all that can be seen in it: what has changed is never shown as it was."""
         job = self.job
         person, offering = job.submitted_by, job.offering
         key = (
             get_language(), self.names_project, job.code, job.name, job.project.name, job.state, job.failure,
-            job.waiting_reason, job.stop_requested_at, job.submitted_at, job.started_at, job.ended_at, job.gpus,
-            job.cost, person.email, person.family_name, person.given_name, offering.provider_id, offering.name,
+            job.waiting_reason, job.stop_requested_at, job.submitted_at, job.gpus,
+            person.email, person.family_name, person.given_name, offering.provider_id, offering.name,
             offering.provider.slug, offering.provider.short_name,
             timezone.localdate().year,  # other years are written out
         )  # fmt: skip
@@ -86,7 +93,8 @@ _rendered: dict[tuple[Any, ...], SafeString] = {}
 # What a row shows, and nothing more: a job has fifty columns, some of them large.
 SHOWN = (
     "code", "name", "state", "failure", "waiting_reason", "stop_requested_at", "submitted_at", "started_at",
-    "ended_at", "gpus", "cost", "version",
+    "ended_at", "gpus", "cost", "version", "time_limit_s", "cost_cap",
+    "price__amount", "price__unit", "price__per_gpu", "price__tax_included", "price__tax_percent", "price__minimum_s",
     "project__name", "project__code",
     "submitted_by__family_name", "submitted_by__given_name", "submitted_by__email",
     "offering__name_ja", "offering__name_en",
@@ -105,7 +113,8 @@ def job_list(request: HttpRequest) -> HttpResponse:
         require(user, Permission.VIEW, current.project or current.organization)
     wanted = _wanted(request, current, projects)
     page, newer, older = _page(user, _scopes(user, current, projects, wanted["project"]), wanted, request)
-    rows = [Row(job, names_project=len(projects) > 1) for job in page]
+    now = timezone.now()
+    rows = [Row(job, names_project=len(projects) > 1, now=now) for job in page]
     live = any(row.is_active for row in rows)
     filtered = any(wanted[name] for name in ("state", "provider", "person", "q")) or bool(newer)
     context: dict[str, Any] = {
@@ -120,8 +129,9 @@ def job_list(request: HttpRequest) -> HttpResponse:
         "older_url": _url(request, before=page[-1].pk) if older else "",
         "here": request.get_full_path(),
         "filtered": filtered,
+        "elsewhere": len(projects) > 1 and wanted["project"] != "all",
         "starters": [(starter, None) for starter in STARTERS],
-        "version": _version(page),
+        "version": _version(page, now),
     }
     return respond(request, "jobs/list.html", "jobs/_list.html", context, etag=context["version"] if live else None)
 
@@ -172,7 +182,9 @@ def _page(
         ids = [row["pk"] for row in ids.union(*parts[1:], all=True).order_by(f"{sign}pk")[: PAGE + 1]]
     # The page is found by one index alone; only its rows are joined.
     jobs = (
-        Job.objects.visible_to(user).filter(pk__in=ids).select_related("project", "submitted_by", "offering__provider")
+        Job.objects.visible_to(user)
+        .filter(pk__in=ids)
+        .select_related("project", "submitted_by", "offering__provider", "price")
     )
     found = list(jobs.only(*SHOWN).order_by(f"{sign}pk"))
     more, shown = len(found) > PAGE, sorted(found[:PAGE], key=lambda job: -job.pk)
@@ -207,8 +219,8 @@ def _people(current: Current) -> list[User]:
     return list({person.pk: person for person in members[:200]}.values())
 
 
-def _version(page: Sequence[Job]) -> str:
-    seen = ",".join(f"{job.pk}:{job.version}" for job in page)
+def _version(page: Sequence[Job], now: datetime) -> str:
+    seen = ",".join(f"{job.pk}:{job.version}:{tick(job, now=now) if job.started_at else 0}" for job in page)
     return hashlib.sha256(f"{get_language()} {seen}".encode()).hexdigest()[:16]
 
 

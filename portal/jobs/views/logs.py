@@ -45,6 +45,7 @@ def log_context(request: HttpRequest, job: Job) -> dict[str, Any]:
         "shown": len(lines),
         "is_end": is_end,
         "log_live": is_end and not job.is_final,
+        "log_via_storage": _via_storage(job),
     }
 
 
@@ -64,8 +65,14 @@ def lines(request: HttpRequest, code: str) -> HttpResponse:
         "log_html": lines_html(new),
         "last_line": new[-1].number if new else after,
         "log_live": not job.is_final or (bool(new) and new[-1].number < job.log_lines),
+        "log_via_storage": _via_storage(job),
     }
     return respond(request, "jobs/lines.html", "jobs/_lines.html", context)
+
+
+def _via_storage(job: Job) -> bool:
+    """The provider shows no log of a job at work: the job itself sends it, see bootstrap.sh."""
+    return job.offering.adapter == "slurm_rest"
 
 
 @login_required

@@ -10,6 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
 from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
 
@@ -18,6 +19,7 @@ from portal.accounts.models import User
 from portal.accounts.roles import Permission
 from portal.core.htmx import not_modified, respond, wants_fragment
 from portal.core.limits import limited
+from portal.core.periods import JST
 from portal.datasets import storage
 from portal.jobs import logs
 from portal.jobs.models import Attempt, Job
@@ -25,7 +27,7 @@ from portal.jobs.starters import starter
 from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
 from portal.jobs.views.finding import find_job, may_stop, record_download, user_of
 from portal.jobs.views.logs import log_context
-from portal.jobs.views.timeline import cost_now, state_shown, timeline
+from portal.jobs.views.timeline import cost_now, ran_s, state_shown, tick, timeline
 from portal.jobs.wording import FAILURES, event_sentence
 
 SILENT = timedelta(minutes=2)  # a provider that has not spoken of a running job for so long is worth a word
@@ -99,17 +101,22 @@ def artifact(request: HttpRequest, code: str, pk: int) -> HttpResponse:
 
 
 def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
-    """What every tab shows around itself. Four queries."""
+    """What every tab shows around itself. Four queries; what has ended is rendered once (see _still), so that they are
+    made only where a template asks."""
     user = user_of(request)
-    told = list(job.events.order_by("pk"))
-    attempt = job.attempts.order_by("-number").first()
-    found = list(job.artifacts.order_by("path")[:1001])
-    cost = cost_now(job, now=now)
+    told: Any = SimpleLazyObject(lambda: list(job.events.order_by("pk")))
+    # What the attempt tells is of jobs that still move.
+    attempt = None if job.is_final else job.attempts.order_by("-number").first()
+    found: Any = SimpleLazyObject(lambda: list(job.artifacts.order_by("path")[:1001]))
+    inputs: Any = SimpleLazyObject(lambda: list(job.inputs.order_by("path")))
+    cost: Any = SimpleLazyObject(lambda: cost_now(job, now=now))
+    can_copy = access_of(user).may_in(job.project, Permission.SUBMIT)
     return {
         "job": job,
         "state": JobState(job.state),
         "shown_state": state_shown(job, attempt),
-        "steps": timeline(job, [e for e in told if e.kind == "state"], now=now),
+        "still": _still(job, can_copy, now),
+        "steps": SimpleLazyObject(lambda: timeline(job, [e for e in told if e.kind == "state"], now=now)),
         "events": told,
         "attempt": attempt,
         "waiting_reason": WaitingReason(job.waiting_reason).label if job.waiting_reason else "",
@@ -117,17 +124,28 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "explanation": FAILURES.get(job.failure) if job.is_final else None,
         "unknown_since": _unknown_since(attempt),
         "silent_since": _silent_since(job, attempt, now),
-        "elapsed_s": int(((job.ended_at or now) - job.started_at).total_seconds()) if job.started_at else None,
+        "elapsed_s": ran_s(job, now=now),
+        "metered_s": job.gpu_seconds // job.gpus if job.is_final else 0,
         "ends_at": job.started_at + timedelta(seconds=cost.quote.pays_for_s)
         if job.started_at and job.state == JobState.RUNNING
         else None,
         "cost": cost,
-        "inputs": list(job.inputs.order_by("path")),
+        "inputs": inputs,
         "artifacts": found,
-        "artifacts_size": sum(a.size_bytes for a in found),
+        "artifacts_size": lambda: sum(a.size_bytes for a in found),
         "can_stop": job.can_stop and may_stop(user, job),
-        "can_copy": access_of(user).may_in(job.project, Permission.SUBMIT),
+        "can_copy": can_copy,
     }
+
+
+def _still(job: Job, can_copy: bool, now: datetime) -> tuple[object, ...] | None:
+    """All that head, tabs and cards of an ended job depend on, for {% memo %}. None: it still moves."""
+    if not job.is_final:
+        return None
+    offering = job.offering
+    place = (offering.name, offering.provider.slug, offering.provider.name, offering.site and offering.site.name)
+    # Days of other years are written out with their year.
+    return (job.code, job.version, job.name, str(job.submitted_by), can_copy, *place, now.astimezone(JST).year)
 
 
 def _unknown_since(attempt: Attempt | None) -> datetime | None:
@@ -148,12 +166,8 @@ def _silent_since(job: Job, attempt: Attempt | None, now: datetime) -> datetime 
 
 def _version(request: HttpRequest, job: Job, now: datetime) -> str:
     """Changes with the job, and with the clock while the clock is on the page."""
-    tick = 0
-    if not job.is_final:
-        since = now - (job.started_at or job.submitted_at)
-        tick = int(now.timestamp()) // (5 if since < timedelta(minutes=10) else 60)
     rights = int(may_stop(user_of(request), job))
-    return f"{job.version}-{tick}-{rights}-{get_language()}"
+    return f"{job.version}-{tick(job, now=now)}-{rights}-{get_language()}"
 
 
 def _user_id(by: str) -> int | None:

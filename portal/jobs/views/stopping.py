@@ -30,6 +30,5 @@ def stop(request: HttpRequest, code: str) -> HttpResponse:
         messages.info(request, _("Nothing was stopped: the job had already ended or was already being stopped."))
     elif job.is_final:
         messages.success(request, _("The job was stopped before it was sent. Nothing is charged."))
-    else:
-        messages.success(request, _("The job is being stopped. Charging ends when the provider confirms the end."))
+    # Else the job's page says so itself, for as long as it is true.
     return redirect("jobs:detail", job.code)

@@ -1,17 +1,18 @@
-"""How far a job is and what it costs by now: read from what is stored, nothing is guessed."""
+"""How far a job is, how long it runs and what it costs by now: read from what is stored, nothing is guessed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from portal.catalog.pricing import cost_of_job
-from portal.jobs.estimates import Quote, quote
+from portal.jobs.estimates import Quote, quote, whole_yen
+from portal.jobs.metering import seconds_between
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.states import AttemptState, FailureClass, JobState
 
@@ -69,14 +70,13 @@ def timeline(job: Job, events: Sequence[JobEvent], *, now: datetime) -> list[Ste
             return "done"
         return "skipped" if state.is_final or ended is not None else ""
 
-    waited = (left_queue or final_at or now) - job.submitted_at
     steps = [
         Step(pgettext_lazy("timeline", "Accepted"), "done", "check", at=job.submitted_at),
         Step(
-            pgettext_lazy("timeline", "Waiting for a machine"),
+            JobState.QUEUED.label,
             status(job.submitted_at, left_queue or final_at, state in _WAITING),
             "clock" if state in _WAITING else "check",
-            seconds=_whole(waited.total_seconds()),
+            seconds=_between(job.submitted_at, left_queue or final_at or now),
         ),
         Step(
             pgettext_lazy("timeline", "Preparing"),
@@ -90,7 +90,7 @@ def timeline(job: Job, events: Sequence[JobEvent], *, now: datetime) -> list[Ste
             status(ran_from, saving_from or final_at, state == JobState.RUNNING),
             "run" if state == JobState.RUNNING else "check",
             at=ran_from,
-            seconds=_between(ran_from, job.ended_at or saving_from or final_at or now),
+            seconds=ran_s(job, now=now) if job.started_at else _between(ran_from, saving_from or final_at or now),
             charging=ran_from is not None,
         ),
         Step(
@@ -111,11 +111,23 @@ def timeline(job: Job, events: Sequence[JobEvent], *, now: datetime) -> list[Ste
 
 
 def _between(start: datetime | None, end: datetime) -> int | None:
-    return None if start is None else _whole((end - start).total_seconds())
+    return None if start is None else seconds_between(start, end)
 
 
-def _whole(seconds: float) -> int:
-    return max(0, int(seconds))
+def ran_s(job: Job, *, now: datetime) -> int | None:
+    """Run time as it is metered: a job that ran at all is charged its first second. None: it has not started."""
+    if job.started_at is None:
+        return None
+    seconds = seconds_between(job.started_at, job.ended_at or now)
+    return max(1, seconds) if job.ended_at else seconds
+
+
+def tick(job: Job, *, now: datetime) -> int:
+    """Changes with the clock as often as what a page shows of the job is worth asking for; 0 once it has ended."""
+    if job.is_final:
+        return 0
+    since = now - (job.started_at or job.submitted_at)
+    return int(now.timestamp()) // (5 if since < timedelta(minutes=10) else 60)
 
 
 @dataclass(frozen=True)
@@ -140,11 +152,23 @@ class Cost:
 
 def cost_now(job: Job, *, now: datetime) -> Cost:
     reckoned = quote(job.offering, job.price, gpus=job.gpus, time_limit_s=job.time_limit_s, cost_cap=job.cost_cap)
-    used, gpu_seconds = job.cost, job.gpu_seconds
-    is_live = False
-    if job.started_at is not None and not job.is_final:
-        is_live = True
-        seconds = _whole(((job.ended_at or now) - job.started_at).total_seconds())
-        exact = cost_of_job(job.price, gpus=job.gpus, seconds=min(seconds, job.time_limit_s))
-        used, gpu_seconds = max(used, min(int(exact), reckoned.hold)), max(gpu_seconds, seconds * job.gpus)
-    return Cost(used, job.cost_cap, reckoned.hold, gpu_seconds, reckoned, is_live)
+    is_live = job.started_at is not None and not job.is_final
+    seconds = (ran_s(job, now=now) or 0) if is_live else 0
+    return Cost(
+        used_now(job, now=now),
+        job.cost_cap,
+        reckoned.hold,
+        max(job.gpu_seconds, seconds * job.gpus),
+        reckoned,
+        is_live,
+    )
+
+
+def used_now(job: Job, *, now: datetime) -> int:
+    """Yen: what the run time until now costs, at most what was set aside; once the job has ended, what was charged."""
+    seconds = ran_s(job, now=now)
+    if seconds is None or job.is_final:
+        return job.cost
+    exact = cost_of_job(job.price, gpus=job.gpus, seconds=min(seconds, job.time_limit_s))
+    held = min(job.cost_cap, whole_yen(cost_of_job(job.price, gpus=job.gpus, seconds=job.time_limit_s)))
+    return max(job.cost, min(int(exact), held))
