@@ -120,7 +120,7 @@ TABLE: dict[str, Pair] = {
     "jobs:list": (with_empty_page(*READERS), None),
     "jobs:new": (WORK_HERE, WORK_HERE),
     "jobs:quote": (WORK_HERE, None),
-    "jobs:draft": (None, WORK_HERE),
+    "jobs:draft": (None, Rule((*WORKERS, "stranger"), newcomer=HIDDEN)),
     "jobs:detail": (READ, None),
     "jobs:events": (READ, None),
     "jobs:config": (READ, None),
