@@ -45,8 +45,9 @@ app.conf.update(
     timezone="Asia/Tokyo",
     beat_schedule={
         # What no message brought: due hand-offs, cancellations, trackings, collections. One query when nothing is due.
-        # Two seconds is how live a log is that somebody watches.
-        "sweep": {"task": "jobs.sweep", "schedule": 2.0, "options": {"expires": 2}},
+        # Where there is work the sweep comes again by itself after half the time: two seconds is how live a log is that
+        # somebody watches.
+        "sweep": {"task": "jobs.sweep", "schedule": 4.0, "options": {"expires": 4}},
         # Schedule, broker and some worker do their part; each worker process also shows itself (home/tasks.py).
         "heartbeat": {"task": "home.record_heartbeat", "schedule": 20.0, "options": {"expires": 20}},
         # Availability is shown with its age; a minute is what the catalog promises.
@@ -91,9 +92,14 @@ def _nudge_now(task: "Task[Any, Any]", *args: int) -> None:
     if since >= NUDGE_EVERY_S:
         publish(task, *args)
     else:
-        later = threading.Timer(NUDGE_EVERY_S - since, publish, (task, *args))
-        later.daemon = True
-        later.start()
+        publish_after(NUDGE_EVERY_S - since, task, *args)
+
+
+def publish_after(seconds: float, task: "Task[Any, Any]", *args: int) -> None:
+    """By a clock of this process, which no broker needs to know of. Lost with the process: the sweep comes anyway."""
+    later = threading.Timer(seconds, publish, (task, *args))
+    later.daemon = True
+    later.start()
 
 
 def publish(task: "Task[Any, Any]", *args: int) -> bool:

@@ -188,16 +188,9 @@ try:
     DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=0)}
 except ValueError as unreadable:
     raise ImproperlyConfigured("DATABASE_URL cannot be read: are its parts percent-encoded?") from unreadable
-# The same few statements come again and again: sent apart from their values, the database plans each only a few times
-# per connection. Halves its work for a submit. "Off" is for a pooler in between that gives every transaction another
-# connection and does not know prepared statements.
-DATABASES["default"].setdefault("OPTIONS", {})["server_side_binding"] = True
-DATABASES["default"]["OPTIONS"]["prepare_threshold"] = (
-    None if os.environ.get("DATABASE_PREPARE", "on").lower() == "off" else 4
-)
 if PORTAL_MODE != "test":
     # One pool per process: a request borrows a connection, so idle browsers hold none.
-    DATABASES["default"]["OPTIONS"]["pool"] = {
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
         "min_size": 1,
         "max_size": number("DATABASE_POOL_SIZE", 12),
         "timeout": 10,

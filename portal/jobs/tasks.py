@@ -1,7 +1,7 @@
 """The timetable: what happens next, and the sweep for what no message told.
 
 The rows are the to-do list. Every message may be lost, late or doubled: each task takes an id, looks at the rows, and
-does what is due, if anything. `sweep` finds all of it again every two seconds.
+does what is due, if anything. `sweep` finds all of it again every two seconds, every four when nothing is under way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from django.db.models import Count, Q
 from redis.exceptions import RedisError
 
 from portal.catalog.provider_accounts import note_failure, note_success
-from portal.celery import nudge, publish
+from portal.celery import nudge, publish, publish_after
 from portal.jobs import collection, handoff, metering, tracking
 from portal.jobs.models import RIPE, Attempt
 from portal.jobs.states import AttemptState
@@ -29,14 +29,22 @@ log = structlog.get_logger(__name__)
 # Together at most five threads of a process for one provider account: one that hangs leaves the others room.
 _handing_off, _tracking, _following, _collecting = Turns(2), Turns(1), Turns(1), Turns(1)
 _not_taking, _not_answering = Pauses(), Pauses()
-TRACK_EVERY_S = 1  # the sweep asks every two seconds; more messages than that ask for nothing new
+_told_to_track: dict[int, float] = {}
+SWEEP_AGAIN_S = 2
+TRACK_EVERY_S = 1  # a job that starts or ends is seen within a second of the next message, or of the sweep
 TRACK_PAUSE_MAX_S = 15
 
 
 @shared_task(name="jobs.sweep")  # type: ignore[untyped-decorator]
-def sweep() -> None:
-    """Every account with unfinished attempts gets its messages again; one query, and nothing more when all is done."""
-    for due in due_by_account():
+def sweep(halfway: int = 0) -> None:
+    """Every account with unfinished attempts gets its messages again; one query, and nothing more when all is done.
+
+    While there is work it comes once more `halfway` to the next beat.
+    """
+    found = due_by_account()
+    if found and not halfway:
+        publish_after(SWEEP_AGAIN_S, sweep, 1)
+    for due in found:
         account_id = due["account_id"]
         if due["to_hand_off"]:
             publish(hand_off, account_id)
@@ -110,6 +118,16 @@ def _hand_off(account_id: int) -> None:
         note_failure(account_id, done.trouble.summary)
     elif done.accepted:
         _not_taking.worked(account_id)
+    if done.accepted:
+        _track_soon(account_id)
+
+
+def _track_soon(account_id: int) -> None:
+    """One message for all that were accepted within a second: a listing tells of them together."""
+    now = time.monotonic()
+    if now - _told_to_track.get(account_id, float("-inf")) >= TRACK_EVERY_S:
+        _told_to_track[account_id] = now
+        publish_after(TRACK_EVERY_S, track, account_id)
 
 
 def _track(account_id: int) -> None:

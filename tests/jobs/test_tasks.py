@@ -20,6 +20,8 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Messages, kept instead of sent; and no provider is paused from an earlier test."""
     sent: list[tuple[str, int]] = []
     monkeypatch.setattr(tasks, "publish", lambda task, *args: sent.append((task.name, *args)))
+    monkeypatch.setattr(tasks, "publish_after", lambda seconds, task, *args: sent.append((task.name, *args)))
+    monkeypatch.setattr(tasks, "_told_to_track", {})
     monkeypatch.setattr(tasks, "_not_taking", Pauses())
     monkeypatch.setattr(tasks, "_not_answering", Pauses())
     return sent
@@ -47,10 +49,17 @@ def test_the_sweep_finds_each_step_that_no_message_told(
     tasks.sweep()
     tasks.collect(account.pk)
     tasks.sweep()
-    assert [(name.removeprefix("jobs."), *rest) for name, *rest in published] == [
-        (name, account.pk) for name in ("hand_off", "track", "follow_logs", "collect", "collect")
+    sweeps = [message for message in published if message == ("jobs.sweep", 1)]
+    assert [(name.removeprefix("jobs."), *rest) for name, *rest in published if (name, *rest) not in sweeps] == [
+        (name, account.pk) for name in ("hand_off", "track", "track", "follow_logs", "collect", "collect")
     ]
+    assert len(sweeps) == 3  # each that found something; not the last
     assert fresh(job).state == "succeeded"
+
+
+def test_a_sweep_between_two_beats_brings_no_further_one(job: Job, account: ProviderAccount, published) -> None:
+    tasks.sweep(1)
+    assert published == [("jobs.hand_off", account.pk)]
 
 
 def test_two_sweeps_and_doubled_messages_do_no_harm(
