@@ -9,6 +9,7 @@ from django.core.cache import cache
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import pgettext
@@ -25,6 +26,7 @@ from portal.core.error_pages import error_page
 from portal.home import readiness
 from portal.jobs.models import Job
 from portal.jobs.starters import STARTERS
+from portal.jobs.views.timeline import used_now
 
 RECENT_JOBS = 8
 
@@ -47,7 +49,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
             if current.project
             else scope.filter(organization=current.organization)
         )
-        jobs = list(scope.select_related("offering__provider", "project").order_by("-id")[:RECENT_JOBS])
+        jobs = list(scope.select_related("offering__provider", "project", "price").order_by("-id")[:RECENT_JOBS])
         if not jobs and current.project:
             everywhere = Job.objects.visible_to(request.user).filter(organization=current.organization)
             elsewhere = everywhere.exists()
@@ -56,8 +58,9 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     places = current.projects[:1] if current.project is None else [current.project]
     # The dashboard's money is that of one project: its own room, or the first project's where none is chosen.
     may_see_money = any(access.may_in(place, Permission.VIEW_MONEY) for place in places)
+    now = timezone.now()
     context = {
-        "jobs": jobs,
+        "jobs": [(job, used_now(job, now=now)) for job in jobs],
         "active": [job for job in jobs if not job.is_final],
         "room": room_for(places[0]) if places and may_see_money else None,
         "starters": STARTERS,

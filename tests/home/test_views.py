@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client, RequestFactory
+from django.utils import timezone
 
 from portal.accounts.models import Project, User
 from portal.accounts.roles import Role
 from portal.home import views
-from tests.factories import JobFactory, MembershipFactory, ProjectFactory, UserFactory
+from tests.factories import JobFactory, MembershipFactory, PriceFactory, ProjectFactory, UserFactory
 
 ClientOf = Callable[..., Client]
 
@@ -34,7 +36,17 @@ def test_the_dashboard_shows_the_newest_jobs_of_the_chosen_place(
     JobFactory()  # somebody else's
     context = client_of(member).get("/").context
     newest = [done, *reversed(jobs)][: views.RECENT_JOBS]
-    assert (context["jobs"], context["active"]) == (newest, newest[1:])
+    assert ([job for job, _used in context["jobs"]], context["active"]) == (newest, newest[1:])
+
+
+def test_a_running_job_costs_here_what_its_own_page_says(client_of: ClientOf, member: User, project: Project) -> None:
+    price = PriceFactory(amount="0.28", minimum_s=0)
+    started = timezone.now() - timedelta(seconds=1000)
+    job = JobFactory(project=project, state="running", started_at=started, price=price, offering=price.offering)
+    client = client_of(member)
+    shown = client.get("/").context["jobs"]
+    assert [(one, 280 <= used <= 285) for one, used in shown] == [(job, True)]
+    assert 280 <= client.get(f"/jobs/{job.code}/").context["cost"].used <= 285
 
 
 def test_accountants_see_money_and_no_jobs(client_of: ClientOf, billing: User, project: Project) -> None:
@@ -47,7 +59,7 @@ def test_a_viewer_of_one_project_sees_that_projects_jobs_alone(client_of: Client
     guest = MembershipFactory(organization=project.organization, project=project, role=Role.VIEWER).user
     mine = JobFactory(project=project)
     JobFactory(project=ProjectFactory(organization=project.organization))
-    assert client_of(guest).get("/").context["jobs"] == [mine]
+    assert client_of(guest).get("/").context["jobs"] == [(mine, 0)]
 
 
 @pytest.mark.parametrize(
