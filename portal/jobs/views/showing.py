@@ -125,7 +125,8 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "unknown_since": _unknown_since(attempt),
         "silent_since": _silent_since(job, attempt, now),
         "elapsed_s": ran_s(job, now=now),
-        "metered_s": job.gpu_seconds // job.gpus if job.is_final else 0,
+        # What price and cost can be reckoned from: a job that ran at all is charged at least the plan's minimum.
+        "charged_s": max(job.gpu_seconds // job.gpus, cost.quote.minimum_s) if job.is_final and job.gpu_seconds else 0,
         "ends_at": job.started_at + timedelta(seconds=cost.quote.pays_for_s)
         if job.started_at and job.state == JobState.RUNNING
         else None,
