@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
+from django.utils.http import url_has_allowed_host_and_scheme
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +52,10 @@ def too_many_requests(
     request: HttpRequest, exception: Exception | None = None, *, wait_s: int | None = None
 ) -> HttpResponse:
     """`wait_s`: after so many seconds the same is allowed again, where that is known."""
-    response = error_page(request, 429, context={"wait_s": wait_s})
+    page = urlsplit(request.headers.get("Referer", ""))
+    # Back to the form that was sent too often; what was typed there is still in it.
+    back = page.path if page.netloc == request.get_host() and url_has_allowed_host_and_scheme(page.path, None) else ""
+    response = error_page(request, 429, context={"wait_s": wait_s, "back": back})
     response["Retry-After"] = str(wait_s or 60)
     return response
 

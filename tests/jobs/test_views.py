@@ -163,7 +163,7 @@ def test_the_same_form_sent_twice_gives_one_job(client_of, member, project, cont
         ({"environment": "\n".join(f"V{i}=1" for i in range(201))}, "Up to 200 variables and secrets together"),
         ({"environment": "A=" + "x" * 65536}, "together may be up to 64 KiB."),
         ({"inputs": ["f-gone"]}, "A chosen file is no longer available."),
-        ({"project": "p-nowhere"}, "This project is closed or not open to you."),
+        ({"project": "p-nowhere"}, "The project you chose is closed or not open to you."),
         ({"key": ""}, "This form is out of date."),
     ],
 )
@@ -225,6 +225,26 @@ def test_a_form_that_made_a_job_and_was_changed_asks_before_it_makes_another(
     assert fresh_key and fresh_key[1] != KEY
     assert client.post("/jobs/new/", {**changed, "key": fresh_key[1]}).status_code == 302
     assert Job.objects.count() == 2
+
+
+def test_a_form_for_a_closed_project_goes_on_with_the_only_open_one(
+    client_of, member, organization, project, container_plan, credit
+):
+    closed = ProjectFactory(organization=organization, closed_at=timezone.now())
+    client = client_of(member, "en")
+    response = client.post("/jobs/new/", fields(closed, container_plan))
+    assert (response.status_code, Job.objects.count()) == (422, 0)
+    assert f"create the job in “{project.name}”" in page_of(response)
+    assert f'name="project" value="{project.code}"' in page_of(response)
+    assert client.post("/jobs/new/", fields(project, container_plan)).status_code == 302
+    assert Job.objects.get().project == project
+
+
+def test_a_head_request_stops_nothing(client_of, member, project):
+    job = JobFactory(project=project, submitted_by=member, state="running")
+    response = client_of(member).head(f"/jobs/{job.code}/stop/")
+    job.refresh_from_db()
+    assert (response.status_code, job.stop_requested_at, job.state) == (200, None, "running")
 
 
 def test_an_account_without_an_open_project_keeps_no_draft(client_of, member, project, container_plan):

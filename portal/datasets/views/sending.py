@@ -97,7 +97,7 @@ def begin(request: HttpRequest) -> HttpResponse:
 def parts(request: HttpRequest, code: str) -> HttpResponse:
     """GET: the parts the store holds. POST: addresses for the parts whose SHA-256 is given, good for 300 s."""
     file = _open_upload(request, code)
-    if request.method == "GET":
+    if request.method != "POST":
         return JsonResponse({"held": [part.number for part in uploading.parts_held(file)]})
     form = _valid(PartsForm(request.POST))
     if wait_s := wait_for(request, "presign", len(form.cleaned_data["parts"])):

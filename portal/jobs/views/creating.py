@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from portal.accounts.access import access_of, require
@@ -162,6 +163,17 @@ def _sent(request: HttpRequest, projects: list[Project], offers: list[Offer]) ->
         else:
             forget_draft(user_of(request), chosen)
             return redirect("jobs:detail", job.code)
+    if "project" in form.errors and len(projects) == 1 and projects[0].is_open:
+        # The field is hidden when there is but one project: the form goes on with that one, and says so.
+        form.errors.pop("project")
+        form.add_error(
+            None,
+            _(
+                "The project you chose is closed or not open to you. Send the form again to create the job in “%(project)s”."
+            )
+            % {"project": projects[0].name},
+        )
+        form.data["project"] = projects[0].code  # type: ignore[index]
     if "key" in form.errors:
         # A hidden field cannot show its error; the form goes back with a fresh key.
         form.add_error(None, form.errors.pop("key"))
@@ -268,10 +280,7 @@ def _page(
 
 def _usual_cost(chosen: Starter, offers: list[Offer]) -> int | None:
     """Yen on the plan that is cheapest for so short a job."""
-    costs = [
-        quote(o.offering, o.price, gpus=o.offering.gpus_min, time_limit_s=max(60, chosen.usual_s)).maximum
-        for o in offers
-    ]
+    costs = [quote(o.offering, o.price, gpus=o.offering.gpus_min, time_limit_s=chosen.usual_s).maximum for o in offers]
     return min(costs, default=None)
 
 
@@ -286,9 +295,7 @@ def _quote(values: Mapping[str, Any], offers: list[Offer], project: Project) -> 
     )
     chosen = starter(str(values.get("template") or ""))
     usual = (
-        quote(offer.offering, offer.price, gpus=choice.gpus, time_limit_s=max(60, chosen.usual_s)).maximum
-        if chosen
-        else None
+        quote(offer.offering, offer.price, gpus=choice.gpus, time_limit_s=chosen.usual_s).maximum if chosen else None
     )
     return {
         "choice": choice,

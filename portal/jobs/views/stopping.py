@@ -23,7 +23,7 @@ from portal.jobs.views.timeline import cost_now
 def stop(request: HttpRequest, code: str) -> HttpResponse:
     job, user = find_job(request, code), user_of(request)
     require(user, Permission.SUBMIT if job.submitted_by_id == user.pk else Permission.STOP_ANY, job.project)
-    if request.method == "GET":
+    if request.method != "POST":
         context = {"job": job, "state": JobState(job.state), "cost": cost_now(job, now=timezone.now())}
         return render(request, "jobs/stop.html", context)
     if not ask_stop(job, by=user):
