@@ -169,7 +169,8 @@ def _sent(request: HttpRequest, projects: list[Project], offers: list[Offer]) ->
         form.add_error(
             None,
             _(
-                "The project you chose is closed or not open to you. Send the form again to create the job in “%(project)s”."
+                "The project you chose is closed or not open to you."
+                " Send the form again to create the job in “%(project)s”."
             )
             % {"project": projects[0].name},
         )
