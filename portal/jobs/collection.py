@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
-from django.db import transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -23,7 +25,9 @@ from portal.providers.errors import ProviderError
 
 log = structlog.get_logger(__name__)
 
-LEASE_S = 900  # 20 GB take minutes; a second collector would only do the same work again
+# Renewed while the worker lives: 20 GB take minutes, and a worker that was killed is noticed after one.
+LEASE_S = 60
+RENEW_S = 15
 COLLECT_FOR = timedelta(hours=6)
 DAMAGED_TRIES = 5
 BY = "portal:collection"
@@ -64,7 +68,8 @@ def collect(attempt: Attempt) -> Results | None:
     results = Results(attempt)
     try:
         if attempt.remote_id:
-            found = staging.collect(attempt, adapter_of(attempt.account))
+            with _lease_renewed(attempt):
+                found = staging.collect(attempt, adapter_of(attempt.account))
             results.log_key, results.files = found.log_key, found.files
             results.notes = ["results_cut"] * found.was_cut + ["results_skipped"] * bool(found.skipped)
         staging.forget(attempt)
@@ -78,6 +83,31 @@ def collect(attempt: Attempt) -> Results | None:
             staging.forget(attempt)
     failpoint("collect.before_settle")
     return results
+
+
+@contextmanager
+def _lease_renewed(attempt: Attempt) -> Iterator[None]:
+    """Keep the lease while the block lasts, if it is still ours: nobody else then does the same work again."""
+    done = threading.Event()
+
+    def renew() -> None:
+        try:
+            while not done.wait(RENEW_S):
+                until = Now() + timedelta(seconds=LEASE_S)
+                if not Attempt.objects.filter(pk=attempt.pk, epoch=attempt.epoch).update(lease_until=until):
+                    return
+        except DatabaseError:  # it is away: then the settling fails too, and somebody begins again
+            log.warning("lease not renewed", exc_info=True)
+        finally:
+            connection.close()
+
+    renewing = threading.Thread(target=renew, name="collect-lease", daemon=True)
+    renewing.start()
+    try:
+        yield
+    finally:
+        done.set()
+        renewing.join()
 
 
 def _is_hopeless(attempt: Attempt, *, damaged: bool) -> bool:

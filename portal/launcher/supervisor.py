@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from types import FrameType
@@ -31,7 +32,8 @@ class StopRequested(BaseException):
 def start() -> int:
     environment.check()
     for module in MODULES:
-        if importlib.util.find_spec(module) is None:
+        # One that is loaded is there: kombu, for one, then has no spec that could be found again.
+        if module not in sys.modules and importlib.util.find_spec(module) is None:
             raise CannotContinue("module_missing", module=module)
     supervisor = Supervisor(StateFolder.from_environment(), port=_number("PORT", 8000, least=1, most=65535))
     try:

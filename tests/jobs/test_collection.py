@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import tarfile
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
@@ -149,3 +151,19 @@ def test_the_secrets_of_a_job_that_was_never_sent_are_deleted_too(
     assert steps.collect() == 1
     assert storage.size_of(staging.manifest_key(attempt_of(job))) is None
     assert (fresh(job).state, attempt_of(job).collected_at is None) == ("failed", False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_lease_is_renewed_while_results_are_fetched(
+    ended: Job, steps: Steps, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collection, "RENEW_S", 0.05)
+    monkeypatch.setattr(provider, "fetch_artifacts", lambda job: time.sleep(0.5))
+    attempt = collection.take_ended(steps.account_id)
+    assert attempt is not None
+    taken_until = attempt_of(ended).lease_until
+    assert collection.collect(attempt) is not None
+    renewed_until = attempt_of(ended).lease_until
+    assert taken_until is not None and renewed_until is not None and renewed_until > taken_until
+    assert collection.take_ended(steps.account_id) is None
+    assert [t for t in threading.enumerate() if t.name == "collect-lease"] == []

@@ -155,8 +155,9 @@ class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
 
     def _merged(self, queue_filter: list[str], accounting_filter: list[str]) -> list[RemoteJob]:
         """What the controller and accounting know: accounting wins for what has ended, it knows codes and seconds."""
+        queued = self._queued(queue_filter)  # first: what ends in between is told by accounting, with its exit code
         jobs = {job.remote_id: job for job in self._accounted(accounting_filter)}
-        for job in self._queued(queue_filter):
+        for job in queued:
             known = jobs.get(job.remote_id)
             if known is None or not known.state.is_final:
                 jobs[job.remote_id] = job
