@@ -2,13 +2,15 @@
 
     .venv/bin/python -m tests.bench.pages [--rows 100000] [--seconds 4] [--rounds 3]
 
-Starts its own PostgreSQL, Valkey and S3 in a temporary folder, fills them, serves the portal and the lean page side by
-side, asks both in turn, and prints one table per number of rows. Nothing is asserted: the goals are printed too.
+Starts its own PostgreSQL, Valkey and S3 in a temporary folder, fills two databases, serves the portal and the lean page
+on both, and asks all four in turn, half a second each, so that a machine that is slower for a minute is slower for all.
+Prints one table per number of rows. Nothing is asserted: the goals are printed too.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
 import shutil
@@ -17,11 +19,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tests.bench.measuring import Sample, cpu_seconds, load, serve
 
 GOALS = "goals: p50 <= 4 x lean, CPU <= 4 x lean, p50 at most rows <= 1.2 x at 100, big owner <= 1.5 x member"
 PAGES = ("lean", "jobs", "job", "catalog", "usage", "datasets")
+PERSONS = ("member", "big")
+SLICE_S = 0.5
 
 
 def main() -> None:
@@ -34,83 +39,88 @@ def main() -> None:
 
     folder = Path(tempfile.mkdtemp(prefix="portal-bench-"))
     services = [start_postgres(folder / "pg"), start_valkey(folder / "valkey"), start_s3(folder / "s3")]
+    sites: list[Site] = []
     try:
-        medians = {}
-        for rows in (100, options.rows):
-            medians[rows] = _measure(folder, services, rows, options)
-        _compare(medians[100], medians[options.rows])
+        sites += [Site(folder, services, rows) for rows in (100, options.rows)]
+        medians = _measure(sites, options)
+        _compare(medians, *(site.rows for site in sites))
         print(GOALS)
     finally:
+        for site in sites:
+            site.stop()
         for service in reversed(services):
             service.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _measure(folder: Path, services: list, rows: int, options: argparse.Namespace) -> dict[tuple[str, str], float]:
-    environment = {
-        **os.environ,
-        **{k: v for service in services for k, v in service.environment.items()},
-        "PORTAL_MODE": "demo", "PORTAL_DATA": str(folder), "SECRET_KEY": "bench", "PORTAL_URL": "http://localhost",
-        "DJANGO_SETTINGS_MODULE": "portal.settings", "LOG_LEVEL": "WARNING",
-    }  # fmt: skip
-    postgres = services[0]
-    name = f"bench{rows}"
-    _psql(postgres.url, f"CREATE DATABASE {name}")
-    environment["DATABASE_URL"] = re.sub(r"/portal$", f"/{name}", postgres.url)
-    made = subprocess.run(
-        [sys.executable, "-c", _FILL, str(rows)], env=environment, check=True, stdout=subprocess.PIPE, text=True
-    )
-    cookies = dict(line.split("=", 1) for line in made.stdout.split() if "=" in line)
-    portal_port, lean_port = _free(), _free()
-    portal = serve("portal.wsgi:application", portal_port, environment, folder / "web.log")
-    lean_env = {**environment, "DJANGO_SETTINGS_MODULE": "tests.bench.lean_settings"}
-    lean = serve("tests.bench.lean:application", lean_port, lean_env, folder / "lean.log")
-    try:
-        return _table(rows, options, cookies, portal, portal_port, lean, lean_port, postgres.process)
-    finally:
-        for process in (portal, lean):
+class Site:
+    """A filled database, the portal on it and the lean page on it."""
+
+    def __init__(self, folder: Path, services: list[Any], rows: int) -> None:
+        self.rows = rows
+        name = f"bench{rows}"
+        postgres = services[0]
+        self._postgres_pid = postgres.process._process.pid
+        _psql(postgres.url, f"CREATE DATABASE {name}")
+        environment = {
+            **os.environ,
+            **{k: v for service in services for k, v in service.environment.items()},
+            "PORTAL_MODE": "demo", "PORTAL_DATA": str(folder), "SECRET_KEY": "bench", "PORTAL_URL": "http://localhost",
+            "DJANGO_SETTINGS_MODULE": "portal.settings", "LOG_LEVEL": "WARNING",
+            "DATABASE_URL": re.sub(r"/portal$", f"/{name}", postgres.url),
+        }  # fmt: skip
+        made = subprocess.run(
+            [sys.executable, "-c", _FILL, str(rows)], env=environment, check=True, stdout=subprocess.PIPE, text=True
+        )
+        self._known = dict(line.split("=", 1) for line in made.stdout.split() if "=" in line)
+        self._ports = {"lean": _free(), "portal": _free()}
+        lean = {**environment, "DJANGO_SETTINGS_MODULE": "tests.bench.lean_settings"}
+        log = folder / f"{name}.log"
+        self._servers = {
+            "portal": serve("portal.wsgi:application", self._ports["portal"], environment, log),
+            "lean": serve("tests.bench.lean:application", self._ports["lean"], lean, log),
+        }
+
+    def ask(self, page: str, person: str, *, clients: int, seconds: float) -> tuple[Sample, float]:
+        """What came of it, and the CPU of web and PostgreSQL per answer in milliseconds."""
+        server = "lean" if page == "lean" else "portal"
+        path = f"/jobs/{self._known[person + '_job']}/" if page == "job" else f"/{page}/"
+        pids = [self._servers[server].pid, self._postgres_pid]
+        before = cpu_seconds(pids)
+        cookie = f"sessionid={self._known[person]}; theme=light"
+        sample = load(self._ports[server], path, cookie=cookie, clients=clients, seconds=seconds)
+        if sample.failures:
+            print(f"  {page}: {sample.failures} answers were not 200")
+        return sample, (cpu_seconds(pids) - before) * 1000 / len(sample.times)
+
+    def stop(self) -> None:
+        for process in self._servers.values():
             process.terminate()
             process.wait(10)
 
 
-def _table(rows, options, cookies, portal, portal_port, lean, lean_port, postgres):  # type: ignore[no-untyped-def]
-    urls = {
-        "lean": "/lean/", "jobs": "/jobs/", "catalog": "/catalog/", "usage": "/usage/", "datasets": "/datasets/",
-    }  # fmt: skip
-    postgres_pid = postgres._process.pid
-    medians: dict[tuple[str, str], float] = {}
-    print(
-        f"\n{rows:,} jobs, {options.rounds} rounds x {options.seconds:g} s, two web workers (ms; CPU: web + PostgreSQL)"
-    )
-    print(f"{'page':10}{'person':8}{'p50 c1':>9}{'p95 c1':>9}{'x lean':>8}{'p50 c8':>9}{'p95 c8':>9}{'x lean':>8}"
-          f"{'req/s c8':>10}{'CPU ms':>9}{'x lean':>8}")  # fmt: skip
-    base: dict[str, float] = {}
-    for person in ("member", "big"):
-        urls["job"] = f"/jobs/{cookies[person + '_job']}/"
-        cookie = f"sessionid={cookies[person]}; theme=light"
-        samples: dict[str, dict[str, list]] = {page: {"c1": [], "c8": [], "cpu": []} for page in PAGES}
-        for page in PAGES:  # warm
-            load(lean_port if page == "lean" else portal_port, urls[page], cookie=cookie, clients=2, seconds=1)
-        for _round in range(options.rounds):
-            for page in PAGES:
-                port, server = (lean_port, lean) if page == "lean" else (portal_port, portal)
-                for clients in (1, 8):
-                    before = cpu_seconds([server.pid, postgres_pid])
-                    sample = load(port, urls[page], cookie=cookie, clients=clients, seconds=options.seconds)
-                    used = cpu_seconds([server.pid, postgres_pid]) - before
-                    samples[page][f"c{clients}"].append(sample)
-                    if clients == 8:
-                        samples[page]["cpu"].append(used * 1000 / len(sample.times))
-                    if sample.failures:
-                        print(f"  {page}: {sample.failures} answers were not 200")
-        for page in PAGES:
-            c1, c8 = _joined(samples[page]["c1"]), _joined(samples[page]["c8"])
-            cpu = statistics.median(samples[page]["cpu"])
+def _measure(sites: list[Site], options: argparse.Namespace) -> dict[tuple[str, str, int], float]:
+    """p50 at one client, by page, person and number of rows."""
+    slices = max(1, round(options.rounds * options.seconds / SLICE_S))
+    taken: dict[tuple[str, str, int, int], list[tuple[Sample, float]]] = {}
+    for page, person, site in itertools.product(PAGES, PERSONS, sites):  # warm
+        site.ask(page, person, clients=4, seconds=1)
+    for clients, _slice, page, person, site in itertools.product((1, 8), range(slices), PAGES, PERSONS, sites):
+        one = site.ask(page, person, clients=clients, seconds=SLICE_S)
+        taken.setdefault((page, person, site.rows, clients), []).append(one)
+    medians = {}
+    for site in sites:
+        print(f"\n{site.rows:,} jobs, {slices} x {SLICE_S} s each, two web workers (ms; CPU: web + PostgreSQL)")
+        print(f"{'page':10}{'person':8}{'p50 c1':>9}{'p95 c1':>9}{'x lean':>8}{'p50 c8':>9}{'p95 c8':>9}{'x lean':>8}"
+              f"{'req/s c8':>10}{'CPU ms':>9}{'x lean':>8}")  # fmt: skip
+        for person, page in itertools.product(PERSONS, PAGES):
+            c1, c8 = (_joined([s for s, _cpu in taken[page, person, site.rows, n]]) for n in (1, 8))
+            cpu = statistics.median(cpu for _s, cpu in taken[page, person, site.rows, 8])
             if page == "lean":
-                base = {"c1": c1.p50, "c8": c8.p50, "cpu": cpu}
-            medians[(page, person)] = c1.p50
-            print(f"{page:10}{person:8}{c1.p50:9.1f}{c1.p95:9.1f}{c1.p50 / base['c1']:8.1f}{c8.p50:9.1f}{c8.p95:9.1f}"
-                  f"{c8.p50 / base['c8']:8.1f}{c8.per_second:10.0f}{cpu:9.1f}{cpu / base['cpu']:8.1f}")  # fmt: skip
+                lean1, lean8, lean_cpu = c1.p50, c8.p50, cpu
+            medians[page, person, site.rows] = c1.p50
+            print(f"{page:10}{person:8}{c1.p50:9.1f}{c1.p95:9.1f}{c1.p50 / lean1:8.1f}{c8.p50:9.1f}{c8.p95:9.1f}"
+                  f"{c8.p50 / lean8:8.1f}{c8.per_second:10.0f}{cpu:9.1f}{cpu / lean_cpu:8.1f}")  # fmt: skip
     return medians
 
 
@@ -120,11 +130,11 @@ def _joined(samples: list[Sample]) -> Sample:
     )
 
 
-def _compare(few: dict[tuple[str, str], float], many: dict[tuple[str, str], float]) -> None:
+def _compare(medians: dict[tuple[str, str, int], float], few: int, many: int) -> None:
     print("\npage      p50 many rows / 100 rows (member)   big owner / member (many rows)")
     for page in PAGES:
-        print(f"{page:10}{many[(page, 'member')] / few[(page, 'member')]:18.2f}"
-              f"{many[(page, 'big')] / many[(page, 'member')]:33.2f}")  # fmt: skip
+        print(f"{page:10}{medians[page, 'member', many] / medians[page, 'member', few]:18.2f}"
+              f"{medians[page, 'big', many] / medians[page, 'member', many]:33.2f}")  # fmt: skip
 
 
 _FILL = """

@@ -10,13 +10,13 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.walk import sign_in_as
-from tests.browser.world import World
+from tests.browser.world import WAITS_FOR_ANOTHER, World
 
 pytestmark = pytest.mark.browser
 
 # badge; headings of the timeline that are behind it; buttons; what the notice above says; the last line of the log
 FACES = {
-    "waiting": ("待機中", ["受付"], ["複製して作成", "停止"], "", ""),
+    "waiting": ("待機中", ["受付"], ["複製して作成", "停止"], WAITS_FOR_ANOTHER, ""),
     "running": ("実行中", ["受付", "待機中"], ["複製して作成", "停止"], "", "step "),
     "done": (
         "完了", ["受付", "待機中", "実行中", "成果物の保存", "完了"], ["複製して作成"], "",

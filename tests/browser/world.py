@@ -17,6 +17,7 @@ from tests.browser import acts
 from tests.browser.conftest import Portal, sign_in
 
 TEXT = "国産GPUで日本語モデルを学習する。The quick brown fox jumps over the lazy dog.\n" * 40
+WAITS_FOR_ANOTHER = "同じアカウントのほかのジョブが終わるのを待っています"
 
 
 @dataclass
@@ -72,7 +73,7 @@ def waiting_and_running(page: Page) -> dict[str, str]:
     acts.wait_for_state(page, "実行中")
     page.wait_for_selector("#log-lines li:nth-child(3)", timeout=30_000)
     waiting = acts.submit(page, template="countdown", offering="dok-h100", name="次の学習", minutes=20)
-    acts.wait_for_state(page, "待機中")
+    page.wait_for_selector(f"#job-live .notice:has-text('{WAITS_FOR_ANOTHER}')", timeout=30_000)
     return {"running": running, "waiting": waiting}
 
 
