@@ -24,7 +24,7 @@ from django.utils import translation
 import portal.urls  # noqa: F401 - made before a test pretends to be production, where there are fewer
 from portal.accounts.models import Organization, Project, User
 from portal.accounts.roles import Role
-from portal.jobs import forms
+from portal.jobs import offers
 from portal.providers.base import Account
 from tests.factories import MembershipFactory, OrganizationFactory, ProjectFactory
 
@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def _fresh_cache() -> Iterator[None]:
     yield
     cache.clear()  # rate limits of one test must not meet the next
-    forms.forget_offers()
+    offers.forget_offers()
 
 
 @pytest.fixture(autouse=True)

@@ -3,50 +3,38 @@
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db.models import OuterRef, Q, Subquery
-from django.utils import timezone
+from django.db.models import Q
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 
-from portal.accounts.models import Organization, Project
-from portal.catalog.models import CapacityObservation, Offering, OfferingKind, Price, PriceUnit, ProviderAccount
-from portal.catalog.pricing import per_gpu_hour, prices_at
-from portal.core.caching import Briefly
+from portal.accounts.models import Project
+from portal.catalog.models import Offering
 from portal.core.plain_text import has_hidden_letters
-from portal.core.templatetags import formats
 from portal.datasets.models import DataFile, FileState
 from portal.jobs.estimates import quote
+from portal.jobs.fields import PlainText, WholeNumber
 from portal.jobs.models import Job
-from portal.jobs.placement import longest_s
+from portal.jobs.offers import UNITS, Offer, least_sentence, time_sentence, time_values
 from portal.jobs.request import (
     COMMAND_MAX,
+    COST_CAP_MAX,
     COST_CAP_MIN,
     ENVIRONMENT_MAX,
     ENVIRONMENT_MAX_BYTES,
     INPUTS_MAX,
     NAME_MAX,
     SCRIPT_MAX_BYTES,
-    TIME_LIMIT_MIN_S,
     JobRequest,
 )
-from portal.jobs.starters import Starter, starter
+from portal.jobs.starters import USUAL_IMAGE, Starter, starter
 from portal.providers.bootstrap import RESERVED as RESERVED_NAMES
 
-COST_CAP_MAX = 999_999_999
 FILES_SHOWN = 200
-COUNTS_SHOWN = 64
-OFFERS_KEPT_S = 5
-UNITS = {"minutes": 60, "hours": 3600, "days": 86_400}
 RESERVED = ("PORTAL_", "SAKURA_", "SLURM_")  # the providers' and our own
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -60,123 +48,10 @@ _IMAGE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Offer:
-    """An offering that jobs can be sent to now, with its price and what was last seen of it."""
-
-    offering: Offering
-    price: Price
-    seen: CapacityObservation | None
-
-    @property
-    def slug(self) -> str:
-        return self.offering.slug
-
-    @property
-    def per_gpu_hour(self) -> Decimal:
-        return per_gpu_hour(self.price, gpus=self.offering.gpus_min)
-
-    @property
-    def counts(self) -> list[int]:
-        """The numbers of GPUs to choose from; of a long range every doubling."""
-        offering = self.offering
-        every = range(offering.gpus_min, offering.gpus_max + 1, offering.gpus_step)
-        if len(every) <= COUNTS_SHOWN:
-            return list(every)
-        picked, count = [], offering.gpus_min
-        while count < offering.gpus_max:
-            picked.append(count)
-            count = max(count * 2, count + offering.gpus_step)
-            count -= (count - offering.gpus_min) % offering.gpus_step
-        return [*picked, every[-1]]
-
-
-_offers = Briefly(OFFERS_KEPT_S)
-
-
-def offers_now(organization: Organization) -> list[Offer]:
-    """`offers_at` now, or a few seconds ago: submission reads offering and price again."""
-    return _offers.get(organization.pk, lambda: offers_at(timezone.now(), organization=organization))
-
-
-def forget_offers() -> None:
-    """For tests, which change the catalog faster than anybody else."""
-    _offers.clear()
-
-
-def offers_at(at: datetime, *, organization: Organization) -> list[Offer]:
-    """What the organization can send jobs to, cheapest GPU first. Four queries, however many there are."""
-    newest = CapacityObservation.objects.filter(offering=OuterRef("pk")).order_by("-observed_at").values("pk")[:1]
-    today = at.date()
-    offerings = (
-        Offering.objects.filter(Q(ends_on=None) | Q(ends_on__gte=today), active=True, on_request=False)
-        .filter(kind=OfferingKind.JOB)
-        .exclude(adapter="")
-        .select_related("provider", "site")
-        .annotate(newest=Subquery(newest))
-    )
-    accounts = ProviderAccount.objects.filter(Q(organization=organization) | Q(organization=None), active=True)
-    if settings.PRODUCTION:
-        offerings, accounts = offerings.exclude(demo_only=True), accounts.filter(emulated=False)
-    served = set(accounts.values_list("provider_id", "kind"))
-    found = [o for o in offerings if (o.provider_id, o.adapter) in served]
-    prices = {
-        price.offering_id: price
-        for price in prices_at(at)
-        .filter(offering__in=found, unit__in=[PriceUnit.SECOND, PriceUnit.MINUTE, PriceUnit.HOUR])
-        .order_by("valid_from", "pk")
-    }
-    seen = CapacityObservation.objects.in_bulk([o.newest for o in found if o.newest])  # type: ignore[attr-defined]
-    offers = [
-        Offer(o, prices[o.pk], seen.get(o.newest))  # type: ignore[attr-defined]
-        for o in found
-        if o.pk in prices
-    ]
-    return sorted(offers, key=lambda offer: (offer.per_gpu_hour, offer.offering.provider.position, offer.slug))
-
-
 def files_of(project: Project) -> list[DataFile]:
     """The newest files of the project that a job can read."""
     files = DataFile.objects.filter(dataset__project=project, state=FileState.READY).select_related("dataset")
     return sorted(files.order_by("-pk")[:FILES_SHOWN], key=lambda f: (f.dataset.name, f.dataset_id, f.name))
-
-
-class PlainText(forms.CharField):
-    """Text kept as typed, with LF line ends. Raises sentences for \\0 and for too many bytes."""
-
-    def __init__(self, *, max_bytes: int, too_long: Any, **kwargs: Any) -> None:
-        super().__init__(strip=False, **kwargs)
-        self.validators = []  # Django's own for \0 names no way out
-        self.max_bytes, self.too_long = max_bytes, too_long
-
-    def to_python(self, value: Any) -> str:
-        return (super().to_python(value) or "").replace("\r\n", "\n").replace("\r", "\n")
-
-    def validate(self, value: str) -> None:
-        super().validate(value)
-        if "\0" in value:
-            raise ValidationError(
-                _("%(label)s contains a NUL character (\\0). Save it as plain UTF-8 text and paste it again.")
-                % {"label": self.label}
-            )
-        if len(value.encode()) > self.max_bytes:
-            raise ValidationError(self.too_long)
-
-
-class WholeNumber(forms.Field):
-    """A whole number as people type it: full-width digits, commas and a yen sign are fine."""
-
-    def __init__(self, *, minimum: int, maximum: int, missing: Any, wrong: Any, **kwargs: Any) -> None:
-        super().__init__(error_messages={"required": missing}, **kwargs)
-        self.minimum, self.maximum, self.wrong = minimum, maximum, wrong
-
-    def to_python(self, value: Any) -> int | None:
-        text = unicodedata.normalize("NFKC", str(value or "")).strip().strip("¥円").replace(",", "").strip()
-        if not text:
-            return None
-        if not (text.isascii() and text.isdigit() and len(text) <= 12 and self.minimum <= int(text) <= self.maximum):
-            raise ValidationError(self.wrong)
-        return int(text)
 
 
 class JobForm(forms.Form):
@@ -474,8 +349,8 @@ class JobForm(forms.Form):
                 self.add_error(
                     "image", _("%(plan)s runs containers. Enter a container image.") % {"plan": offering.name}
                 )
-        elif data["image"] == usual:
-            data["image"] = ""  # the starter filled it in, nobody asked for it
+        elif data["image"] in ("", usual, USUAL_IMAGE):
+            data["image"] = ""  # the form began with it, nobody asked for it
         else:
             self.add_error(
                 "image",
@@ -591,69 +466,3 @@ def values_of_job(job: Job, *, inputs: Iterable[str]) -> dict[str, Any]:
         "secrets": "".join(f"{name}=\n" for name in job.secret_names),
         **time_values(job.time_limit_s),
     }
-
-
-def time_values(seconds: int) -> dict[str, Any]:
-    unit = next((u for u in ("days", "hours") if seconds % UNITS[u] == 0), "minutes")
-    return {"time_amount": max(1, seconds // UNITS[unit]), "time_unit": unit}
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What the quote needs, read from a form that may be half filled."""
-
-    offer: Offer
-    gpus: int
-    time_limit_s: int
-    cost_cap: int | None
-
-
-def choice_of(values: Mapping[str, Any], offers: Sequence[Offer]) -> Choice | None:
-    """None as long as no plan or no time that the plan has is chosen; a number of GPUs that it has not becomes its
-    smallest."""
-    offer, seconds = _place_and_time(values, offers)
-    if offer is None or seconds is None or time_sentence(offer.offering, seconds):
-        return None
-    gpus = _number(values, "gpus")
-    if gpus is None or not offer.offering.allows_gpus(gpus):
-        gpus = offer.offering.gpus_min
-    return Choice(offer, gpus, seconds, _number(values, "cost_cap"))
-
-
-def no_choice_because(values: Mapping[str, Any], offers: Sequence[Offer]) -> str:
-    """What is wrong where `choice_of` is None although both are chosen; else ""."""
-    offer, seconds = _place_and_time(values, offers)
-    return "" if offer is None or seconds is None else time_sentence(offer.offering, seconds)
-
-
-def _place_and_time(values: Mapping[str, Any], offers: Sequence[Offer]) -> tuple[Offer | None, int | None]:
-    offer = next((o for o in offers if o.slug == values.get("offering")), None)
-    amount, unit = _number(values, "time_amount"), UNITS.get(str(values.get("time_unit")))
-    return offer, None if amount is None or unit is None else amount * unit
-
-
-def time_sentence(offering: Offering, seconds: int) -> str:
-    """Why no job there can have that time limit; "" when it can."""
-    longest = longest_s(offering)
-    if TIME_LIMIT_MIN_S <= seconds <= longest:
-        return ""
-    return _("The time limit on this plan is from %(least)s to %(most)s.") % {
-        "least": formats.duration(TIME_LIMIT_MIN_S),
-        "most": formats.duration(longest),
-    }
-
-
-def least_sentence(price: Price, least: int) -> str:
-    """Why no cap can be lower: it must pay for the shortest time limit, or for what is charged at least."""
-    return _("The cap on this plan must be at least %(least)s, the cost of %(time)s. Raise it.") % {
-        "least": formats.yen(least),
-        "time": formats.duration(max(TIME_LIMIT_MIN_S, price.minimum_s)),
-    }
-
-
-def _number(values: Mapping[str, Any], name: str) -> int | None:
-    try:
-        number: int | None = JobForm.base_fields[name].to_python(values.get(name))
-    except ValidationError:
-        return None
-    return number

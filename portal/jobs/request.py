@@ -17,6 +17,7 @@ INPUTS_MAX = 100
 TIME_LIMIT_MIN_S = 60
 TIME_LIMIT_MAX_S = 20 * 86_400  # Sakura DOK's own longest
 COST_CAP_MIN = 1
+COST_CAP_MAX = 999_999_999
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,9 @@ from django.utils.translation import gettext_lazy as _
 SCRIPTS = Path(__file__).parent / "starters"
 
 
+USUAL_IMAGE = "python:3.11-slim"
+
+
 @dataclass(frozen=True)
 class Starter:
     """Everything the job form is filled with. `usual_s`: how long it runs, for "what will it cost"."""
@@ -24,7 +27,7 @@ class Starter:
     icon: str
     usual_s: int
     time_limit_s: int
-    image: str = "python:3.11-slim"  # used only where the provider runs containers
+    image: str = USUAL_IMAGE  # used only where the provider runs containers
     wants_input: bool = False
 
     @property

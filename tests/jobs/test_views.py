@@ -292,6 +292,16 @@ def test_word_statistics_asks_for_a_file_until_the_script_is_changed(client_of, 
     assert Job.objects.get().image == ""  # the starter's image, which this plan does not run
 
 
+@pytest.mark.parametrize(("plan", "kept"), [("container_plan", "python:3.11-slim"), ("cluster_plan", "")])
+def test_an_empty_form_begins_with_an_image_that_counts_where_containers_run(
+    request, client_of, member, project, credit, plan, kept
+):
+    plan, client = request.getfixturevalue(plan), client_of(member)
+    (image,) = re.findall(r'name="image" value="([^"]*)"', page_of(client.get("/jobs/new/")))
+    client.post("/jobs/new/", fields(project, plan, image=image))
+    assert (image, Job.objects.get().image) == ("python:3.11-slim", kept)
+
+
 def test_the_draft_is_kept_without_secrets_restored_and_discarded(client_of, member, project, container_plan):
     client = client_of(member, "en")
     client.post(

@@ -26,20 +26,10 @@ from portal.core.htmx import respond
 from portal.core.limits import limited
 from portal.datasets.models import FileState
 from portal.jobs.estimates import quote
-from portal.jobs.forms import (
-    FILES_SHOWN,
-    JobForm,
-    Offer,
-    choice_of,
-    files_of,
-    least_sentence,
-    no_choice_because,
-    offers_now,
-    values_of_job,
-    values_of_starter,
-)
+from portal.jobs.forms import FILES_SHOWN, JobForm, files_of, values_of_job, values_of_starter
 from portal.jobs.models import Draft, Job, SubmitKey
-from portal.jobs.starters import STARTERS, Starter, starter
+from portal.jobs.offers import Offer, choice_of, least_sentence, no_choice_because, offers_now
+from portal.jobs.starters import STARTERS, USUAL_IMAGE, Starter, starter
 from portal.jobs.submission import Refused, submit
 from portal.jobs.views.finding import user_of
 
@@ -225,10 +215,11 @@ def _draft(request: HttpRequest, projects: list[Project]) -> Draft | None:
 
 
 def _completed(values: dict[str, Any], offers: list[Offer]) -> dict[str, Any]:
-    """Plan, time and cap get a beginning, so that there is a quote to read from the first moment."""
+    """Plan, image, time and cap get a beginning, so that there is a quote to read from the first moment."""
     known = {o.slug for o in offers}
     if values.get("offering") not in known and offers:
         values["offering"] = offers[0].slug
+    values["image"] = values.get("image") or USUAL_IMAGE
     values.setdefault("time_amount", 1)
     values.setdefault("time_unit", "hours")
     choice = choice_of(values, offers)

@@ -1,0 +1,170 @@
+"""What jobs can be sent to now, and what of it somebody is choosing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db.models import OuterRef, Q, Subquery
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from portal.accounts.models import Organization
+from portal.catalog.models import CapacityObservation, Offering, OfferingKind, Price, PriceUnit, ProviderAccount
+from portal.catalog.pricing import per_gpu_hour, prices_at
+from portal.core.caching import Briefly
+from portal.core.templatetags import formats
+from portal.jobs.fields import WholeNumber
+from portal.jobs.placement import longest_s
+from portal.jobs.request import COST_CAP_MAX, COST_CAP_MIN, TIME_LIMIT_MIN_S
+
+COUNTS_SHOWN = 64
+OFFERS_KEPT_S = 5
+UNITS = {"minutes": 60, "hours": 3600, "days": 86_400}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An offering that jobs can be sent to now, with its price and what was last seen of it."""
+
+    offering: Offering
+    price: Price
+    seen: CapacityObservation | None
+
+    @property
+    def slug(self) -> str:
+        return self.offering.slug
+
+    @property
+    def per_gpu_hour(self) -> Decimal:
+        return per_gpu_hour(self.price, gpus=self.offering.gpus_min)
+
+    @property
+    def counts(self) -> list[int]:
+        """The numbers of GPUs to choose from; of a long range every doubling."""
+        offering = self.offering
+        every = range(offering.gpus_min, offering.gpus_max + 1, offering.gpus_step)
+        if len(every) <= COUNTS_SHOWN:
+            return list(every)
+        picked, count = [], offering.gpus_min
+        while count < offering.gpus_max:
+            picked.append(count)
+            count = max(count * 2, count + offering.gpus_step)
+            count -= (count - offering.gpus_min) % offering.gpus_step
+        return [*picked, every[-1]]
+
+
+_offers = Briefly(OFFERS_KEPT_S)
+
+
+def offers_now(organization: Organization) -> list[Offer]:
+    """`offers_at` now, or a few seconds ago: submission reads offering and price again."""
+    return _offers.get(organization.pk, lambda: offers_at(timezone.now(), organization=organization))
+
+
+def forget_offers() -> None:
+    """For tests, which change the catalog faster than anybody else."""
+    _offers.clear()
+
+
+def offers_at(at: datetime, *, organization: Organization) -> list[Offer]:
+    """What the organization can send jobs to, cheapest GPU first. Four queries, however many there are."""
+    newest = CapacityObservation.objects.filter(offering=OuterRef("pk")).order_by("-observed_at").values("pk")[:1]
+    today = at.date()
+    offerings = (
+        Offering.objects.filter(Q(ends_on=None) | Q(ends_on__gte=today), active=True, on_request=False)
+        .filter(kind=OfferingKind.JOB)
+        .exclude(adapter="")
+        .select_related("provider", "site")
+        .annotate(newest=Subquery(newest))
+    )
+    accounts = ProviderAccount.objects.filter(Q(organization=organization) | Q(organization=None), active=True)
+    if settings.PRODUCTION:
+        offerings, accounts = offerings.exclude(demo_only=True), accounts.filter(emulated=False)
+    served = set(accounts.values_list("provider_id", "kind"))
+    found = [o for o in offerings if (o.provider_id, o.adapter) in served]
+    prices = {
+        price.offering_id: price
+        for price in prices_at(at)
+        .filter(offering__in=found, unit__in=[PriceUnit.SECOND, PriceUnit.MINUTE, PriceUnit.HOUR])
+        .order_by("valid_from", "pk")
+    }
+    seen = CapacityObservation.objects.in_bulk([o.newest for o in found if o.newest])  # type: ignore[attr-defined]
+    offers = [
+        Offer(o, prices[o.pk], seen.get(o.newest))  # type: ignore[attr-defined]
+        for o in found
+        if o.pk in prices
+    ]
+    return sorted(offers, key=lambda offer: (offer.per_gpu_hour, offer.offering.provider.position, offer.slug))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the quote needs, read from a form that may be half filled."""
+
+    offer: Offer
+    gpus: int
+    time_limit_s: int
+    cost_cap: int | None
+
+
+def choice_of(values: Mapping[str, Any], offers: Sequence[Offer]) -> Choice | None:
+    """None as long as no plan or no time that the plan has is chosen; a number of GPUs that it has not becomes its
+    smallest."""
+    offer, seconds = _place_and_time(values, offers)
+    if offer is None or seconds is None or time_sentence(offer.offering, seconds):
+        return None
+    gpus = _number(values, "gpus")
+    if gpus is None or not offer.offering.allows_gpus(gpus):
+        gpus = offer.offering.gpus_min
+    return Choice(offer, gpus, seconds, _number(values, "cost_cap", least=COST_CAP_MIN, most=COST_CAP_MAX))
+
+
+def no_choice_because(values: Mapping[str, Any], offers: Sequence[Offer]) -> str:
+    """What is wrong where `choice_of` is None although both are chosen; else ""."""
+    offer, seconds = _place_and_time(values, offers)
+    return "" if offer is None or seconds is None else time_sentence(offer.offering, seconds)
+
+
+def _place_and_time(values: Mapping[str, Any], offers: Sequence[Offer]) -> tuple[Offer | None, int | None]:
+    offer = next((o for o in offers if o.slug == values.get("offering")), None)
+    amount, unit = _number(values, "time_amount"), UNITS.get(str(values.get("time_unit")))
+    return offer, None if amount is None or unit is None else amount * unit
+
+
+def time_sentence(offering: Offering, seconds: int) -> str:
+    """Why no job there can have that time limit; "" when it can."""
+    longest = longest_s(offering)
+    if TIME_LIMIT_MIN_S <= seconds <= longest:
+        return ""
+    return _("The time limit on this plan is from %(least)s to %(most)s.") % {
+        "least": formats.duration(TIME_LIMIT_MIN_S),
+        "most": formats.duration(longest),
+    }
+
+
+def least_sentence(price: Price, least: int) -> str:
+    """Why no cap can be lower: it must pay for the shortest time limit, or for what is charged at least."""
+    return _("The cap on this plan must be at least %(least)s, the cost of %(time)s. Raise it.") % {
+        "least": formats.yen(least),
+        "time": formats.duration(max(TIME_LIMIT_MIN_S, price.minimum_s)),
+    }
+
+
+def time_values(seconds: int) -> dict[str, Any]:
+    unit = next((u for u in ("days", "hours") if seconds % UNITS[u] == 0), "minutes")
+    return {"time_amount": max(1, seconds // UNITS[unit]), "time_unit": unit}
+
+
+def _number(values: Mapping[str, Any], name: str, *, least: int = 1, most: int = 10**9) -> int | None:
+    try:
+        return WholeNumber(minimum=least, maximum=most, missing="", wrong="", required=False).to_python(
+            values.get(name)
+        )
+    except ValidationError:
+        return None

@@ -1,0 +1,54 @@
+"""What jobs can be sent to, and what of it a half-filled form chooses."""
+
+from __future__ import annotations
+
+import pytest
+from django.utils import timezone
+
+from portal.jobs.offers import Offer, choice_of, offers_at, time_values
+from tests.factories import OfferingFactory, OrganizationFactory, PriceFactory, ProviderAccountFactory, ProviderFactory
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(600, (10, "minutes")), (7200, (2, "hours")), (86400, (1, "days")), (5400, (90, "minutes"))]
+)
+def test_times_are_shown_in_the_largest_whole_unit(seconds, shown):
+    values = time_values(seconds)
+    assert (values["time_amount"], values["time_unit"]) == shown
+
+
+def test_counts_of_gpus_of_a_plan():
+    def counts(**fields):
+        return Offer(OfferingFactory.build(provider=None, site=None, **fields), None, None).counts
+
+    assert counts() == [1]
+    assert counts(gpus_min=2, gpus_max=8, gpus_step=2) == [2, 4, 6, 8]
+    assert counts(gpus_max=100) == [1, 2, 4, 8, 16, 32, 64, 100]
+
+
+def test_offers_are_those_that_somebody_runs_cheapest_first(db, settings):
+    organization, now = OrganizationFactory(), timezone.now()
+    cheap, dear = OfferingFactory(slug="cheap", demo_only=True), OfferingFactory(slug="dear")
+    PriceFactory(offering=cheap, amount="0.1")
+    PriceFactory(offering=dear)
+    for changes in ({"on_request": True}, {"kind": "vm"}, {"adapter": ""}, {"active": False}, {"adapter": "slurm_ssh"}):
+        PriceFactory(offering=OfferingFactory(**changes))
+    OfferingFactory()  # without a price
+    PriceFactory(offering=OfferingFactory(provider=ProviderFactory(slug="kddi")))  # nobody runs it
+    ProviderAccountFactory(provider=dear.provider)
+    foreign = ProviderAccountFactory(provider=dear.provider, kind="slurm_ssh", organization=OrganizationFactory())
+    assert [o.slug for o in offers_at(now, organization=organization)] == ["cheap", "dear"]
+    assert len(offers_at(now, organization=foreign.organization)) == 3
+    settings.PRODUCTION = True
+    assert [o.slug for o in offers_at(now, organization=organization)] == ["dear"]
+
+
+def test_a_choice_is_read_from_a_half_filled_form(db):
+    price = PriceFactory(offering=OfferingFactory(slug="plan", gpus_max=4))
+    offers = [Offer(price.offering, price, None)]
+    values = {"offering": "plan", "gpus": "9", "time_amount": "２", "time_unit": "hours", "cost_cap": "x"}
+    choice = choice_of(values, offers)
+    assert choice is not None
+    assert (choice.offer.slug, choice.gpus, choice.time_limit_s, choice.cost_cap) == ("plan", 1, 7200, None)
+    for missing in ("offering", "time_amount", "time_unit"):
+        assert choice_of({**values, missing: ""}, offers) is None
