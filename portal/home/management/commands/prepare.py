@@ -5,8 +5,8 @@ from pathlib import Path
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
-from django.db import connection
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from portal.datasets.storage import StorageUnavailable, ensure_bucket
@@ -18,6 +18,14 @@ class Command(BaseCommand):
     help = "What a start needs: tables, static files, bucket, catalog, the demo's people. Cheap when it is all there."
 
     def handle(self, *args: object, **options: object) -> None:
+        try:
+            self._prepare()
+        except OperationalError as trouble:
+            raise CommandError(f"The database did not answer. Check DATABASE_URL and start it. ({trouble})") from None
+        except StorageUnavailable as trouble:
+            raise CommandError(f"The object store did not answer. Check S3_ENDPOINT and start it. ({trouble})") from None
+
+    def _prepare(self) -> None:
         self._migrate()
         self._collect_static_files()
         self._make_bucket()
