@@ -31,6 +31,26 @@ from tests.factories import MembershipFactory, OrganizationFactory, ProjectFacto
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# What takes longest begins first, so that the processes of a whole run end together.
+LONGEST = ("browser", "faults", "providers", "launcher")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For pytest-xdist: a file stays in one process; all that looks at the one portal in a browser does too."""
+
+    def group(item: pytest.Item) -> str:
+        room, *_rest = item.path.relative_to(ROOT / "tests").parts
+        return room if room == "browser" else str(item.path)
+
+    def place(item: pytest.Item) -> int:
+        room, *_rest = item.path.relative_to(ROOT / "tests").parts
+        return LONGEST.index(room) if room in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+
+
 @pytest.fixture(autouse=True)
 def _fresh_cache() -> Iterator[None]:
     yield

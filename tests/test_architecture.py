@@ -67,10 +67,11 @@ ELSEWHERE = {
     "launcher/errors.py": "tests/launcher/test_messages.py",
     "launcher/services.py": "tests/launcher/test_postgres.py",
     "providers/emulators/settings.py": "one dataclass",
-    "providers/emulators/": "tests/providers/test_promises.py",
+    "providers/conformance/": "tests/providers/test_conformance.py",
+    "providers/emulators/": "tests/providers/emulators/test_emulators.py",
     "providers/errors.py": "classes that carry two values",
-    "providers/sakura_dok/adapter.py": "tests/providers/test_promises.py",
-    "providers/slurm_ssh/": "tests/providers/test_promises.py",
+    "providers/sakura_dok/adapter.py": "tests/providers/test_conformance.py",
+    "providers/slurm_ssh/": "tests/providers/test_conformance.py",
     "usage/models.py": "tests/usage/test_recording.py",
 }
 

@@ -1,5 +1,6 @@
 """`test`: the locks, the linters, the types, then pytest, whose own closing line comes last."""
 
+import os
 import re
 import signal
 import subprocess
@@ -29,8 +30,13 @@ def check_and_test(pytest_arguments: Sequence[str]) -> int:
         passed = check_locks()
         for name, command in LINTERS.items():
             passed = _run(name, command) and passed
-    status = _pytest(pytest_arguments)
+    status = _pytest(pytest_arguments or side_by_side(os.cpu_count() or 1))
     return status or (0 if passed else 1)
+
+
+def side_by_side(cores: int) -> list[str]:
+    """Pytest's words for all tests: several processes share them, group by group (tests/conftest.py)."""
+    return ["-n", str(min(max(cores, 2), 4)), "--dist", "loadgroup", "--no-loadscope-reorder"]
 
 
 def check_locks(root: Path = ROOT) -> bool:

@@ -11,9 +11,12 @@ To add a provider
        inherits the abilities that the provider truly has. Its class is exported by the folder's __init__.py.
     2. A line in registry.KINDS.
     3. An emulator in emulators/, written from the facts, with no feature that the provider lacks; its docstring says
-       what it had to choose because nothing is documented.
-    4. Its name in tests/providers/test_promises.py, where every promise above is a test.
-    5. Rows for its offerings in the catalog, with source and date.
+       what it had to choose because nothing is documented. `emulators/__main__.py` names it.
+    4. The conformance kit. tests/providers/emulated.py: the adapter and the plan that its samples run on;
+       tests/providers/test_conformance.py: what its interface does not have (NOT_OFFERED), each with a reason that
+       the provider's manual bears out. `python3 manage.py test tests/providers` holds it to all the rest.
+    5. Rows for its offerings in the catalog, with source and date. Then `manage.py add_provider_account` and
+       `manage.py check_provider SLUG`: the same kit against the real thing, with jobs of a few yen.
 
 Decisions
     * What runs is the same everywhere: bootstrap.sh, which fetches its manifest, inputs and command by one address. A

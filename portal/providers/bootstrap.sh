@@ -4,9 +4,9 @@
 set -u
 
 main() {
+    trap on_stop TERM INT # first: number 1 of a container does not hear what it does not trap
     claim
     choose_tools
-    trap on_stop TERM INT
     fetch_manifest
     start_log
     make_places

@@ -12,3 +12,7 @@ def test_lock_with_the_address_of_a_registry_is_refused(tmp_path, capsys):
 
 def test_the_repositorys_own_locks_are_clean():
     assert checks.check_locks() is True
+
+
+def test_all_tests_are_shared_by_the_cores_there_are():
+    assert [checks.side_by_side(cores)[1] for cores in (1, 2, 3, 64)] == ["2", "2", "3", "4"]

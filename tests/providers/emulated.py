@@ -7,15 +7,14 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-from portal.providers.base import Account, Adapter, Artifacts, JobSpec, RemoteJob, RemoteState
-from portal.providers.bootstrap import Manifest, bootstrap_script, render_manifest
+from portal.providers.base import Account, Adapter
+from portal.providers.conformance import Bench, Target
 from portal.providers.sakura_dok import SakuraDok
 from portal.providers.slurm_rest import SlurmRest
 from portal.providers.slurm_ssh import SlurmSsh
@@ -28,7 +27,11 @@ _ADAPTERS: dict[str, Callable[[Account], Adapter]] = {
     "slurm_rest": SlurmRest,
     "slurm_ssh": SlurmSsh,
 }
-_PLANS = {"sakura_dok": ("h100-80gb", ""), "slurm_rest": ("gb200", "gb200"), "slurm_ssh": ("gpu", "h200")}
+TARGETS = {
+    "sakura_dok": Target("h100-80gb", image="docker.io/library/python:3.11"),
+    "slurm_rest": Target("gb200", gpu_type="gb200", gpus_max=4),
+    "slurm_ssh": Target("gpu", gpu_type="h200", gpus_max=8),
+}
 
 
 @dataclass
@@ -76,55 +79,5 @@ def emulator(kind: str, *arguments: str) -> Iterator[Emulator]:
             running.process.wait(20)
 
 
-@dataclass
-class Provider:
-    """One provider under test: its adapter, and the store that its jobs reach."""
-
-    emulator: Emulator
-    adapter: Adapter
-    store: FileServer
-
-    @property
-    def kind(self) -> str:
-        return self.emulator.kind
-
-    def manifest(self, key: str, command: str, **more: object) -> Manifest:
-        """Output and log go the way that the provider offers."""
-        puts = not isinstance(self.adapter, Artifacts)
-        return Manifest(
-            job=key,
-            command=command,
-            put_output_url=self.store.url(f"{key}/output") if puts else "",
-            put_log_url=self.store.url(f"{key}/log") if puts else "",
-            log_every_s=1,
-            **more,  # type: ignore[arg-type]
-        )
-
-    def spec(self, key: str, command: str, *, time_limit_s: int = 600, **more: object) -> JobSpec:
-        manifest = self.manifest(key, command, **more)
-        plan, gpu_type = _PLANS[self.kind]
-        return JobSpec(
-            key=key,
-            script=bootstrap_script(),
-            plan=plan,
-            gpus=1,
-            time_limit_s=time_limit_s,
-            image="docker.io/library/python:3.11",
-            environment={"PORTAL_MANIFEST_URL": self.store.put(f"{key}/manifest", render_manifest(manifest))},
-            gpu_type=gpu_type,
-        )
-
-    def wait(self, remote_id: str, *, until: Callable[[RemoteJob], bool] = lambda job: job.state.is_final) -> RemoteJob:
-        deadline = time.monotonic() + 60
-        while True:
-            job = self.adapter.get(remote_id)
-            if until(job):
-                return job
-            assert time.monotonic() < deadline, job
-            time.sleep(0.1)
-
-    def run(self, key: str, command: str, **more: object) -> RemoteJob:
-        return self.wait(self.adapter.submit(self.spec(key, command, **more)).remote_id)  # type: ignore[arg-type]
-
-    def wait_until_running(self, remote_id: str) -> RemoteJob:
-        return self.wait(remote_id, until=lambda job: job.state is not RemoteState.QUEUED)
+def bench_of(running: Emulator, store: FileServer, *, wait_s: float = 60) -> Bench:
+    return Bench(running.account, running.adapter, TARGETS[running.kind], store, wait_s=wait_s)

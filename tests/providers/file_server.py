@@ -21,6 +21,12 @@ class FileServer:
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}/{path}"
 
+    def put_url(self, path: str) -> str:
+        return self.url(path)
+
+    def get(self, path: str) -> bytes | None:
+        return self.objects.get(path)
+
     def put(self, path: str, data: bytes | str) -> str:
         self.objects[path] = data.encode() if isinstance(data, str) else data
         return self.url(path)

@@ -1,7 +1,14 @@
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
 import pytest
 
+from portal.providers import http_client
 from portal.providers.errors import OutcomeUnknown, Unavailable
 from portal.providers.http_client import HttpClient, without
 from tests.providers.answering import Reply, answering
@@ -60,6 +67,17 @@ def test_a_download_that_is_not_there_is_none_and_a_refused_one_can_be_tried_aga
 
 
 @pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 999, b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 999]
+)
+def test_an_answer_that_drips_ends_in_time(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    monkeypatch.setattr(http_client, "ANSWER_TIMEOUT_S", 0.5)
+    began = time.monotonic()
+    with dripping(answer) as url, pytest.raises(OutcomeUnknown, match="in time"):
+        HttpClient(url).request("POST", "/x", creates=True)
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
     ("body", "line"),
     [(b"a\n  b", "a b"), (b"<HTML><body>x", "an HTML page"), (b"\xff", "\ufffd"), (b"x" * 999, "x" * 200), (b"", "")],
 )
@@ -85,3 +103,19 @@ def test_what_is_no_json_is_one_kind_of_error(body: bytes) -> None:
 
 def test_secrets_are_taken_out_longest_first() -> None:
     assert without("token secret-long and secret", ["secret", "secret-long", ""]) == "token […] and […]"
+
+
+@contextlib.contextmanager
+def dripping(answer: bytes) -> Iterator[str]:
+    """A server that sends it byte by byte, each well within the time of a read."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            client, _address = listener.accept()
+            with client, contextlib.suppress(OSError):
+                for place in range(len(answer)):
+                    client.sendall(answer[place : place + 1])
+                    time.sleep(0.02)
+
+        threading.Thread(target=drip, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"

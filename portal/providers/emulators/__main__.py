@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+from portal.providers.emulators.machine import DEFECTS
 from portal.providers.emulators.sandbox import why_not
 from portal.providers.emulators.settings import Settings
 
@@ -50,11 +51,12 @@ def _arguments() -> tuple[str, Settings]:
     parser.add_argument("--time-scale", type=float, default=1.0, help="60: a job's minute lasts a second")
     parser.add_argument("--versions", default="", help="slurm_rest: API versions served, comma-separated")
     parser.add_argument("--terms-not-agreed", action="store_true", help="sakura_dok: nobody agreed to the terms yet")
+    parser.add_argument("--defect", choices=DEFECTS, default="", help="what this provider gets wrong, to be found out")
     given = parser.parse_args()
     versions = tuple(word for word in given.versions.split(",") if word)
     state = given.state.resolve()
     return given.kind, Settings(
-        state, given.port, given.running, given.time_scale, versions, not given.terms_not_agreed
+        state, given.port, given.running, given.time_scale, versions, not given.terms_not_agreed, given.defect
     )
 
 

@@ -28,6 +28,17 @@ from portal.providers.emulators.sandbox import Launch, command_line, is_sandboxe
 STOP_GRACE_S = 12.0  # between TERM and KILL; the bootstrap needs some of it to save log and output
 KEEP_S = 72 * 3600  # what ended longer ago is forgotten, as DOK does
 
+# What a provider can get wrong, on request: the conformance kit has to find it.
+DEFECTS = {
+    "": "",
+    "exit_codes_are_0": "whatever the program ended with",
+    "stops_are_ignored": "a job that is to be ended goes on",
+    "names_are_forgotten": "a job is kept without its name",
+    "limits_are_ignored": "a job runs on beyond its time limit",
+    "clock_is_ahead": "by a day",
+    "ended_jobs_vanish": "as soon as they have ended",
+}
+
 # Runs the command and leaves its exit code in a file, so that the code survives our own death. A stop is meant for the
 # command alone: the colon keeps this shell alive without making its child deaf.
 _KEEPER = 'trap : TERM INT HUP; file=$1; shift; "$@"; echo $? >"$file.part"; mv "$file.part" "$file"'
@@ -71,6 +82,7 @@ class Machine:
         collect: Callable[[Job, Path], None] = lambda job, folder: None,
         start_latency_s: float = 0.3,
         time_scale: float = 1.0,
+        defect: str = "",
     ) -> None:
         """`prepare` says what to start; `collect` looks at the folder of a job that ended, before it is seen as ended.
 
@@ -81,6 +93,7 @@ class Machine:
         self._gpus, self._running_limit = gpus, running_limit
         self._prepare, self._collect = prepare, collect
         self._latency_s, self._scale = start_latency_s, time_scale
+        self._defect = defect
         self._changed = threading.Condition(threading.RLock())
         self._closing = False
         self._watchers: dict[str, threading.Thread] = {}
@@ -98,7 +111,8 @@ class Machine:
         with self._changed:
             number = self._next_number
             self._next_number += 1
-            job = Job(job_id or str(number), number, name, time.time(), gpus, time_limit_s, request)
+            name = "" if self._defect == "names_are_forgotten" else name
+            job = Job(job_id or str(number), number, name, self._time(), gpus, time_limit_s, request)
             self._jobs[job.id] = job
             self._database.execute(
                 "insert into job values (?, ?, ?)", (number, _fields(job), json.dumps(request, ensure_ascii=False))
@@ -128,7 +142,9 @@ class Machine:
         with self._changed:
             if job.state == "ended" or job.stop_asked_at is not None:
                 return
-            job.stop_asked_at = time.time()
+            if self._defect == "stops_are_ignored" and outcome == "stopped":
+                return
+            job.stop_asked_at = self._time()
             job.outcome = outcome
             if job.state == "waiting":
                 self._end(job, None)
@@ -147,13 +163,18 @@ class Machine:
             self._database.execute("delete from job where number = ?", (job.number,))
         shutil.rmtree(self.folder(job), ignore_errors=True)
 
+    def _time(self) -> float:
+        return time.time() + (86_400 if self._defect == "clock_is_ahead" else 0)
+
     def wait_for_change(self, timeout_s: float) -> None:
         with self._changed:
             self._changed.wait(timeout_s)
 
     def now(self, job: Job) -> float:
         """The emulated clock, as this job lives it."""
-        return time.time() if job.started_at is None else job.started_at + (time.time() - job.started_at) * self._scale
+        return (
+            self._time() if job.started_at is None else job.started_at + (self._time() - job.started_at) * self._scale
+        )
 
     def close(self) -> None:
         """End what runs, as interrupted, so that no process of ours is left behind."""
@@ -171,7 +192,7 @@ class Machine:
     def _load(self) -> None:
         for fields, request in self._database.execute("select fields, request from job order by number"):
             job = Job(**json.loads(fields), request=json.loads(request))
-            if job.ended_at is not None and job.ended_at < time.time() - KEEP_S:
+            if job.ended_at is not None and job.ended_at < self._time() - KEEP_S:
                 self._database.execute("delete from job where number = ?", (job.number,))
                 shutil.rmtree(self.folder(job), ignore_errors=True)
             else:
@@ -188,7 +209,7 @@ class Machine:
 
     def _start_what_fits(self) -> float | None:
         """First come, first served. Returns when to look again; None: when something changes."""
-        now = time.time()
+        now = self._time()
         running = [job for job in self._jobs.values() if job.state == "running"]
         free, slots = self._gpus - sum(job.gpus for job in running), self._running_limit - len(running)
         for job in self._jobs.values():
@@ -219,10 +240,10 @@ class Machine:
                 )
         except (OSError, ValueError) as error:  # an argument with NUL, a variable with "=" in its name, a full disk
             self.log(job).write_text(f"cannot start: {error}\n")
-            job.outcome, job.started_at = "exited", time.time()
+            job.outcome, job.started_at = "exited", self._time()
             self._end(job, 127)
             return
-        job.state, job.started_at, job.pid = "running", time.time(), process.pid
+        job.state, job.started_at, job.pid = "running", self._time(), process.pid
         job.pid_started = _start_ticks(process.pid) or 0
         self._save(job)
         self._changed.notify_all()
@@ -260,14 +281,18 @@ class Machine:
             self._end(job, code)
 
     def _left_s(self, job: Job) -> float | None:
-        if job.time_limit_s is None or job.started_at is None:
+        if job.time_limit_s is None or job.started_at is None or self._defect == "limits_are_ignored":
             return None
-        return max(0.0, job.started_at + job.time_limit_s / self._scale - time.time())
+        return max(0.0, job.started_at + job.time_limit_s / self._scale - self._time())
 
     def _end(self, job: Job, code: int | None) -> None:
+        if self._defect == "exit_codes_are_0" and job.outcome == "exited":
+            code = 0
         job.state, job.exit_code = "ended", code
         job.ended_at = self.now(job)
         self._save(job)
+        if self._defect == "ended_jobs_vanish":
+            self._jobs.pop(job.id, None)
         self._watchers.pop(job.id, None)
         self._changed.notify_all()
 

@@ -89,6 +89,7 @@ class Dok:
             prepare=_prepare,
             collect=_collect,
             time_scale=settings.time_scale,
+            defect=settings.defect,
         )
         self._streams: dict[str, tuple[str, float]] = {}  # token -> task, until when
         self._stream_server = serve_websocket(

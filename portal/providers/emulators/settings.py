@@ -14,3 +14,4 @@ class Settings:
     time_scale: float
     versions: tuple[str, ...]
     terms_agreed: bool
+    defect: str = ""  # machine.DEFECTS: what this provider gets wrong

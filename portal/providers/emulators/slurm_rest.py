@@ -73,6 +73,7 @@ class SlurmRestd:
             prepare=self._prepare,
             collect=_collect,
             time_scale=settings.time_scale,
+            defect=settings.defect,
         )
 
     def close(self) -> None:

@@ -151,6 +151,7 @@ class Cluster:
             running_limit=settings.running_limit or 64,
             prepare=self._prepare,
             time_scale=settings.time_scale,
+            defect=settings.defect,
         )
 
     def close(self) -> None:

@@ -81,6 +81,8 @@ class SakuraDok(Adapter, LiveLog, FinalLog, Artifacts, PriceList, UsageStatement
 
     def cancel(self, remote_id: str) -> None:
         """POST /tasks/{taskId}/cancel/. 403 is "not in a cancellable state", and may be a lost right: `get` tells."""
+        if not remote_id:
+            return
         try:
             self._client.post(f"/tasks/{segment(remote_id)}/cancel/")
         except NotFound:
@@ -152,6 +154,8 @@ class SakuraDok(Adapter, LiveLog, FinalLog, Artifacts, PriceList, UsageStatement
             raise Unavailable(f"the list of tasks was refused: {error.summary}", code=error.code) from None
 
     def _task(self, remote_id: str) -> dict[str, Any]:
+        if not remote_id:  # its address would be the list's
+            raise NotFound("not a task's id")
         try:
             task = self._client.get(f"/tasks/{segment(remote_id)}/")
         except Rejected as error:

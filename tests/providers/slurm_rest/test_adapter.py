@@ -7,7 +7,7 @@ import pytest
 from portal.providers.base import RemoteState
 from portal.providers.errors import Misconfigured, NotFound
 from portal.providers.slurm_rest.client import VERSIONS
-from tests.providers.emulated import Provider, emulator
+from tests.providers.emulated import bench_of, emulator
 from tests.providers.file_server import FileServer
 
 
@@ -15,19 +15,19 @@ from tests.providers.file_server import FileServer
 def test_each_version_runs_a_job_to_its_exit_code(version: str) -> None:
     store = FileServer()
     with emulator("slurm_rest", "--versions", version) as running:
-        provider = Provider(running, running.adapter(), store)
-        assert provider.adapter.check().startswith(f"slurmrestd {version},")
-        job = provider.run(f"jga-{version}", "sleep 1; echo seen; exit 3")
+        bench = bench_of(running, store)
+        assert bench.adapter.check().startswith(f"slurmrestd {version},")
+        job = bench.wait(bench.submit("sleep 1; echo seen; exit 3"))
         assert (job.state, job.exit_code, job.reason) == (RemoteState.FAILED, 3, "NonZeroExitCode")
         assert job.gpu_seconds in (1, 2, 3)
-        assert provider.adapter.find(job.key) == [job]
-        stopped = provider.adapter.submit(provider.spec(f"jga-{version}-s", "sleep 60"))
-        provider.wait_until_running(stopped.remote_id)
-        provider.adapter.cancel(stopped.remote_id)
-        assert provider.wait(stopped.remote_id).state is RemoteState.CANCELLED
+        assert bench.adapter.find(job.key) == [job]
+        stopped = bench.submit("sleep 60")
+        bench.wait_until_running(stopped)
+        bench.adapter.cancel(stopped.remote_id)
+        assert bench.wait(stopped).state is RemoteState.CANCELLED
         with pytest.raises(NotFound):
-            provider.adapter.get("4711")
-        provider.adapter.close()
+            bench.adapter.get("4711")
+        bench.close()
     store.close()
 
 

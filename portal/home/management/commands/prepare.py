@@ -23,7 +23,9 @@ class Command(BaseCommand):
         except OperationalError as trouble:
             raise CommandError(f"The database did not answer. Check DATABASE_URL and start it. ({trouble})") from None
         except StorageUnavailable as trouble:
-            raise CommandError(f"The object store did not answer. Check S3_ENDPOINT and start it. ({trouble})") from None
+            raise CommandError(
+                f"The object store did not answer. Check S3_ENDPOINT and start it. ({trouble})"
+            ) from None
 
     def _prepare(self) -> None:
         self._migrate()

@@ -1,0 +1,124 @@
+"""What goes to the machine and what comes back, byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+
+from portal.providers.base import RemoteState
+from portal.providers.bootstrap import BootstrapExit
+from portal.providers.conformance.bench import Bench
+from portal.providers.conformance.kit import equal, hold, promise
+from portal.providers.conformance.samples import BINARY, LONG_VALUE, OUTPUT_BYTES, TEXT, VALUE
+
+# Numbers of one run, not a computation: equal here means equal at every provider.
+DIGESTS = {
+    "写し 1.txt": "19c272e34989e01e",
+    "sub/binary": "a1f259d4365ed432",
+}
+
+
+@promise
+def an_input_lies_under_its_name_with_its_bytes(bench: Bench) -> str:
+    hold(bench.sample("good").log.startswith(TEXT), "the log does not begin with the input's text")
+    return "日本/語 1.txt, read by its name"
+
+
+@promise
+def an_input_with_another_checksum_ends_the_job_before_the_program(bench: Bench) -> str:
+    return _not_run(bench, "wrong_input")
+
+
+@promise
+def an_input_that_cannot_be_fetched_ends_the_job_before_the_program(bench: Bench) -> str:
+    return _not_run(bench, "missing_input")
+
+
+@promise
+def results_come_back_under_their_names(bench: Bench) -> str:
+    output = bench.sample("good").output or {}
+    equal(sorted(output), ["sub/binary", "写し 1.txt"], "files")
+    return ", ".join(sorted(output))
+
+
+@promise
+def results_come_back_with_every_byte(bench: Bench) -> str:
+    output = bench.sample("good").output or {}
+    equal(output.get("sub/binary"), BINARY, "16 KiB of every byte")
+    equal(output.get("写し 1.txt"), TEXT, "text")
+    return "all 256 byte values and Japanese text are equal"
+
+
+@promise
+def one_job_gives_the_same_digests_at_every_provider(bench: Bench) -> str:
+    output = bench.sample("good").output or {}
+    digests = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in output.items()}
+    equal(digests, DIGESTS, "SHA-256")
+    return " ".join(sorted(digests.values()))
+
+
+@promise
+def a_link_in_the_results_brings_nothing_from_outside(bench: Bench) -> str:
+    output = bench.sample("good").output or {}
+    hold("link" not in output, "the link's target came along")
+    return "the link to /etc/hostname was left out"
+
+
+@promise
+def a_job_that_leaves_nothing_has_no_results(bench: Bench) -> str:
+    hold(not bench.sample("silent").output, f"{sorted(bench.sample('silent').output or {})}")
+    return "none"
+
+
+@promise
+def a_job_that_failed_keeps_what_it_had_written(bench: Bench) -> str:
+    equal(bench.sample("exits_3").output, {"part": b"part\n"}, "results")
+    return "part"
+
+
+@promise
+def eight_megabytes_come_back_whole(bench: Bench) -> str:
+    output = bench.sample("large_output").output or {}
+    equal(len(output.get("large", b"")), OUTPUT_BYTES, "bytes")
+    hold(set(output["large"]) == {ord("y")}, "other bytes are among them")
+    return f"{OUTPUT_BYTES:,} bytes"
+
+
+@promise
+def a_variable_arrives_with_quotes_dollars_and_line_breaks(bench: Bench) -> str:
+    equal((bench.sample("values").output or {}).get("value"), VALUE.encode(), "value")
+    return f"{len(VALUE)} characters, none expanded"
+
+
+@promise
+def a_variable_of_twenty_thousand_characters_arrives_whole(bench: Bench) -> str:
+    equal((bench.sample("values").output or {}).get("long", b"").strip(), b"%d" % len(LONG_VALUE.encode()), "bytes")
+    return f"{len(LONG_VALUE.encode()):,} bytes"
+
+
+@promise
+def the_program_knows_the_job_and_not_the_manifests_address(bench: Bench) -> str:
+    output = bench.sample("values").output or {}
+    equal(output.get("manifest"), b"none", "PORTAL_MANIFEST_URL")
+    equal(output.get("job"), bench.sample_job("values").key.encode(), "PORTAL_JOB")
+    return "PORTAL_JOB is set, PORTAL_MANIFEST_URL is not"
+
+
+@promise
+def standard_input_is_empty(bench: Bench) -> str:
+    equal((bench.sample("values").output or {}).get("stdin"), b"", "standard input")
+    return "reading it ends at once"
+
+
+@promise
+def the_work_directory_may_be_written_and_is_the_jobs_own(bench: Bench) -> str:
+    output = bench.sample("values").output or {}
+    equal(output.get("writable"), b"yes\n", "a file could be made")
+    return output.get("pwd", b"").decode(errors="replace").strip()
+
+
+def _not_run(bench: Bench, name: str) -> str:
+    ended = bench.sample(name)
+    equal((ended.job.state, ended.job.exit_code), (RemoteState.FAILED, int(BootstrapExit.INPUT_MISMATCH)), "end")
+    hold("ran" not in (ended.output or {}), "the program ran")
+    hold(b"data.bin" in ended.log, "the log does not name the input")
+    return ended.log.decode(errors="replace").strip()

@@ -1,0 +1,49 @@
+"""What cannot be: a clear no, nothing made, no secret told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from portal.providers.conformance.bench import Bench
+from portal.providers.conformance.kit import NotOffered, equal, hold, promise, raises
+from portal.providers.errors import Misconfigured, ProviderError, Rejected
+
+
+@promise
+def a_plan_that_does_not_exist_is_refused(bench: Bench) -> str:
+    error = raises((Rejected, Misconfigured), lambda: bench.submit("true", plan="no-such-plan"))
+    return f"{type(error).__name__}: {error.summary}"
+
+
+@promise
+def what_was_refused_was_not_made(bench: Bench) -> str:
+    spec = bench.spec("true", plan="no-such-plan")
+    raises((Rejected, Misconfigured), lambda: bench.adapter.submit(spec))
+    equal([job for job in bench.adapter.find(spec.key) if not job.state.is_final], [], "jobs")
+    return "nothing waits or runs"
+
+
+@promise
+def more_gpus_than_there_are_is_refused_as_no_capacity(bench: Bench) -> str:
+    if bench.target.gpus_max < 2:
+        raise NotOffered("this plan counts its GPUs itself")
+    error = raises(Rejected, lambda: bench.submit("true", gpus=999))
+    equal(getattr(error, "failure", ""), "no_capacity", "kind of failure")
+    return error.summary
+
+
+@promise
+def gpus_that_nodes_cannot_share_are_refused(bench: Bench) -> str:
+    if bench.target.gpus_max < 2:
+        raise NotOffered("this plan counts its GPUs itself")
+    error = raises(Rejected, lambda: bench.submit("true", gpus=3, nodes=2))
+    return error.summary
+
+
+@promise
+def a_refusal_tells_no_secret(bench: Bench) -> str:
+    spec = replace(bench.spec("true"), plan="no-such-plan", environment={"TOKEN": "canary-in-environment"})
+    error = raises(ProviderError, lambda: bench.adapter.submit(spec))
+    shown = f"{error} {error!r} {error.code} {error.__cause__!r}"
+    hold("canary" not in shown and bench.without_secrets(shown) == shown, "a secret is in it")
+    return error.summary

@@ -1,0 +1,122 @@
+"""The conformance kit against each emulator: every promise is held or not offered, and a seeded defect is found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from portal.providers.conformance import (
+    Bench,
+    Promise,
+    Result,
+    all_promises,
+    begin,
+    examine,
+    score,
+    table,
+    to_json,
+)
+from tests.providers.emulated import KINDS, bench_of, emulator
+from tests.providers.file_server import FileServer
+
+# What an interface does not have, and what its adapter therefore does not claim.
+NOT_OFFERED = {
+    "sakura_dok": {
+        "two_gpus_count_twice", "more_gpus_than_there_are_is_refused_as_no_capacity",
+        "gpus_that_nodes_cannot_share_are_refused", "what_is_free_is_told_by_plan",
+    },
+    "slurm_rest": {
+        "a_live_log_goes_on_where_one_stopped", "a_live_log_has_nothing_of_a_job_that_waits",
+        "a_live_log_is_the_beginning_of_the_whole", "a_live_log_has_nothing_beyond_its_end",
+        "a_plan_is_on_the_price_list_with_its_price",
+    },
+    "slurm_ssh": {
+        "a_plan_is_on_the_price_list_with_its_price", "what_is_free_is_told_by_plan",
+        "an_answer_that_makes_no_sense_is_unknown", "an_answer_without_a_job_is_unknown",
+        "an_answer_that_is_cut_in_its_middle_is_unknown", "an_error_of_the_server_is_unknown",
+        "an_answer_of_a_hundred_megabytes_is_not_read_to_its_end", "too_many_requests_is_unavailable_with_its_time",
+        "a_list_that_makes_no_sense_is_unavailable",
+    },
+}  # fmt: skip
+PROMISES = {one.name: one for one in all_promises()}
+QUICK = [name for name, one in PROMISES.items() if not one.slow]
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[FileServer]:
+    server = FileServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def bench(request: pytest.FixtureRequest, store: FileServer) -> Iterator[Bench]:
+    with emulator(request.param, "--running", "8") as running:
+        made = bench_of(running, store)
+        begin(made, PROMISES.values())
+        yield made
+        made.close()
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_promise_is_kept(name: str, bench: Bench) -> None:
+    (finding,) = examine(bench, [PROMISES[name]])
+    expected = Result.NOT_OFFERED if name in NOT_OFFERED[bench.account.kind] else Result.HELD
+    assert finding.result is expected, finding.evidence
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_time_limit_is_kept(kind: str, store: FileServer) -> None:
+    with emulator(kind, "--time-scale", "300") as running:
+        bench = bench_of(running, store)
+        slow: list[Promise] = [one for one in PROMISES.values() if one.slow]
+        assert [(f.promise.name, f.result) for f in examine(bench, slow)] == [(p.name, Result.HELD) for p in slow]
+        bench.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_adapter_is_held_to_sixty_promises_at_least(kind: str) -> None:
+    assert len(set(PROMISES) - NOT_OFFERED[kind]) >= 60
+    assert NOT_OFFERED[kind] <= set(PROMISES)
+
+
+@pytest.mark.parametrize(
+    ("defect", "kind", "broken"),
+    [
+        ("exit_codes_are_0", "sakura_dok", {"a_program_that_exits_with_3_failed_with_3"}),
+        ("stops_are_ignored", "slurm_rest", {"a_running_job_that_is_ended_is_cancelled"}),
+        ("names_are_forgotten", "slurm_ssh", {"a_key_finds_what_it_made_and_nothing_else"}),
+        ("ended_jobs_vanish", "sakura_dok", {"a_program_that_ends_well_succeeded_with_0"}),
+        ("clock_is_ahead", "slurm_rest", {"times_are_instants_in_utc_near_ours"}),
+        ("limits_are_ignored", "slurm_ssh", {"a_job_that_passes_its_time_limit_is_ended_there"}),
+    ],
+)
+def test_a_seeded_defect_is_found(defect: str, kind: str, broken: set[str], store: FileServer) -> None:
+    scale = ["--time-scale", "300"] if defect == "limits_are_ignored" else []
+    with emulator(kind, "--running", "8", "--defect", defect, *scale) as running:
+        bench = bench_of(running, store, wait_s=8)
+        findings = list(examine(bench, [PROMISES[name] for name in broken]))
+        bench.close()
+    assert {finding.promise.name for finding in findings if finding.result is Result.BROKEN} == broken
+
+
+def test_the_report_says_what_was_found(store: FileServer) -> None:
+    names = [
+        "good_credentials_are_confirmed_in_one_line",
+        "what_is_free_is_told_by_plan",
+        "a_key_that_made_nothing_finds_nothing",
+    ]
+    with emulator("slurm_ssh", "--defect", "names_are_forgotten") as running:
+        bench = bench_of(running, store)
+        findings = list(examine(bench, [PROMISES[name] for name in names]))
+        bench.close()
+    assert score(findings) == {"held": 2, "broken": 0, "not_offered": 1, "percent": 100}
+    told = json.loads(to_json(findings, account="slurm_ssh #1"))
+    assert [(one["promise"], one["result"]) for one in told["promises"]] == [
+        ("Good credentials are confirmed in one line.", "held"),
+        ("What is free is told by plan.", "not offered"),
+        ("A key that made nothing finds nothing.", "held"),
+    ]
+    assert table(findings).splitlines()[-1] == "2 held, 0 broken, 1 not offered: 100 % of what is offered."
