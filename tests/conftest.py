@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LONGEST = ("browser", "faults", "providers", "launcher")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For pytest-xdist: a file stays in one process; all that looks at the one portal in a browser does too."""
 

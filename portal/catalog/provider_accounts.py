@@ -31,16 +31,19 @@ def account_for(offering: Offering, *, organization: Organization) -> ProviderAc
     return accounts.order_by("organization").first()
 
 
+def account_of(account: ProviderAccount) -> Account:
+    """As the adapters know it, with its secrets."""
+    return Account(
+        kind=account.kind,
+        endpoint=account.endpoint,
+        credentials=account.credentials(),
+        options={**account.options, "emulated": "true" if account.emulated else "false"},
+    )
+
+
 def adapter_of(account: ProviderAccount) -> Adapter:
     """Connections are kept and shared. Raises Misconfigured where production meets an emulator."""
-    return adapter_for(
-        Account(
-            kind=account.kind,
-            endpoint=account.endpoint,
-            credentials=account.credentials(),
-            options={**account.options, "emulated": "true" if account.emulated else "false"},
-        )
-    )
+    return adapter_for(account_of(account))
 
 
 def note_success(account_id: int) -> None:

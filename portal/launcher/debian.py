@@ -1,6 +1,7 @@
 """What the tests need from Debian, installed where that is allowed."""
 
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -10,36 +11,59 @@ from pathlib import Path
 from portal.launcher.errors import CannotContinue
 from portal.launcher.messages import say, sentence
 
+INIT = Path("/run/systemd/system")
+TRIPLET = f"{platform.machine()}-linux-gnu"
+
 
 @dataclass(frozen=True)
 class Package:
     name: str
     is_there: Callable[[], bool]
     tests: str  # the message that names what cannot run without it
+    is_server: bool = False  # its package starts a server of its own where an init system runs
 
 
 PACKAGES = (
     Package("chromium", lambda: shutil.which(os.environ.get("CHROMIUM", "chromium")) is not None, "tests_browser"),
     Package("fonts-noto-cjk", lambda: any(Path("/usr/share/fonts").rglob("NotoSansCJK*")), "tests_fonts"),
     Package("bubblewrap", lambda: shutil.which("bwrap") is not None, "tests_sandbox"),
+    *(
+        Package(name, lambda file=file: Path(file).exists(), "tests_slurm", is_server=True)  # type: ignore[misc]
+        for name, file in {
+            "slurmctld": "/usr/sbin/slurmctld",
+            "slurmd": "/usr/sbin/slurmd",
+            "slurmrestd": "/usr/sbin/slurmrestd",
+            "slurm-client": "/usr/bin/squeue",
+            "slurm-wlm-jwt-plugin": f"/usr/lib/{TRIPLET}/slurm-wlm/auth_jwt.so",
+            "slurmdbd": "/usr/sbin/slurmdbd",
+            "slurm-wlm-mysql-plugin": f"/usr/lib/{TRIPLET}/slurm-wlm/accounting_storage_mysql.so",
+            "mariadb-server": "/usr/sbin/mariadbd",
+            "munge": "/usr/sbin/munged",
+            "openssh-server": "/usr/sbin/sshd",
+        }.items()
+    ),
 )
 
 
 def install_missing() -> None:
-    """In CI a missing package ends the run: tests that silently do not run are worse than none."""
+    """In CI a missing package ends the run: tests that silently do not run are worse than none.
+
+    Elsewhere nobody's machine gets a database and an SSH server that run from then on: those are named only.
+    """
+    in_ci = os.environ.get("CI") == "true"
     missing = [package for package in PACKAGES if not package.is_there()]
     if not missing:
         return
-    names = [package.name for package in missing]
+    names = [package.name for package in missing if in_ci or not (package.is_server and INIT.exists())]
     as_root = _as_root()
     problem = ""
-    if shutil.which("apt-get") and as_root is not None:
+    if names and shutil.which("apt-get") and as_root is not None:
         say("installing_debian", packages=" ".join(names))
         problem = _install(names, as_root)
         missing = [package for package in PACKAGES if not package.is_there()]
     for package in missing:
         say("cannot_test", package=package.name, tests=sentence(package.tests))
-    if missing and os.environ.get("CI") == "true":
+    if missing and in_ci:
         raise CannotContinue("debian_failed", packages=" ".join(package.name for package in missing), lines=problem)
 
 

@@ -38,7 +38,7 @@ def adapter_for(account: Account) -> Adapter:
     with _lock:
         adapter = _adapters.get(identity)
         if adapter is None:
-            adapter = _adapters[identity] = _make(account)
+            adapter = _adapters[identity] = make_adapter(account)
         return adapter
 
 
@@ -51,7 +51,9 @@ def close_all() -> None:
         adapter.close()
 
 
-def _make(account: Account) -> Adapter:
+def make_adapter(account: Account) -> Adapter:
+    """One of its own, whose connections nobody shares; the caller closes it. Raises Misconfigured."""
+    _refuse_pretence(account)
     if account.kind not in KINDS:
         raise Misconfigured(f"there is no adapter of the kind {account.kind!r}")
     module, name = KINDS[account.kind]

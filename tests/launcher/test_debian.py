@@ -67,3 +67,15 @@ def test_apts_last_words_are_told(bin):
     command(bin, "env", 'shift; exec "$@"')
     command(bin, "apt-get", "echo 'E: no such package' >&2; exit 100")
     assert debian._install(["bubblewrap"], []) == "  E: no such package"
+
+
+def test_a_package_that_starts_a_server_is_named_where_an_init_system_would_start_it(
+    bin, tmp_path, monkeypatch, capsys
+):
+    command(bin, "apt-get", f"echo asked >>{tmp_path}/asked; exit 1")
+    server = debian.Package("munge", lambda: False, "tests_slurm", is_server=True)
+    monkeypatch.setattr(debian, "PACKAGES", (server,))
+    monkeypatch.setattr(debian, "INIT", tmp_path)
+    debian.install_missing()
+    assert sentence("cannot_test", package="munge", tests=sentence("tests_slurm")) in capsys.readouterr().out
+    assert not (tmp_path / "asked").exists()

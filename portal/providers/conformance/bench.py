@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from portal.providers.base import Account, Adapter, Artifacts, FinalLog, JobSpec, RemoteJob, RemoteState
@@ -43,9 +44,10 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """The offering that the samples run on: one GPU each unless a promise asks for two."""
+    """The offering that the samples run on, each with `gpus` unless a promise asks for two."""
 
     plan: str
+    gpus: int = 1
     gpu_type: str = ""
     image: str = ""
     architecture: str = ""
@@ -78,7 +80,6 @@ class Bench:
         self._prefix = f"jga-check-{secrets.token_hex(4)}"
         self._numbers = 0
         self._lock = threading.Lock()
-        self._submitted: dict[str, RemoteJob] = {}  # by key
         self._samples: dict[str, RemoteJob] = {}
         self._ended: dict[str, Ended] = {}
         self._once: dict[str, Any] = {}
@@ -127,14 +128,7 @@ class Bench:
         return self._spec(key or self.key(), Sample(command), **changes)
 
     def submit(self, command: str, *, key: str = "", **changes: Any) -> RemoteJob:
-        spec = self.spec(command, key=key, **changes)
-        return self.note(spec.key, self.adapter.submit(spec))
-
-    def note(self, key: str, job: RemoteJob) -> RemoteJob:
-        """A job that must not outlive the bench."""
-        with self._lock:
-            self._submitted[key] = job
-        return job
+        return self.adapter.submit(self.spec(command, key=key, **changes))
 
     def start_samples(self, names: Mapping[str, Sample] = SAMPLES) -> None:
         """All at once, so that they run beside each other where the provider lets them."""
@@ -147,10 +141,8 @@ class Bench:
             known = self._samples.get(name)
         if known is not None:
             return known
-        spec = self._spec(self.key(), SAMPLES[name])
-        job = self.note(spec.key, self.adapter.submit(spec))
-        self._samples[name] = job
-        return job
+        self._samples[name] = self.adapter.submit(self._spec(self.key(), SAMPLES[name]))
+        return self._samples[name]
 
     def sample(self, name: str) -> Ended:
         """The sample at its end, fetched once."""
@@ -215,9 +207,9 @@ class Bench:
     def close(self) -> None:
         """End what may still run, and give the connections back."""
         self._beside.shutdown(cancel_futures=True)
-        for job in self._submitted.values():
-            with contextlib.suppress(ProviderError):
-                if not self.adapter.get(job.remote_id).state.is_final:
+        with contextlib.suppress(ProviderError):
+            for job in self.adapter.list_jobs(self._prefix, since=datetime.now(UTC) - timedelta(hours=12)):
+                if not job.state.is_final:
                     self.adapter.cancel(job.remote_id)
         self.adapter.close()
 
@@ -239,7 +231,7 @@ class Bench:
             key=key,
             script=bootstrap_script(),
             plan=self.target.plan,
-            gpus=sample.gpus,
+            gpus=sample.gpus or self.target.gpus,
             time_limit_s=sample.time_limit_s or self.target.time_limit_s,
             image=self.target.image,
             environment={"PORTAL_MANIFEST_URL": address},

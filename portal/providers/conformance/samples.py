@@ -41,7 +41,7 @@ class Sample:
     command: str
     inputs: tuple[Input, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    gpus: int = 1
+    gpus: int = 0  # 0: the target's
     time_limit_s: int = 0  # 0: the target's
 
 

@@ -7,6 +7,7 @@ job leaves the controller's memory after 300 s, and most refusals are HTTP 500 w
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 import time
@@ -174,10 +175,13 @@ class SlurmRestd:
         jobs = [job for job in jobs if job.created_at <= lag]
         if names := query.get("job_name"):
             jobs = [job for job in jobs if job.name in names.split(",")]
-        if since := query.get("start_time"):
-            jobs = [job for job in jobs if job.ended_at is None or job.ended_at >= int(since)]
-        if until := query.get("end_time"):
-            jobs = [job for job in jobs if job.created_at < int(until)]
+        times = {name: re.fullmatch(r"uts(\d+)", query[name]) for name in ("start_time", "end_time") if query.get(name)}
+        if not all(times.values()):
+            return _errors(500, (9000, "Unable to parse time format"))
+        if since := times.get("start_time"):
+            jobs = [job for job in jobs if job.ended_at is None or job.ended_at >= int(since[1])]
+        if until := times.get("end_time"):
+            jobs = [job for job in jobs if job.created_at < int(until[1])]
         if not jobs:
             return _errors(200, (9003, "Nothing found"), jobs=[])
         return _fine(jobs=[_account(job, version, self._machine) for job in jobs])
@@ -262,7 +266,8 @@ def _show(job: Job, version: str, machine: Machine) -> dict[str, Any]:
         "state_reason": _reason(job),
         "exit_code": _exit_status(job, version),
         "submit_time": _count(int(job.created_at), since_40),
-        "start_time": _count(int(job.started_at or 0), since_40),
+        # A job that was cancelled while it waited: its end is its start.
+        "start_time": _count(int(job.started_at or job.ended_at or 0), since_40),
         "end_time": _count(int(job.ended_at or forecast), since_40),
         "time_limit": _count((job.time_limit_s or 0) // 60, version != "v0.0.38"),
         "tres_alloc_str": f"cpu=1,node={job.request['nodes']},gres/gpu={job.gpus},gres/gpu:{GPU_TYPE}={job.gpus}"
@@ -273,7 +278,7 @@ def _show(job: Job, version: str, machine: Machine) -> dict[str, Any]:
 
 
 def _account(job: Job, version: str, machine: Machine) -> dict[str, Any]:
-    allocated = [{"type": "cpu", "name": "", "id": 1, "count": 1}]
+    allocated = [{"type": "cpu", "name": "", "id": 1, "count": 1}] if job.started_at else []
     if job.started_at and job.gpus:
         allocated += [
             {"type": "gres", "name": "gpu", "id": 1001, "count": job.gpus},
@@ -291,7 +296,7 @@ def _account(job: Job, version: str, machine: Machine) -> dict[str, Any]:
         "exit_code": code,
         "time": {
             "submission": int(job.created_at),
-            "start": int(job.started_at or 0),
+            "start": int(job.started_at or job.ended_at or 0),
             "end": int(job.ended_at or 0),
             "elapsed": int(job.ended_at or machine.now(job)) - int(job.started_at) if job.started_at else 0,
             "limit": _count((job.time_limit_s or 0) // 60, version >= "v0.0.39"),

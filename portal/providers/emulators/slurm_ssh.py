@@ -224,6 +224,8 @@ class Cluster:
         given = parser.parse_args(arguments)
         jobs = self._listed(given.name, given.jobs)
         if given.starttime:
+            if _seconds(given.starttime) > time.time():
+                raise Refused("sacct: error: Start time requested is after end time\n")
             jobs = [job for job in jobs if (job.ended_at or time.time()) >= _seconds(given.starttime)]
         elif not given.jobs:
             midnight = time.time() // 86400 * 86400  # what the real one does when nothing is said

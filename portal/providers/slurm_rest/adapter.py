@@ -189,4 +189,5 @@ def _entries(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def _epoch(at: datetime) -> str:
-    return str(int(at.timestamp()))
+    """Seconds of the epoch as Slurm's parse_time() knows them. [T] 22.05 refuses a bare number; ISO is local time."""
+    return f"uts{int(at.timestamp())}"

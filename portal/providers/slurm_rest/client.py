@@ -23,7 +23,7 @@ VERSIONS = ("v0.0.42", "v0.0.41", "v0.0.40", "v0.0.39", "v0.0.38")
 _NO_SUCH_JOB = {2017, 9003}  # ESLURM_INVALID_JOB_ID; ESLURM_REST_EMPTY_RESULT
 _WRONG_ACCOUNT = {1007, 2000, 2001, 2002, 2045, 2066}  # authentication; partition, access, account, QOS
 _CONTROLLER = range(2000, 3000)  # slurmctld read the request and said no
-_WRONG_REQUEST = {9001, 9002, 9004, 9005}  # slurmrestd could not make sense of it
+_WRONG_REQUEST = {9000, 9001, 9002, 9004, 9005}  # slurmrestd could not make sense of it
 
 
 class NoSuchPath(NotFound):

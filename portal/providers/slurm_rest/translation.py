@@ -58,7 +58,9 @@ def submission(spec: JobSpec, *, version: str, work_dir: str, options: Mapping[s
 def remote_job(raw: Mapping[str, Any]) -> RemoteJob:
     """A job of /slurm/vX/jobs. A waiting job's start and a running job's end are forecasts: left out."""
     state = remote_state(_words(raw.get("job_state")))
-    started = None if state is RemoteState.QUEUED else instant(whole(raw.get("start_time")))
+    # [T] A job that was cancelled while it waited has its end as its start, and nothing allocated.
+    never_ran = state is RemoteState.QUEUED or raw.get("tres_alloc_str") == ""
+    started = None if never_ran else instant(whole(raw.get("start_time")))
     ended = instant(whole(raw.get("end_time"))) if state.is_final else None
     gpus = gpus_in(_text(raw.get("tres_alloc_str")))
     return RemoteJob(
@@ -79,7 +81,8 @@ def accounted_job(raw: Mapping[str, Any]) -> RemoteJob:
     state = remote_state(_words(_dict(raw.get("state")).get("current")))
     times = _dict(raw.get("time"))
     elapsed, gpus = whole(times.get("elapsed")), _allocated_gpus(raw)
-    started = None if state is RemoteState.QUEUED else instant(whole(times.get("start")))
+    never_ran = state is RemoteState.QUEUED or (state.is_final and _dict(raw.get("tres")).get("allocated") == [])
+    started = None if never_ran else instant(whole(times.get("start")))
     return RemoteJob(
         remote_id=str(whole(raw.get("job_id")) or ""),
         key=_text(raw.get("name")),

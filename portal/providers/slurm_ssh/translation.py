@@ -47,6 +47,9 @@ def sbatch_command(spec: JobSpec, *, directory: str, options: Mapping[str, str])
 def job_script(spec: JobSpec) -> str:
     """job.sh: starts in the job's directory, whose `environment` it reads and removes. The work is done one below."""
     lines = [
+        # [T] sacct shows exit 137 as 9:0, as if it were exit 9; a script that dies of the signal itself is 0:9.
+        "trap 'code=$?; trap - EXIT TERM INT",
+        "[ $code -le 128 ] || kill -$((code - 128)) $$ 2>/dev/null; exit $code' EXIT",
         "umask 077",
         "[ ! -e environment ] || . ./environment",
         "rm -f environment",
@@ -103,13 +106,15 @@ def queued_jobs(output: str) -> Iterator[RemoteJob]:
             continue
         number, state_word, reason, submitted, started, ended, name = fields
         state = remote_state([state_word])
+        # [T] A job that was cancelled while it waited has its end as its start.
+        never_ran = state is RemoteState.QUEUED or (state is RemoteState.CANCELLED and started == ended)
         yield RemoteJob(
             remote_id=number,
             key=name,
             state=state,
             reason=one_reason(reason),
             created_at=_at(submitted),
-            started_at=None if state is RemoteState.QUEUED else _at(started),
+            started_at=None if never_ran else _at(started),
             ended_at=_at(ended) if state.is_final else None,
         )
 

@@ -37,7 +37,7 @@ def sixteen_jobs_handed_over_at_once_are_sixteen_jobs(bench: Bench) -> str:
     specs = [bench.spec("true", key=key) for key in wanted]
 
     def submit(number: int) -> None:
-        jobs.append(bench.note(specs[number].key, bench.adapter.submit(specs[number])))
+        jobs.append(bench.adapter.submit(specs[number]))
 
     threads = [threading.Thread(target=submit, args=(number,)) for number in range(len(specs))]
     began = time.monotonic()
@@ -139,8 +139,7 @@ def a_second_copy_in_the_same_place_runs_nothing(bench: Bench) -> str:
     """Two copies of one key, as after a lost answer that nobody looked for."""
     command = 'echo "$(date +%s%N)" >>"$PORTAL_OUTPUT_DIR/runs"; sleep 1'
     spec = bench.spec(command)
-    first = bench.note(spec.key, bench.adapter.submit(spec))
-    second = bench.note(f"{spec.key}/again", bench.adapter.submit(spec))
+    first, second = bench.adapter.submit(spec), bench.adapter.submit(spec)
     if second.remote_id == first.remote_id:
         bench.wait(first)
         return "the second hand-over is answered with the first job"

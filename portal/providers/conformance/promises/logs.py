@@ -53,7 +53,7 @@ def a_last_line_without_its_end_is_not_lost(bench: Bench) -> str:
 @patient_promise
 def a_live_log_goes_on_where_one_stopped(bench: Bench) -> str:
     adapter = bench.ability(LiveLog)
-    job = bench.submit("echo 一; sleep 3; echo 二; sleep 2")
+    job = bench.submit("echo 一; sleep 8; echo 二; sleep 2")
     collected, offset, looks = b"", 0, 0
     bench.wait_until_running(job)
     while not bench.adapter.get(job.remote_id).state.is_final and looks < 600:

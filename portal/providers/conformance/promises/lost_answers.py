@@ -27,7 +27,7 @@ def a_job_whose_answer_was_cut_off_is_found_by_its_key(bench: Bench) -> str:
     _error, key = _cut_when_made(bench)
     jobs = bench.adapter.find(key)
     equal([job.key for job in jobs], [key], "found")
-    bench.adapter.cancel(bench.note(key, jobs[0]).remote_id)
+    bench.adapter.cancel(jobs[0].remote_id)
     return jobs[0].remote_id
 
 
@@ -198,7 +198,7 @@ def _spoilt_submit(bench: Bench, answer: bytes, expected: type[ProviderError]) -
     with _spoilt(bench, answer) as adapter:
         error = raises(expected, lambda: adapter.submit(spec))
     for job in bench.adapter.find(spec.key):  # it was made: the request went through
-        bench.adapter.cancel(bench.note(spec.key, job).remote_id)
+        bench.adapter.cancel(job.remote_id)
     return error.summary
 
 

@@ -13,12 +13,12 @@ SECONDS_MAY_DIFFER = 2
 
 @promise
 def gpu_seconds_are_run_time_times_gpus(bench: Bench) -> str:
-    return _counted(bench, "good", gpus=1)
+    return _counted(bench, "good", gpus=bench.target.gpus)
 
 
 @promise
 def two_gpus_count_twice(bench: Bench) -> str:
-    if bench.target.gpus_max < 2:
+    if bench.target.gpus != 1 or bench.target.gpus_max < 2:
         raise NotOffered("this plan has one GPU")
     job = bench.wait(bench.submit("sleep 3", gpus=2))
     assert job.started_at is not None and job.ended_at is not None

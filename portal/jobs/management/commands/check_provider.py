@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from portal.catalog.models import Offering, OfferingKind, ProviderAccount
+from portal.catalog.pricing import per_gpu_hour, prices_at
+from portal.catalog.provider_accounts import account_of, adapter_of
+from portal.datasets import storage
+from portal.jobs.staging import ADDRESS_S
+from portal.providers.conformance import Bench, Result, Target, all_promises, begin, examine, score, table, to_json
+from portal.providers.conformance.report import line
+from portal.providers.errors import ProviderError
+from portal.providers.registry import make_adapter
+
+STARTERS_RUN_S = 600  # the time limit of a sample job
+
+
+class Command(BaseCommand):
+    help = (
+        "Holds the adapter of a provider to its promises, with the account that is stored and small jobs on its "
+        "cheapest plan. They are real: at a real provider they cost what some forty minutes of one GPU cost at most. "
+        "Ends with 1 when a promise is broken."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("slug", help="the provider's short name, such as sakura")
+        parser.add_argument("--kind", help="which account, where the provider has several kinds")
+        parser.add_argument("--plan", metavar="OFFERING", help="the offering to use instead of the cheapest (its slug)")
+        parser.add_argument("--only", metavar="WORD", help="only promises with this word in area or name")
+        parser.add_argument("--slow", action="store_true", help="those too that wait for a time limit to pass")
+        parser.add_argument("--wait", type=float, default=600, metavar="SECONDS", help="how long a job may take")
+        parser.add_argument("--json", type=Path, metavar="FILE", help="default: check-SLUG-DATE.json here")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        account = _account(options["slug"], options["kind"])
+        offering = _offering(account, options["plan"])
+        chosen = [
+            one
+            for one in all_promises()
+            if (options["slow"] or not one.slow) and (options["only"] or "") in f"{one.area} {one.name}"
+        ]
+        if not chosen:
+            raise CommandError(f"No promise has {options['only']!r} in its area or name.")
+        self.stdout.write(f"{account} at {account.provider.name_en}, {offering.slug}: {len(chosen)} promises\n\n")
+        store = _Store()
+        try:
+            adapter_of(account)  # says in one sentence what is not set up
+            bench = Bench(account_of(account), make_adapter, _target(offering), store, wait_s=options["wait"])
+        except ProviderError as problem:
+            raise CommandError(problem.summary) from problem
+        findings = []
+        try:
+            begin(bench, chosen)
+            for finding in examine(bench, chosen):
+                findings.append(finding)
+                self.stdout.write(line(finding))
+                self.stdout.flush()
+        except ProviderError as problem:
+            raise CommandError(f"No job could be handed over: {problem.summary}") from problem
+        finally:
+            bench.close()
+            store.clear()
+        now = timezone.localtime()
+        file = options["json"] or Path(f"check-{options['slug']}-{now:%Y%m%d-%H%M}.json")
+        about = {"account": str(account), "offering": offering.slug, "at": now.isoformat(timespec="seconds")}
+        file.write_text(to_json(findings, **about), encoding="utf-8")
+        self.stdout.write(f"\n{table(findings).splitlines()[-1]}\nEvidence: {file}")
+        if broken := score(findings)["broken"]:
+            names = "\n".join(f"  {line(finding)}" for finding in findings if finding.result is Result.BROKEN)
+            raise CommandError(f"{broken} broken:\n{names}", returncode=1)
+
+
+class _Store:
+    """The portal's own store, by presigned addresses: what jobs use."""
+
+    def __init__(self) -> None:
+        self._prefix = f"checks/{secrets.token_hex(8)}"
+        self._keys: set[str] = set()
+
+    def put(self, path: str, data: bytes) -> str:
+        storage.put_bytes(self._key(path), data)
+        return storage.presigned_get(self._key(path), expires_s=ADDRESS_S)
+
+    def put_url(self, path: str) -> str:
+        return storage.presigned_put(self._key(path), expires_s=ADDRESS_S)
+
+    def get(self, path: str) -> bytes | None:
+        try:
+            return storage.read(self._key(path))
+        except storage.NotInStorage:
+            return None
+
+    def clear(self) -> None:
+        for key in self._keys:
+            storage.delete(key)
+
+    def _key(self, path: str) -> str:
+        key = f"{self._prefix}/{path}"
+        self._keys.add(key)
+        return key
+
+
+def _account(slug: str, kind: str | None) -> ProviderAccount:
+    accounts = ProviderAccount.objects.filter(provider__slug=slug, active=True).select_related("provider")
+    if kind:
+        accounts = accounts.filter(kind=kind)
+    found = list(accounts.order_by("organization", "pk"))
+    kinds = sorted({account.kind for account in found})
+    if not found:
+        raise CommandError(f"There is no active account at {slug}. manage.py add_provider_account makes one.")
+    if len(kinds) > 1:
+        raise CommandError(f"{slug} has accounts of several kinds: choose with --kind {' or '.join(kinds)}.")
+    shared = [account for account in found if account.organization_id is None]
+    return (shared or found)[0]
+
+
+def _offering(account: ProviderAccount, slug: str | None) -> Offering:
+    offerings = Offering.objects.filter(
+        provider=account.provider, adapter=account.kind, kind=OfferingKind.JOB, active=True
+    ).exclude(plan="")
+    if slug:
+        offerings = offerings.filter(slug=slug)
+    prices = {price.offering_id: price for price in prices_at(timezone.now()).filter(offering__in=offerings)}
+    found = [offering for offering in offerings if offering.pk in prices]
+    if not found:
+        raise CommandError(
+            "The catalog has no priced job offering for this account" + (f" named {slug}." if slug else ".")
+        )
+    return min(
+        found, key=lambda offering: per_gpu_hour(prices[offering.pk], gpus=offering.gpus_min) * offering.gpus_min
+    )
+
+
+def _target(offering: Offering) -> Target:
+    return Target(
+        plan=offering.plan,
+        gpu_type=offering.gpu_model.lower(),
+        image="docker.io/library/python:3.11-slim" if offering.containers else "",
+        architecture=offering.architecture,
+        gpus=offering.gpus_min,
+        gpus_max=offering.gpus_max,
+        time_limit_s=STARTERS_RUN_S,
+    )

@@ -1,0 +1,74 @@
+"""`manage.py check_provider SLUG`: the promises, with a stored account and the portal's own store."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from portal.catalog.models import Provider, ProviderAccount
+from portal.catalog.seed import load
+from tests.factories import ProviderAccountFactory
+from tests.providers.emulated import Emulator, emulator
+
+
+def stored(running: Emulator, slug: str) -> ProviderAccount:
+    provider = Provider.objects.get(slug=slug)
+    account = ProviderAccountFactory(
+        provider=provider, kind=running.kind, endpoint=running.account.endpoint, options=dict(running.account.options),
+        emulated=True,
+    )  # fmt: skip
+    account.set_credentials(dict(running.account.credentials))
+    account.save()
+    return account
+
+
+def check(*arguments: str) -> str:
+    said = io.StringIO()
+    call_command("check_provider", *arguments, stdout=said)
+    return said.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def catalog(db: None, storage_ready: None) -> None:
+    load(demo=True)
+
+
+def test_what_is_held_is_told_with_its_evidence(tmp_path: Path) -> None:
+    with emulator("slurm_rest") as running:
+        account = stored(running, "kddi")
+        said = check("kddi", "--only", "log_has_standard", "--json", str(tmp_path / "found.json"))
+    assert "held        The log has standard output and errors." in said
+    assert f"1 held, 0 broken, 0 not offered: 100 % of what is offered.\nEvidence: {tmp_path}/found.json" in said
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert (found["account"], found["offering"], found["score"]["held"]) == (str(account), "demo-gb200", 1)
+
+
+def test_what_is_broken_ends_with_1_and_its_evidence(tmp_path: Path) -> None:
+    with emulator("slurm_ssh", "--defect", "exit_codes_are_0") as running:
+        stored(running, "highreso")
+        with pytest.raises(CommandError, match=r"1 broken:\n.*A program that exits with 3 failed with 3") as problem:
+            check("highreso", "--only", "exits_with_3", "--json", str(tmp_path / "found.json"))
+    assert problem.value.returncode == 1
+    assert json.loads((tmp_path / "found.json").read_text())["score"] == {
+        "held": 0, "broken": 1, "not_offered": 0, "percent": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nobody"], "There is no active account at nobody."),
+        (["kddi", "--plan", "dok-h100"], "no priced job offering for this account named dok-h100"),
+        (["kddi", "--only", "elephants"], "No promise has 'elephants' in its area or name."),
+    ],
+)
+def test_what_cannot_be_checked_is_one_sentence(arguments: list[str], sentence: str) -> None:
+    account = ProviderAccountFactory(provider=Provider.objects.get(slug="kddi"), kind="slurm_rest")
+    account.set_credentials({"user": "a", "token": "b"})
+    account.save()
+    with pytest.raises(CommandError, match=sentence):
+        check(*arguments)
