@@ -31,3 +31,13 @@ def unseal(sealed: str) -> dict[str, str]:
         raise CannotOpen("None of the keys in CREDENTIALS_KEYS opens this secret.") from None
     values: dict[str, str] = json.loads(opened)
     return values
+
+
+def resealed(sealed: str) -> str:
+    """The same secret under the newest key; "" for "". Raises CannotOpen."""
+    if not sealed:
+        return ""
+    try:
+        return _box(tuple(settings.CREDENTIALS_KEYS)).rotate(sealed.encode()).decode()
+    except InvalidToken:
+        raise CannotOpen("None of the keys in CREDENTIALS_KEYS opens this secret.") from None

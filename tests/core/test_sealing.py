@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from portal.core.sealing import CannotOpen, seal, unseal
+from portal.core.sealing import CannotOpen, resealed, seal, unseal
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 
@@ -32,6 +32,17 @@ def test_old_keys_still_open_and_the_newest_seals(settings: Any) -> None:
     assert (opened, unseal(after)) == ([{"token": "a"}, {"token": "b"}], {"token": "b"})
     with pytest.raises(CannotOpen):
         unseal(before)
+
+
+def test_what_is_sealed_anew_needs_the_old_key_no_more(settings: Any) -> None:
+    settings.CREDENTIALS_KEYS = [OLD]
+    before = seal({"token": "a"})
+    settings.CREDENTIALS_KEYS = [NEW, OLD]
+    after = resealed(before)
+    settings.CREDENTIALS_KEYS = [NEW]
+    assert (unseal(after), resealed("")) == ({"token": "a"}, "")
+    with pytest.raises(CannotOpen):
+        resealed(before)
 
 
 @pytest.mark.parametrize("change", [lambda text: text[:-4] + "AAA=", lambda text: text[:20], lambda text: "学習"])

@@ -1,7 +1,7 @@
 """A double of slurmrestd in front of a GB200 cluster: 18 nodes of 4 GPUs in the partition "gb200".
 
 Ours, written from what Debian 12's Slurm answered when asked (v0.0.38), and from SchedMD's documents for v0.0.39 to
-v0.0.42. As there, no file goes over REST, nothing makes a submission idempotent, job names need not be unique, an ended
+v0.0.45. As there, no file goes over REST, nothing makes a submission idempotent, job names need not be unique, an ended
 job leaves the controller's memory after 300 s, and most refusals are HTTP 500 with a number in errors[].
 """
 
@@ -27,7 +27,7 @@ from portal.providers.emulators.settings import Settings
 USER = "jga"
 PARTITION, GPU_TYPE, NODES, GPUS_PER_NODE = "gb200", "gb200", 18, 4
 GPUS = NODES * GPUS_PER_NODE
-VERSIONS = ("v0.0.38", "v0.0.39", "v0.0.40", "v0.0.41", "v0.0.42")
+VERSIONS = tuple(f"v0.0.{number}" for number in range(38, 46))
 MEMORY_S = 300  # MinJobAge
 TOKEN_FOR_S = 10 * 365 * 86400
 

@@ -18,7 +18,8 @@ from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, Pro
 from portal.providers.http_client import JSON_LIMIT_BYTES, Answer, HttpClient, without
 from portal.providers.slurm import refusal
 
-VERSIONS = ("v0.0.42", "v0.0.41", "v0.0.40", "v0.0.39", "v0.0.38")
+# Slurm 22.05 to 26.05, newest first. v0.0.38 was tried with the real thing, the others are read from SchedMD's tags.
+VERSIONS = ("v0.0.45", "v0.0.44", "v0.0.43", "v0.0.42", "v0.0.41", "v0.0.40", "v0.0.39", "v0.0.38")
 
 _NO_SUCH_JOB = {2017, 9003}  # ESLURM_INVALID_JOB_ID; ESLURM_REST_EMPTY_RESULT
 _WRONG_ACCOUNT = {1007, 2000, 2001, 2002, 2045, 2066}  # authentication; partition, access, account, QOS

@@ -1,4 +1,4 @@
-"""slurmrestd's words to ours and back, v0.0.38 to v0.0.42: pure functions.
+"""slurmrestd's words to ours and back, v0.0.38 to v0.0.45: pure functions.
 
 The versions differ in shape, not in meaning: numbers became {set, infinite, number}, states became lists, the script
 moved into the job. Reading takes either shape; only writing asks for the version. Sources: v0.0.38 tried by hand; the

@@ -1,4 +1,4 @@
-"""Jobs and submissions as v0.0.38 to v0.0.42 shape them."""
+"""Jobs and submissions as v0.0.38 to v0.0.45 shape them."""
 
 from __future__ import annotations
 
