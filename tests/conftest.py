@@ -35,21 +35,30 @@ ROOT = Path(__file__).resolve().parent.parent
 LONGEST = ("browser", "faults", "providers", "launcher")
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For pytest-xdist: a file stays in one process; all that looks at the one portal in a browser does too."""
-
-    def group(item: pytest.Item) -> str:
-        room, *_rest = item.path.relative_to(ROOT / "tests").parts
-        return room if room == "browser" else str(item.path)
-
     def place(item: pytest.Item) -> int:
-        room, *_rest = item.path.relative_to(ROOT / "tests").parts
+        room = _room(item.nodeid)
         return LONGEST.index(room) if room in LONGEST else len(LONGEST)
 
     items.sort(key=place)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file stays in one process; all that looks at the one portal in a browser does too."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByRoomOrFile(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            room = _room(nodeid)
+            return room if room == "browser" else nodeid.partition("::")[0]
+
+    return ByRoomOrFile(config, log)
+
+
+def _room(nodeid: str) -> str:
+    """ "tests/browser/test_pages.py::..." is in "browser"."""
+    return nodeid.split("/")[1] if nodeid.count("/") > 1 else ""
 
 
 @pytest.fixture(autouse=True)
