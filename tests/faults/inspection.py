@@ -17,14 +17,15 @@ from portal.jobs.models import Artifact, Attempt, Job
 def report() -> None:
     attempts = Attempt.objects.select_related("account", "job").order_by("job_id", "number")
     told = {
+        # First: what is over by now stays over while the rest is read.
+        "settled": not Attempt.objects.filter(collected_at=None).exists(),
+        "held": BillingAccount.objects.aggregate(sum=Sum("held"))["sum"],
         "jobs": {job.code: _about(job) for job in Job.objects.order_by("pk")},
         # The provider's own word, asked by our key: a job that was handed over twice would be there twice.
         "remote": {
             f"{attempt.job.code}/{attempt.number}": len(adapter_of(attempt.account).find(key_of(attempt)))
             for attempt in attempts
         },
-        "settled": not Attempt.objects.filter(collected_at=None).exists(),
-        "held": BillingAccount.objects.aggregate(sum=Sum("held"))["sum"],
     }
     print(json.dumps(told))
 

@@ -36,7 +36,7 @@ def test_both_languages_are_there_and_say_the_same_values(name):
 
 def test_every_message_is_used_and_every_used_one_exists():
     used = set(re.findall(r'(?:say|sentence|CannotContinue|failure)\(\s*"(\w+)"', CODE)) | set(
-        re.findall(r'"(tests_\w+)"\)', CODE)
+        re.findall(r'"(tests_\w+)"[,)]', CODE)
     )
 
     assert used == set(messages.SENTENCES)

@@ -26,7 +26,7 @@ COMMAND_TIMEOUT_S = 20.0
 FILE_TIMEOUT_S = 20.0
 OUTPUT_LIMIT_BYTES = 32 << 20
 PIECE_BYTES = 1 << 20
-_CHANNELS = 8  # OpenSSH allows ten on one connection (MaxSessions)
+_CHANNELS = 6  # OpenSSH allows ten on one connection (MaxSessions); one that was closed still counts for a moment
 
 T = TypeVar("T")
 

@@ -106,16 +106,19 @@ def queued_jobs(output: str) -> Iterator[RemoteJob]:
             continue
         number, state_word, reason, submitted, started, ended, name = fields
         state = remote_state([state_word])
-        # [T] A job that was cancelled while it waited has its end as its start.
-        never_ran = state is RemoteState.QUEUED or (state is RemoteState.CANCELLED and started == ended)
+        start, end = _at(started), _at(ended)
+        # [T] A job that was cancelled while it waited has its end as its start, or a forecast after it.
+        never_ran = state is RemoteState.QUEUED or (
+            state is RemoteState.CANCELLED and start is not None and end is not None and start >= end
+        )
         yield RemoteJob(
             remote_id=number,
             key=name,
             state=state,
             reason=one_reason(reason),
             created_at=_at(submitted),
-            started_at=None if never_ran else _at(started),
-            ended_at=_at(ended) if state.is_final else None,
+            started_at=None if never_ran else start,
+            ended_at=end if state.is_final else None,
         )
 
 
@@ -127,6 +130,8 @@ def accounted_jobs(output: str) -> Iterator[RemoteJob]:
             continue
         number, state_word, exit_code, submitted, started, ended, elapsed, tres, reason, name = fields
         state = remote_state([state_word])
+        # [T] A job that was cancelled while it waited has a start here too; nothing was allocated to it.
+        never_ran = state is RemoteState.QUEUED or (state.is_final and not tres)
         yield RemoteJob(
             remote_id=number,
             key=name,
@@ -134,7 +139,7 @@ def accounted_jobs(output: str) -> Iterator[RemoteJob]:
             reason=one_reason(reason),
             exit_code=_exit_code(exit_code) if state.is_final else None,
             created_at=_at(submitted),
-            started_at=None if state is RemoteState.QUEUED else _at(started),
+            started_at=None if never_ran else _at(started),
             ended_at=_at(ended) if state.is_final else None,
             gpu_seconds=int(elapsed) * gpus_in(tres) if state.is_final and re.fullmatch(r"\d{1,12}", elapsed) else None,
         )

@@ -103,3 +103,10 @@ def test_values_of_the_environment_are_quoted() -> None:
     assert environment_file({"A": "it's $HOME\n`id`"}) == "export A='it'\"'\"'s $HOME\n`id`'\n"
     with pytest.raises(Misconfigured):
         environment_file({"A;id": "1"})
+
+
+@pytest.mark.parametrize("start", ["1795000100", "1795003600"], ids=["its end", "a forecast"])
+def test_a_job_that_was_cancelled_while_it_waited_has_no_start(start: str) -> None:
+    (queued,) = queued_jobs(f"7|CANCELLED|None|1795000000|{start}|1795000100|jga-t-1\n")
+    (accounted,) = accounted_jobs(f"7|CANCELLED by 0|0:0|1795000000|{start}|1795000100|0||None|jga-t-1\n")
+    assert [(job.state, job.started_at) for job in (queued, accounted)] == [(RemoteState.CANCELLED, None)] * 2

@@ -137,16 +137,20 @@ def several_threads_may_share_one_adapter(bench: Bench) -> str:
     """Eight at once, each with a look of its own."""
     jobs = [bench.sample_job(name) for name in ("good", "silent", "exits_3", "killed")] * 4
     seen: list[str] = []
+    trouble: list[str] = []
 
     def look(number: int) -> None:
-        with contextlib.suppress(ProviderError):
+        try:
             seen.append(bench.adapter.get(jobs[number].remote_id).key)
+        except ProviderError as error:
+            trouble.append(f"{type(error).__name__}: {error.summary} {error.code}")
 
     threads = [threading.Thread(target=look, args=(number,)) for number in range(len(jobs))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
+    equal(trouble, [], "errors")
     equal(sorted(seen), sorted(job.key for job in jobs), "keys seen")
     return f"{len(jobs)} looks, each saw its own job"
 
