@@ -84,8 +84,9 @@ class Cluster:
 
     def stop(self) -> None:
         """Jobs first: what still runs would outlive its daemons."""
-        with contextlib.suppress(OSError):
-            self.command("scancel", "--user=root", "--full", "--signal=KILL", check=False)
+        with contextlib.suppress(OSError, AssertionError):  # a cluster that never came up has none
+            self.command("scancel", "--user=root", check=False)  # KillWait later it kills what does not listen
+            _wait_for(lambda: not self.command("squeue", "-h", check=False).strip(), "an empty queue")
         for process in reversed(self._processes):
             process.send_signal(signal.SIGTERM)
         for process in reversed(self._processes):

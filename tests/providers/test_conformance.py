@@ -44,13 +44,6 @@ PROMISES = {one.name: one for one in all_promises()}
 QUICK = [name for name, one in PROMISES.items() if not one.slow]
 
 
-@pytest.fixture(scope="module")
-def store() -> Iterator[FileServer]:
-    server = FileServer()
-    yield server
-    server.close()
-
-
 @pytest.fixture(scope="module", params=KINDS)
 def bench(request: pytest.FixtureRequest, store: FileServer) -> Iterator[Bench]:
     with emulator(request.param, "--running", "8") as running:

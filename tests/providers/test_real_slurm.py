@@ -32,9 +32,8 @@ def slurm() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def benches(slurm: Cluster) -> Iterator[dict[str, Bench]]:
+def benches(slurm: Cluster, store: FileServer) -> Iterator[dict[str, Bench]]:
     """Both begin at once: what takes a minute at the one is waited for while the other is tried."""
-    store = FileServer()
     made = {
         "slurm_rest": Bench(slurm.rest_account(), SlurmRest, TARGET, store, wait_s=120),
         "slurm_ssh": Bench(slurm.ssh_account(), SlurmSsh, TARGET, store, wait_s=120),
@@ -46,7 +45,6 @@ def benches(slurm: Cluster) -> Iterator[dict[str, Bench]]:
     yield made
     for one in made.values():
         one.close()
-    store.close()
 
 
 @pytest.mark.parametrize("kind", ["slurm_rest", "slurm_ssh"])

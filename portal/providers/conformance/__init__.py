@@ -15,6 +15,5 @@ from portal.providers.conformance.report import score, table, to_json
 
 __all__ = [
     "Bench", "Broken", "Finding", "NotOffered", "Promise", "Result", "Store", "Target", "all_promises", "begin",
-    "examine",
-    "score", "table", "to_json",
+    "examine", "score", "table", "to_json",
 ]  # fmt: skip

@@ -50,7 +50,6 @@ class Target:
     gpus: int = 1
     gpu_type: str = ""
     image: str = ""
-    architecture: str = ""
     gpus_max: int = 1
     time_limit_s: int = 600
 
@@ -79,7 +78,8 @@ class Bench:
         self._wait_s = wait_s
         self._prefix = f"jga-check-{secrets.token_hex(4)}"
         self._numbers = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self.since = datetime.now(UTC) - timedelta(minutes=30)  # before any job of this bench, by any clock
         self._samples: dict[str, RemoteJob] = {}
         self._ended: dict[str, Ended] = {}
         self._once: dict[str, Any] = {}
@@ -130,19 +130,17 @@ class Bench:
     def submit(self, command: str, *, key: str = "", **changes: Any) -> RemoteJob:
         return self.adapter.submit(self.spec(command, key=key, **changes))
 
-    def start_samples(self, names: Mapping[str, Sample] = SAMPLES) -> None:
+    def start_samples(self) -> None:
         """All at once, so that they run beside each other where the provider lets them."""
-        for name in names:
+        for name in SAMPLES:
             self.sample_job(name)
 
     def sample_job(self, name: str) -> RemoteJob:
         """The sample as it was submitted; the same job for all who ask."""
         with self._lock:
-            known = self._samples.get(name)
-        if known is not None:
-            return known
-        self._samples[name] = self.adapter.submit(self._spec(self.key(), SAMPLES[name]))
-        return self._samples[name]
+            if name not in self._samples:
+                self._samples[name] = self.adapter.submit(self._spec(self.key(), SAMPLES[name]))
+            return self._samples[name]
 
     def sample(self, name: str) -> Ended:
         """The sample at its end, fetched once."""
@@ -150,10 +148,6 @@ class Bench:
             job = self.wait(self.sample_job(name))
             self._ended[name] = Ended(job, self.log_of(job), self.output_of(job))
         return self._ended[name]
-
-    def run(self, command: str, **changes: Any) -> Ended:
-        job = self.wait(self.submit(command, **changes))
-        return Ended(job, self.log_of(job), self.output_of(job))
 
     def wait(self, job: RemoteJob, *, until: Callable[[RemoteJob], bool] = lambda job: job.state.is_final) -> RemoteJob:
         """The job when it has come so far. Raises Broken when it takes longer than the bench waits."""
@@ -208,7 +202,7 @@ class Bench:
         """End what may still run, and give the connections back."""
         self._beside.shutdown(cancel_futures=True)
         with contextlib.suppress(ProviderError):
-            for job in self.adapter.list_jobs(self._prefix, since=datetime.now(UTC) - timedelta(hours=12)):
+            for job in self.adapter.list_jobs(self._prefix, since=self.since):
                 if not job.state.is_final:
                     self.adapter.cancel(job.remote_id)
         self.adapter.close()
@@ -232,7 +226,7 @@ class Bench:
             script=bootstrap_script(),
             plan=self.target.plan,
             gpus=sample.gpus or self.target.gpus,
-            time_limit_s=sample.time_limit_s or self.target.time_limit_s,
+            time_limit_s=self.target.time_limit_s,
             image=self.target.image,
             environment={"PORTAL_MANIFEST_URL": address},
             gpu_type=self.target.gpu_type,

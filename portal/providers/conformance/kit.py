@@ -57,19 +57,21 @@ _promises: list[Promise] = []
 
 def promise(act: Callable[[Bench], str]) -> Callable[[Bench], str]:
     """Makes a function one of the kit's promises: its name is the sentence, what it returns the evidence."""
-    _promises.append(Promise(act.__module__.rpartition(".")[2], act.__name__, act))
-    return act
+    return _added(act)
 
 
 def patient_promise(act: Callable[[Bench], str]) -> Callable[[Bench], str]:
     """One that mostly waits: it begins when the bench does."""
-    _promises.append(Promise(act.__module__.rpartition(".")[2], act.__name__, act, patient=True))
-    return act
+    return _added(act, patient=True)
 
 
 def slow_promise(act: Callable[[Bench], str]) -> Callable[[Bench], str]:
     """One that waits for minutes; left out unless asked for."""
-    _promises.append(Promise(act.__module__.rpartition(".")[2], act.__name__, act, slow=True))
+    return _added(act, slow=True)
+
+
+def _added(act: Callable[[Bench], str], **how: bool) -> Callable[[Bench], str]:
+    _promises.append(Promise(act.__module__.rpartition(".")[2], act.__name__, act, **how))
     return act
 
 

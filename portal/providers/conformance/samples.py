@@ -42,7 +42,6 @@ class Sample:
     inputs: tuple[Input, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     gpus: int = 0  # 0: the target's
-    time_limit_s: int = 0  # 0: the target's
 
 
 SAMPLES: dict[str, Sample] = {

@@ -58,13 +58,10 @@ class Wire:
             for end in pair:
                 _reset(end)
 
-    def cut_answers(self, *, after_bytes: int = 0) -> None:
-        """Answers break off after some bytes. The requests arrived."""
+    def cut_answers(self) -> None:
+        """Answers break off before their first byte. The requests arrived."""
 
         def spoilt(client: socket.socket, data: bytes) -> bool:
-            with contextlib.suppress(OSError):
-                client.sendall(data[:after_bytes])
-            time.sleep(0.05 if after_bytes else 0)
             _reset(client)
             return False
 

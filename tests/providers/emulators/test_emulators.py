@@ -18,13 +18,6 @@ from tests.providers.emulated import KINDS, Emulator, bench_of, emulator, start_
 from tests.providers.file_server import FileServer
 
 
-@pytest.fixture(scope="module")
-def store() -> Iterator[FileServer]:
-    server = FileServer()
-    yield server
-    server.close()
-
-
 @pytest.fixture(scope="module", params=KINDS)
 def running(request: pytest.FixtureRequest) -> Iterator[Emulator]:
     with emulator(request.param, "--running", "4") as one:

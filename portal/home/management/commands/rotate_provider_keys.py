@@ -27,9 +27,9 @@ class Command(BaseCommand):
         lost: list[str] = []
         for name, rows in kinds.items():
             count = 0
-            for done in rows:
-                if done:
-                    lost.append(done)
+            for unopened in rows:
+                if unopened:
+                    lost.append(unopened)
                 else:
                     count += 1
             self.stdout.write(f"{name}: {count} sealed anew")

@@ -8,9 +8,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -63,7 +62,7 @@ def wrong_credentials_need_an_operator_when_a_job_is_looked_at(bench: Bench) -> 
 
 @promise
 def wrong_credentials_need_an_operator_when_jobs_are_listed(bench: Bench) -> str:
-    return _refused(bench, lambda adapter: list(adapter.list_jobs(bench.prefix, since=_recently())))
+    return _refused(bench, lambda adapter: list(adapter.list_jobs(bench.prefix, since=bench.since)))
 
 
 @promise
@@ -191,7 +190,7 @@ def _acts(bench: Bench, adapter: Adapter) -> list[Callable[[], object]]:
         adapter.check,
         lambda: adapter.submit(spec),
         lambda: adapter.find(spec.key),
-        lambda: list(adapter.list_jobs(bench.prefix, since=_recently())),
+        lambda: list(adapter.list_jobs(bench.prefix, since=bench.since)),
         lambda: _get(adapter),
     ]
 
@@ -207,12 +206,8 @@ def _at_port(account: Account, port: int) -> str:
     return f"127.0.0.1:{port}" if "://" not in account.endpoint else f"http://127.0.0.1:{port}"
 
 
-def _recently() -> datetime:
-    return datetime.now(UTC) - timedelta(minutes=30)
-
-
 @contextlib.contextmanager
-def _babbling():  # type: ignore[no-untyped-def]
+def _babbling() -> Iterator[int]:
     """A server that greets everybody with a line of its own."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 

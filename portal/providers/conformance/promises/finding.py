@@ -51,7 +51,7 @@ def the_list_has_every_job_of_a_prefix_once(bench: Bench) -> str:
     prefix = bench.key()
     jobs = [bench.submit("true", key=f"{prefix}-a{number}") for number in range(3)]
     bench.submit("true", key=f"{prefix}-b")
-    listed = [job.remote_id for job in bench.adapter.list_jobs(f"{prefix}-a", since=_recently())]
+    listed = [job.remote_id for job in bench.adapter.list_jobs(f"{prefix}-a", since=bench.since)]
     equal(sorted(listed), sorted(job.remote_id for job in jobs), "listed")
     return f"{len(listed)} of {len(listed)}"
 
@@ -60,7 +60,7 @@ def the_list_has_every_job_of_a_prefix_once(bench: Bench) -> str:
 def the_list_shows_states_as_a_single_look_does(bench: Bench) -> str:
     names = ("good", "exits_3", "killed", "silent")
     ended = {bench.sample(name).job.remote_id: bench.sample(name).job for name in names}
-    listed = {job.remote_id: job for job in bench.adapter.list_jobs(bench.prefix, since=_recently())}
+    listed = {job.remote_id: job for job in bench.adapter.list_jobs(bench.prefix, since=bench.since)}
     for remote_id, job in ended.items():
         hold(remote_id in listed, f"{job.key} is missing")
         equal((listed[remote_id].state, listed[remote_id].key), (job.state, job.key), "listed")
@@ -71,7 +71,7 @@ def the_list_shows_states_as_a_single_look_does(bench: Bench) -> str:
 def the_list_has_a_job_while_it_runs(bench: Bench) -> str:
     job = bench.submit("sleep 60")
     bench.wait_until_running(job)
-    listed = [item.state for item in bench.adapter.list_jobs(job.key, since=_recently())]
+    listed = [item.state for item in bench.adapter.list_jobs(job.key, since=bench.since)]
     bench.adapter.cancel(job.remote_id)
     equal(listed, [RemoteState.RUNNING], "states")
     return "running"
@@ -85,7 +85,7 @@ def the_list_has_nothing_from_before_its_beginning(bench: Bench) -> str:
 
 @promise
 def a_list_of_jobs_that_nobody_made_is_empty(bench: Bench) -> str:
-    equal(list(bench.adapter.list_jobs(f"{bench.key()}-nobody", since=_recently())), [], "listed")
+    equal(list(bench.adapter.list_jobs(f"{bench.key()}-nobody", since=bench.since)), [], "listed")
     return "none"
 
 
@@ -94,7 +94,3 @@ def an_id_that_nobody_knows_is_not_found(bench: Bench) -> str:
     for stranger in STRANGERS:
         raises(NotFound, lambda stranger=stranger: bench.adapter.get(stranger))  # type: ignore[misc]
     return f"{len(STRANGERS)} ids, paths and commands among them"
-
-
-def _recently() -> datetime:
-    return datetime.now(UTC) - timedelta(minutes=30)

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 
 from portal.providers.base import Adapter
 from portal.providers.conformance.bench import Bench
@@ -110,8 +109,7 @@ def a_search_that_is_cut_off_is_unavailable(bench: Bench) -> str:
 
 @promise
 def a_list_that_is_cut_off_is_unavailable(bench: Bench) -> str:
-    since = datetime.now(UTC) - timedelta(minutes=30)
-    return _cut_read(bench, lambda adapter: list(adapter.list_jobs(bench.prefix, since=since)))
+    return _cut_read(bench, lambda adapter: list(adapter.list_jobs(bench.prefix, since=bench.since)))
 
 
 @promise
