@@ -154,9 +154,13 @@ class ProviderAccount(models.Model):
     options = models.JSONField(default=dict)
     emulated = models.BooleanField(default=False)
     active = models.BooleanField(default=True)
-    # Health, fed by calls.
+    # How many jobs it runs at once: more wait in the portal's own line. None: as many as the provider takes.
+    concurrent_limit = models.PositiveSmallIntegerField(null=True, blank=True)
+    # Health, fed by calls: portal.catalog.provider_accounts.
     last_ok_at = models.DateTimeField(null=True, blank=True)
     failing_since = models.DateTimeField(null=True, blank=True)
+    failures = models.PositiveSmallIntegerField(default=0)  # one after another
+    paused_until = models.DateTimeField(null=True, blank=True)  # the circuit is open: nobody calls before
     last_error = models.CharField(max_length=300, blank=True)
 
     class Meta:
@@ -168,6 +172,11 @@ class ProviderAccount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} #{self.pk}"
+
+    @property
+    def is_paused(self) -> bool:
+        """For the page. Who is about to call asks provider_accounts.may_call, which goes by the database's clock."""
+        return self.paused_until is not None and self.paused_until > timezone.now()
 
     def credentials(self) -> dict[str, str]:
         return unseal(self.sealed_credentials)

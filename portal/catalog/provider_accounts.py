@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
@@ -46,16 +47,40 @@ def adapter_of(account: ProviderAccount) -> Adapter:
     return adapter_for(account_of(account))
 
 
+# --- health ----------------------------------------------------------------------------------------------------------
+
+OPENS_AFTER = 3  # failures one after another until nobody calls any more
+PAUSE_FIRST_S = 5
+PAUSE_MAX_S = 30  # what waits goes on at most so long after the provider is back
+ASKED_PAUSE_MAX_S = 1800
+
+
+def may_call(account_id: int) -> bool:
+    """False while the circuit is open. When its time is over the next call is the trial: it closes or opens again."""
+    return not ProviderAccount.objects.filter(pk=account_id, paused_until__gt=Now()).exists()
+
+
 def note_success(account_id: int) -> None:
     """At most one write in 30 seconds while all is well: every list page would pay for more."""
     stale = timezone.now() - timedelta(seconds=30)
     ProviderAccount.objects.filter(
         Q(last_ok_at=None) | Q(last_ok_at__lt=stale) | Q(failing_since__isnull=False), pk=account_id
-    ).update(last_ok_at=Now(), failing_since=None, last_error="")
+    ).update(last_ok_at=Now(), failing_since=None, failures=0, paused_until=None, last_error="")
 
 
-def note_failure(account_id: int, summary: str) -> None:
-    """`summary` is one line without secrets, as the provider errors carry it."""
-    ProviderAccount.objects.filter(pk=account_id).update(
-        failing_since=Coalesce("failing_since", Now()), last_error=summary[:300]
-    )
+def note_failure(account_id: int, summary: str, *, wait_s: float | None = None) -> None:
+    """`summary` is one line without secrets, as the provider errors carry it; `wait_s` is what the provider asked for.
+
+    From the third failure on all processes leave it alone for 5, 10, 20, 30, 30 ... seconds, by the database's clock.
+    """
+    with transaction.atomic():
+        account = ProviderAccount.objects.select_for_update(no_key=True).only("failures").get(pk=account_id)
+        failures = min(account.failures + 1, 1000)
+        pause = min(PAUSE_FIRST_S * 2 ** min(failures - OPENS_AFTER, 10), PAUSE_MAX_S) if failures >= OPENS_AFTER else 0
+        pause = max(pause, min(wait_s or 0, ASKED_PAUSE_MAX_S))
+        ProviderAccount.objects.filter(pk=account_id).update(
+            failing_since=Coalesce("failing_since", Now()),
+            failures=failures,
+            paused_until=Now() + timedelta(seconds=pause) if pause else None,
+            last_error=summary[:300],
+        )

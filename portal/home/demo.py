@@ -18,6 +18,7 @@ from portal.accounts.models import Membership, Organization, Project, User
 from portal.accounts.roles import Role
 from portal.billing.credits import grant_trial
 from portal.catalog.models import Provider, ProviderAccount
+from portal.providers.registry import CONCURRENT_LIMITS
 
 PROVIDER_OF = {"sakura_dok": "sakura", "slurm_rest": "kddi", "slurm_ssh": "highreso"}
 PEOPLE = (
@@ -44,7 +45,7 @@ def _connect(access: dict[str, Any]) -> None:
     """An emulator's keys and port may be new after its folder was emptied: the account follows."""
     kind = access["kind"]
     account = ProviderAccount.objects.filter(kind=kind, organization=None).first() or ProviderAccount(
-        provider=Provider.objects.get(slug=PROVIDER_OF[kind]), kind=kind
+        provider=Provider.objects.get(slug=PROVIDER_OF[kind]), kind=kind, concurrent_limit=CONCURRENT_LIMITS.get(kind)
     )
     account.endpoint = access["endpoint"]
     account.options = {k: v for k, v in access["options"].items() if k != "emulated"}

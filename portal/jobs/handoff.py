@@ -26,7 +26,7 @@ from portal.catalog.provider_accounts import adapter_of
 from portal.core.failpoints import failpoint
 from portal.core.plain_text import one_line
 from portal.datasets.storage import StorageError, StorageUnavailable
-from portal.jobs import staging
+from portal.jobs import line, staging
 from portal.jobs.keys import key_of, worker_name
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
@@ -55,10 +55,10 @@ class Round:
 def hand_off_due(account_id: int) -> Round:
     """Hand over every attempt of this account whose time has come, one after another, until none is left."""
     done = Round(ProviderAccount.objects.get(pk=account_id))
-    while done.trouble is None and (taken := take(account_id)) is not None:
+    while done.trouble is None and (taken := take(done.account)) is not None:
         hand_over(taken, done)
     if done.trouble is not None:
-        _tell_the_others(account_id, _waiting_for(done.trouble))
+        tell_waiting(account_id, _waiting_for(done.trouble))
     return done
 
 
@@ -79,6 +79,7 @@ WITH due AS MATERIALIZED (
     WHERE account_id = %s AND collected_at IS NULL AND state IN ('intended', 'sending', 'unknown') AND remote_id = ''
       AND (lease_until IS NULL OR lease_until < statement_timestamp())
       AND (not_before IS NULL OR not_before <= statement_timestamp())
+      AND (state <> 'intended' OR %s)
     ORDER BY id LIMIT 1
     FOR UPDATE SKIP LOCKED
 )
@@ -94,9 +95,19 @@ RETURNING jobs_attempt.*, due.was, due.sent_ago
 """
 
 
-def take(account_id: int) -> Taken | None:
-    """Claim one attempt that nobody holds. One that may have been sent becomes openly `unknown`."""
-    claimed = list(Attempt.objects.raw(_CLAIM, [account_id, worker_name(), LEASE_S]))
+def take(account: ProviderAccount) -> Taken | None:
+    """Claim one attempt that nobody holds. One that may have been sent becomes openly `unknown`.
+
+    Where the account runs no more at once, only those are claimed that may be there already.
+    """
+    if account.concurrent_limit is None:
+        claimed = _claim(account, may_send=True)
+    else:
+        with transaction.atomic(durable=True):
+            may_send = line.has_room(account)
+            claimed = _claim(account, may_send=may_send)
+            if not may_send:
+                tell_waiting(account.pk, WaitingReason.QUOTA)
     if not claimed:
         return None
     attempt, row = claimed[0], cast(Any, claimed[0])  # with two columns more
@@ -112,6 +123,10 @@ def take(account_id: int) -> Taken | None:
             job.touch(waiting_reason="")
             _note(job, "handoff", "worker_lost", {})
     return Taken(attempt, job, was, row.sent_ago)
+
+
+def _claim(account: ProviderAccount, *, may_send: bool) -> list[Attempt]:
+    return list(Attempt.objects.raw(_CLAIM, [account.pk, may_send, worker_name(), LEASE_S]))
 
 
 def hand_over(taken: Taken, done: Round) -> None:
@@ -356,9 +371,10 @@ def _note(job: Job, kind: str, reason: str, detail: dict[str, str]) -> None:
     JobEvent.objects.create(job=job, kind=kind, reason=reason, by=BY, detail=detail)
 
 
-def _tell_the_others(account_id: int, reason: WaitingReason) -> None:
-    """Attempts that wait behind the one that failed were not tried; their pages should say why they wait."""
+def tell_waiting(account_id: int, reason: WaitingReason) -> None:
+    """Attempts that were not tried, because one before them failed or has their place: their pages should say why."""
     waiting = Attempt.objects.unfinished().filter(account=account_id, state=AttemptState.INTENDED)
-    Job.objects.filter(pk__in=waiting.values("job"), waiting_reason="").update(
+    told = ["", *({WaitingReason.QUOTA, WaitingReason.UNREACHABLE} - {reason})]
+    Job.objects.filter(pk__in=waiting.values("job"), waiting_reason__in=told).update(
         waiting_reason=reason, version=F("version") + 1
     )

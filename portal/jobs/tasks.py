@@ -16,11 +16,11 @@ from django.core.cache import cache
 from django.db.models import Count, Q
 from redis.exceptions import RedisError
 
-from portal.catalog.provider_accounts import note_failure, note_success
+from portal.catalog.provider_accounts import may_call, note_failure, note_success
 from portal.celery import nudge, publish, publish_after
 from portal.jobs import collection, handoff, metering, tracking
 from portal.jobs.models import RIPE, Attempt
-from portal.jobs.states import AttemptState
+from portal.jobs.states import AttemptState, WaitingReason
 from portal.jobs.turns import Pauses, Turns
 from portal.providers.errors import ProviderError, Unavailable
 
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 # Together at most five threads of a process for one provider account: one that hangs leaves the others room.
 _handing_off, _tracking, _following, _collecting = Turns(2), Turns(1), Turns(1), Turns(1)
-_not_taking, _not_answering = Pauses(), Pauses()
+_not_taking = Pauses()
 _told_to_track: dict[int, float] = {}
 SWEEP_AGAIN_S = 2
 TRACK_EVERY_S = 1  # a job that starts or ends is seen within a second of the next message, or of the sweep
@@ -110,13 +110,18 @@ def due_by_account() -> list[dict[str, Any]]:
 
 
 def _hand_off(account_id: int) -> None:
+    if not may_call(account_id):
+        handoff.tell_waiting(account_id, WaitingReason.UNREACHABLE)
+        return
     if _not_taking.is_paused(account_id):
         return
     done = handoff.hand_off_due(account_id)
     if done.trouble is not None:
         _not_taking.failed(account_id, _asked_to_wait(done.trouble))
+    if done.trouble is not None and done.trouble.code != "429":  # who asks to slow down is well, and may be tracked
         note_failure(account_id, done.trouble.summary)
     elif done.accepted:
+        note_success(account_id)
         _not_taking.worked(account_id)
     if done.accepted:
         _track_soon(account_id)
@@ -131,18 +136,18 @@ def _track_soon(account_id: int) -> None:
 
 
 def _track(account_id: int) -> None:
-    if _not_answering.is_paused(account_id):
+    if not may_call(account_id):
         return
     try:
         tracked = tracking.track(account_id)
     except ProviderError as trouble:
-        _not_answering.failed(account_id, _asked_to_wait(trouble))
-        note_failure(account_id, trouble.summary)
+        note_failure(account_id, trouble.summary, wait_s=_asked_to_wait(trouble))
         log.warning("provider cannot be asked", account=account_id, reason=trouble.summary)
         return
-    _not_answering.worked(account_id)
     if tracked.asked:
         note_success(account_id)
+    if tracked.makes_room:
+        publish(hand_off, account_id)
     if tracked.ended:
         publish(collect, account_id)
     if tracked.running:
@@ -159,7 +164,7 @@ def _follow_logs(account_id: int) -> None:
 
 
 def _collect(account_id: int) -> None:
-    while (attempt := collection.take_ended(account_id)) is not None:
+    while may_call(account_id) and (attempt := collection.take_ended(account_id)) is not None:
         results = collection.collect(attempt)
         if results is None:  # provider or store cannot be used: the sweep comes again for the others
             return

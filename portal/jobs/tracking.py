@@ -50,11 +50,12 @@ RANK = {RemoteState.QUEUED: 0, RemoteState.RUNNING: 1}
 
 @dataclass(frozen=True)
 class Tracked:
-    """How many jobs there were, how many of them have just ended, and how many run."""
+    """How many jobs there were, how many of them have just ended, how many run; has a place for another become free."""
 
     asked: int = 0
     ended: int = 0
     running: int = 0
+    makes_room: bool = False
 
 
 def track(account_id: int) -> Tracked:
@@ -81,20 +82,10 @@ def track(account_id: int) -> Tracked:
             apply(attempt, remote)
             seen.append((attempt, remote))
     _seen([attempt for attempt, _ in seen])
-    if adapter.one_at_a_time:
-        _say_who_is_waited_for(seen)
     states = [remote.state for _, remote in seen]
-    return Tracked(len(attempts), sum(s.is_final for s in states), states.count(RemoteState.RUNNING))
-
-
-def _say_who_is_waited_for(seen: Sequence[tuple[Attempt, RemoteJob]]) -> None:
-    """The provider gives no reason; that another job of the account runs there is one."""
-    busy = any(remote.state == RemoteState.RUNNING for _, remote in seen)
-    for attempt, remote in seen:
-        reason = WaitingReason.QUOTA.value if busy and remote.state == RemoteState.QUEUED else ""
-        known = attempt.job.waiting_reason
-        if known != reason and known in ("", WaitingReason.QUOTA):
-            attempt.job.touch(waiting_reason=reason)
+    ended = sum(s.is_final for s in states)
+    limited = attempts[0].account.concurrent_limit is not None
+    return Tracked(len(attempts), ended, states.count(RemoteState.RUNNING), makes_room=limited and ended > 0)
 
 
 def _at_provider(account_id: int) -> QuerySet[Attempt]:

@@ -113,8 +113,6 @@ class Adapter(ABC):
 
     #: how long a new job may be missing from `find` and `list_jobs` after it was accepted
     listing_lag_s: float = 0.0
-    #: True where an account runs one job at a time and says of the others no more than that they wait
-    one_at_a_time: bool = False
     #: True where a second submit with the same key is answered with the first job or refused
     submit_is_idempotent: bool = False
 

@@ -21,6 +21,10 @@ KINDS = {
 TELLS_PRICES = frozenset({"sakura_dok"})
 TELLS_AVAILABILITY = frozenset({"slurm_rest"})
 
+# How many jobs an account runs at once where the provider publishes a number; a contract may raise it. DOK's FAQ of
+# 2024-10-10: one running task per user, more wait and start in turn.
+CONCURRENT_LIMITS = {"sakura_dok": 1}
+
 _lock = threading.Lock()
 _adapters: dict[str, Adapter] = {}
 

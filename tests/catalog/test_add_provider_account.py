@@ -74,6 +74,18 @@ def test_credentials_from_a_variable_and_replaced(monkeypatch: pytest.MonkeyPatc
     )  # fmt: skip
 
 
+def test_dok_runs_one_job_at_once_unless_the_contract_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOK", json.dumps(SECRETS))
+    limits = []
+    for arguments in ((), ("--concurrent-limit", "4", "--replace"), ("--replace",), ("--concurrent-limit", "none")):
+        again = () if not arguments or "--replace" in arguments else ("--replace",)
+        add(*DOK, "--credentials-in", "DOK", *arguments, *again)
+        limits.append(ProviderAccount.objects.get().concurrent_limit)
+    assert limits == [1, 4, 4, None]
+    for wrong in ("0", "-1", "many", "10001"):
+        assert "a number of jobs from 1 to 10000, or none" in refusal(*DOK, f"--concurrent-limit={wrong}")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -10,8 +10,18 @@ from django.utils import timezone
 
 from portal.accounts.models import Project, User
 from portal.accounts.roles import Role
+from portal.catalog.models import ProviderAccount
+from portal.catalog.provider_accounts import note_failure
+from portal.core.templatetags.formats import clock
 from portal.home import views
-from tests.factories import JobFactory, MembershipFactory, PriceFactory, ProjectFactory, UserFactory
+from tests.factories import (
+    JobFactory,
+    MembershipFactory,
+    PriceFactory,
+    ProjectFactory,
+    ProviderAccountFactory,
+    UserFactory,
+)
 
 ClientOf = Callable[..., Client]
 
@@ -114,3 +124,18 @@ def test_every_vendored_package_is_named_once_with_its_licence(db: None) -> None
         len(set(names)),
         True,
     )
+
+
+def test_the_status_page_says_when_a_paused_provider_is_called_again(db: None) -> None:
+    account = ProviderAccountFactory()
+    note_failure(account.pk, "no connection")
+    texts = [Client().get("/status/", headers={"Accept-Language": "en"}).content.decode()]
+    for _ in range(2):
+        note_failure(account.pk, "no connection")
+    texts.append(Client().get("/status/", headers={"Accept-Language": "en"}).content.decode())
+    until = clock(ProviderAccount.objects.get().paused_until)
+    assert [("we keep trying" in text, f"paused, the next call is at {until}" in text) for text in texts] == [
+        (True, False),
+        (False, True),
+    ]
+    assert "no connection" not in "".join(texts)

@@ -207,6 +207,6 @@ def test_a_claim_takes_one_attempt(job: Job, account, funded, member, request_fo
     for number in range(3):
         submit(funded, request=request_for(), key=f"more-{number}", by=member)
     for claimed in range(1, 5):
-        assert handoff.take(account.pk) is not None
+        assert handoff.take(account) is not None
         assert Attempt.objects.filter(state="sending").count() == claimed
-    assert handoff.take(account.pk) is None
+    assert handoff.take(account) is None

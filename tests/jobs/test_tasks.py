@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 from django.core.cache import cache
+from django.utils import timezone
 
 from portal.catalog.models import ProviderAccount
+from portal.catalog.provider_accounts import note_failure
 from portal.jobs import tasks
 from portal.jobs.models import Attempt, Job
 from portal.jobs.turns import Pauses
@@ -23,7 +25,6 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     monkeypatch.setattr(tasks, "publish_after", lambda seconds, task, *args: sent.append((task.name, *args)))
     monkeypatch.setattr(tasks, "_told_to_track", {})
     monkeypatch.setattr(tasks, "_not_taking", Pauses())
-    monkeypatch.setattr(tasks, "_not_answering", Pauses())
     return sent
 
 
@@ -105,3 +106,38 @@ def test_a_provider_that_cannot_be_asked_concludes_nothing(
     provider.down = Unavailable("time-out")
     tasks.track(account.pk)
     assert fresh(job).state == "queued"
+
+
+def test_an_open_circuit_spares_the_provider_every_call_and_says_why_jobs_wait(
+    job: Job, account: ProviderAccount, steps: Steps, provider: FakeProvider, published, funded, member, request_for
+) -> None:
+    from portal.jobs.submission import submit
+
+    tasks.hand_off(account.pk)
+    for _ in range(3):
+        note_failure(account.pk, "time-out")
+    second = submit(funded, request=request_for(), key="form-2", by=member)
+    before = list(provider.calls)
+    for task in (tasks.hand_off, tasks.track, tasks.collect):
+        task(account.pk)
+    assert (provider.calls, fresh(second).waiting_reason) == (before, "unreachable")
+
+
+def test_the_first_answer_after_its_pause_closes_the_circuit(
+    job: Job, account: ProviderAccount, steps: Steps, provider: FakeProvider, published
+) -> None:
+    for _ in range(3):
+        note_failure(account.pk, "time-out")
+    ProviderAccount.objects.update(paused_until=timezone.now())
+    tasks.hand_off(account.pk)
+    account.refresh_from_db()
+    assert (provider.calls, account.failures, account.failing_since) == (["submit"], 0, None)
+
+
+def test_a_provider_that_asks_to_slow_down_is_not_failing(
+    job: Job, account: ProviderAccount, steps: Steps, provider: FakeProvider, published
+) -> None:
+    provider.before = [Unavailable("slow down", retry_after_s=30, code="429")]
+    tasks.hand_off(account.pk)
+    account.refresh_from_db()
+    assert (account.failures, account.failing_since, fresh(job).waiting_reason) == (0, None, "quota")

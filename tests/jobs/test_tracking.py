@@ -9,7 +9,6 @@ from portal.jobs import logs, tracking
 from portal.jobs.cancellation import ask_stop
 from portal.jobs.keys import key_of
 from portal.jobs.models import Attempt, Job, JobEvent
-from portal.jobs.submission import submit
 from portal.providers.base import RemoteState
 from portal.providers.errors import Unavailable
 from tests.jobs.conftest import Steps, attempt_of, fresh
@@ -231,21 +230,3 @@ def test_the_event_of_a_start_has_the_providers_time(queued: Job, steps: Steps, 
     provider.becomes(RemoteState.SUCCEEDED, ended_at=now(), exit_code=0)
     steps.track()
     assert list(JobEvent.objects.filter(job=queued, reason="running").values_list("at", flat=True)) == [started_at]
-
-
-def test_a_job_behind_another_at_a_provider_that_runs_one_says_so(
-    job: Job, steps: Steps, provider: FakeProvider, funded, member, request_for
-) -> None:
-    provider.one_at_a_time = True
-    second = submit(funded, request=request_for(), key="form-2", by=member)
-    steps.hand_off()
-    first_id = attempt_of(job).remote_id
-    provider.becomes(RemoteState.RUNNING, remote_id=first_id, started_at=datetime.now(UTC))
-    steps.track()
-    assert [fresh(one).waiting_reason for one in (job, second)] == ["", "quota"]
-    version = fresh(second).version
-    steps.track()
-    assert fresh(second).version == version  # no news, nothing written
-    provider.becomes(RemoteState.SUCCEEDED, remote_id=first_id, ended_at=datetime.now(UTC), exit_code=0)
-    steps.track()
-    assert fresh(second).waiting_reason == ""

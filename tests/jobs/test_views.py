@@ -15,7 +15,7 @@ from django.utils import timezone
 from portal.accounts.roles import Role
 from portal.billing.credits import grant_trial
 from portal.catalog.models import Price
-from portal.jobs.models import Draft, Job, JobEvent, JobInput
+from portal.jobs.models import Attempt, Draft, Job, JobEvent, JobInput
 from portal.jobs.request import SCRIPT_MAX_BYTES
 from portal.jobs.starters import STARTERS, starter
 from portal.jobs.states import FailureClass, JobState
@@ -481,6 +481,21 @@ def test_an_empty_project_points_at_the_jobs_of_the_others(client_of, member, or
     page = page_of(client.get(f"/jobs/?project={project.code}"))
     assert "This project has no jobs yet" in page and 'href="/jobs/?project=all"' in page
     assert 'id="j-' in page_of(client.get("/jobs/?project=all"))
+
+
+def test_a_job_in_line_shows_its_place_and_moves_up_without_news_of_its_own(client_of, member, project):
+    account = ProviderAccountFactory(concurrent_limit=1)
+    waiting = [JobFactory(project=project, waiting_reason="quota") for _ in range(3)]
+    for job in waiting:
+        AttemptFactory(job=job, account=account)
+    client, url = client_of(member, "en"), f"/jobs/{waiting[2].code}/"
+    page = page_of(client.get(url))
+    assert "It is number 3 in line; 1 job runs at a time there." in page
+    tag = re.search(r'hx-ptag="([^"]+)"', page)[1]
+    assert client.get(url, headers={**HTMX, "HX-PTag": tag}).status_code == 304
+    Attempt.objects.filter(job=waiting[0]).update(state="accepted", remote_id="r1")
+    assert "It is number 2 in line" in page_of(client.get(url, headers={**HTMX, "HX-PTag": tag}))
+    assert "in line" not in page_of(client.get(f"/jobs/{waiting[0].code}/"))
 
 
 def test_the_empty_list_offers_starters(client_of, member, project):

@@ -21,7 +21,7 @@ from portal.core.htmx import not_modified, respond, wants_fragment
 from portal.core.limits import limited
 from portal.core.periods import JST
 from portal.datasets import storage
-from portal.jobs import logs
+from portal.jobs import line, logs
 from portal.jobs.models import Attempt, Job
 from portal.jobs.starters import starter
 from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
@@ -119,6 +119,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "steps": SimpleLazyObject(lambda: timeline(job, [e for e in told if e.kind == "state"], now=now)),
         "events": told,
         "attempt": attempt,
+        "place": line.place_of(job),
         "waiting_reason": WaitingReason(job.waiting_reason).label if job.waiting_reason else "",
         "failure_name": FailureClass(job.failure).label if job.failure else "",
         "explanation": FAILURES.get(job.failure) if job.is_final else None,
@@ -168,7 +169,8 @@ def _silent_since(job: Job, attempt: Attempt | None, now: datetime) -> datetime 
 def _version(request: HttpRequest, job: Job, now: datetime) -> str:
     """Changes with the job, and with the clock while the clock is on the page."""
     rights = int(may_stop(user_of(request), job))
-    return f"{job.version}-{tick(job, now=now)}-{rights}-{get_language()}"
+    place = line.place_of(job)
+    return f"{job.version}-{tick(job, now=now)}-{place.number if place else 0}-{rights}-{get_language()}"
 
 
 def _user_id(by: str) -> int | None:

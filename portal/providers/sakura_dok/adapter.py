@@ -30,7 +30,6 @@ from portal.providers.sakura_dok.translation import TAG, TIME_LIMIT_S, create_ta
 class SakuraDok(Adapter, LiveLog, FinalLog, Artifacts, PriceList, UsageStatement):
     """Options: `terms_version` (the version of DOK's terms that the operator agrees to; without it nobody agrees)."""
 
-    one_at_a_time = True  # FAQ of 2024-10-10: one running task per user, more wait and start in turn
     listing_lag_s = 0.0  # [?] none is documented, none was seen
     submit_is_idempotent = False
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from argparse import ArgumentTypeError
 from typing import Any
 
 from django.conf import settings
@@ -14,7 +15,7 @@ from portal.audit.recording import record
 from portal.catalog.models import Provider, ProviderAccount
 from portal.catalog.provider_accounts import adapter_of
 from portal.providers.errors import ProviderError
-from portal.providers.registry import KINDS
+from portal.providers.registry import CONCURRENT_LIMITS, KINDS
 
 
 class Command(BaseCommand):
@@ -31,6 +32,12 @@ class Command(BaseCommand):
         parser.add_argument("--organization", metavar="CODE", help="for this one alone (o-…); else for everybody")
         parser.add_argument(
             "--option", action="append", default=[], metavar="NAME=VALUE", help="such as work_dir=/jobs"
+        )
+        parser.add_argument(
+            "--concurrent-limit",
+            type=_limit,
+            metavar="N",
+            help="jobs it runs at once, or none; more wait in the portal's line (sakura_dok: 1 unless given)",
         )
         parser.add_argument("--credentials-in", metavar="VARIABLE", help="environment variable with the JSON object")
         parser.add_argument("--replace", action="store_true", help="change the account that is there")
@@ -55,7 +62,14 @@ class Command(BaseCommand):
         ).first()
         if account and not options["replace"]:
             raise CommandError("This account is there already. --replace gives it this endpoint and these credentials.")
-        account = account or ProviderAccount(provider=provider, kind=options["kind"], organization=organization)
+        account = account or ProviderAccount(
+            provider=provider,
+            kind=options["kind"],
+            organization=organization,
+            concurrent_limit=CONCURRENT_LIMITS.get(options["kind"]),
+        )
+        if (limit := options["concurrent_limit"]) is not None:
+            account.concurrent_limit = limit or None
         account.endpoint = options["endpoint"]
         if options["option"]:  # new credentials alone leave them as they are
             account.options = _pairs(options["option"])
@@ -85,6 +99,15 @@ def _pairs(given: list[str]) -> dict[str, str]:
     if wrong := [name for name, sign, _value in pairs if not (name and sign)]:
         raise CommandError(f"--option is NAME=VALUE, not {wrong[0]!r}.")
     return {name: value for name, _sign, value in pairs}
+
+
+def _limit(given: str) -> int:
+    """0 stands for none."""
+    if given == "none":
+        return 0
+    if given.isascii() and given.isdigit() and 1 <= int(given) <= 10_000:
+        return int(given)
+    raise ArgumentTypeError("a number of jobs from 1 to 10000, or none")
 
 
 def _credentials(variable: str | None) -> dict[str, str]:
