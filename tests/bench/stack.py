@@ -4,13 +4,15 @@
 
 Prints: POST of a job and POST to accepted by the provider, idle; a burst by 8 clients; what Celery itself needs to hand
 a no-op to an idle worker on the same broker; CPU and memory of web, workers and beat at rest. It submits to the
-emulator of Sakura DOK, which answers at once, as an owner of the demo. The jobs sleep: what a job computes runs on the
+emulator of Sakura DOK, which answers at once, as an owner of the demo; the account's limit of one job at a time is
+lifted, as a contract would. The jobs sleep: what a job computes runs on the
 provider's machines, not on the portal's.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import re
@@ -51,6 +53,7 @@ def main() -> None:
     portal.stop()
     print(f"start (second): {portal.start():.1f} s")
     try:
+        _lift_limits(folder)
         time.sleep(5)
         _at_rest(folder, options.idle)
         celery = _celery_hand_over(folder)
@@ -61,6 +64,15 @@ def main() -> None:
     finally:
         portal.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lift_limits(folder: Path) -> None:
+    with _database(folder) as database:
+        database.execute("UPDATE catalog_provideraccount SET concurrent_limit = NULL")
+
+
+def _database(folder: Path) -> psycopg.Connection[Any]:
+    return psycopg.connect(host=str(short_folder(folder / "postgres")), user="portal", dbname="portal", autocommit=True)
 
 
 def _children(folder: Path) -> dict[str, int]:
@@ -144,20 +156,26 @@ class Client:
         self.fields = {**_fields(form.group(0)), "name": "bench", "command": "sleep 40", "image": "python:3.11-slim",
                        "offering": "dok-h100", "cost_cap": "17"}  # fmt: skip
         self.fields["csrfmiddlewaretoken"] = _token(page)
+        # What submits in a burst shares two cores with what it measures: http.client needs a tenth of httpx's time.
+        self.sender = http.client.HTTPConnection(self.http.base_url.host, self.http.base_url.port, timeout=30)
+        self.cookies = "; ".join(f"{name}={value}" for name, value in self.http.cookies.items())
 
     def submit(self, key: str, **changed: str) -> tuple[datetime, float, str]:
         """When the POST began, how many ms it took, and the job's code."""
+        boundary = "portal-bench"
+        parts = {**self.fields, "key": key, **changed}.items()
+        body = "".join(f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in parts)
+        headers = {"Cookie": self.cookies, "Content-Type": f"multipart/form-data; boundary={boundary}"}
         began = datetime.now(UTC)
         clock = time.perf_counter()
-        answer = self.http.post(
-            "/jobs/new/",
-            files={k: (None, v) for k, v in {**self.fields, "key": key, **changed}.items()},
-        )
+        self.sender.request("POST", "/jobs/new/", f"{body}--{boundary}--\r\n".encode(), headers)
+        answer = self.sender.getresponse()
+        text = answer.read().decode()
         took = 1000 * (time.perf_counter() - clock)
-        if answer.status_code != 302:
-            errors = re.findall(r'id="error-summary".*?</ul>', answer.text, re.S)
-            raise SystemExit(f"a submit was answered with {answer.status_code}: {errors}")
-        return began, took, answer.headers["location"].rstrip("/").rsplit("/", 1)[-1]
+        if answer.status != 302:
+            errors = re.findall(r'id="error-summary".*?</ul>', text, re.S)
+            raise SystemExit(f"a submit was answered with {answer.status}: {errors}")
+        return began, took, str(answer.headers["location"]).rstrip("/").rsplit("/", 1)[-1]
 
 
 def _token(html: str) -> str:
@@ -182,9 +200,7 @@ def _fields(html: str) -> dict[str, str]:
 
 
 def _hand_off(portal: Portal, folder: Path, count: int, celery_ms: float) -> None:
-    database = psycopg.connect(
-        host=str(short_folder(folder / "postgres")), user="portal", dbname="portal", autocommit=True
-    )
+    database = _database(folder)
     client = Client(portal)
     client.submit("b" * 20 + "warm")
     time.sleep(3)
@@ -209,6 +225,7 @@ def _hand_off(portal: Portal, folder: Path, count: int, celery_ms: float) -> Non
     threads = [threading.Thread(target=burst, args=(n,)) for n in range(8)]
     pids = _children(folder)
     cpu_before = {name: cpu_seconds([pid]) for name, pid in pids.items()}
+    own_before = time.process_time()
     began = datetime.now(UTC)
     for thread in threads:
         thread.start()
@@ -224,6 +241,7 @@ def _hand_off(portal: Portal, folder: Path, count: int, celery_ms: float) -> Non
         [codes],
     ).fetchone()
     used = {name: 1000 * (cpu_seconds([pid]) - cpu_before[name]) / len(codes) for name, pid in pids.items()}
+    used["clients"] = 1000 * (time.process_time() - own_before) / len(codes)
     handed = (row[2] - began).total_seconds()
     rate, handed_rate = len(codes) / posted, row[0] / handed
     print(
@@ -235,9 +253,7 @@ def _hand_off(portal: Portal, folder: Path, count: int, celery_ms: float) -> Non
 
 def _one_hangs(portal: Portal, folder: Path) -> None:
     """Sakura's emulator answers no submit for 30 s, ten jobs wait for it; meanwhile jobs for KDDI are handed over."""
-    database = psycopg.connect(
-        host=str(short_folder(folder / "postgres")), user="portal", dbname="portal", autocommit=True
-    )
+    database = _database(folder)
     control = json.loads((folder / "emulators" / "sakura_dok" / "access.json").read_text())["control"]
     client = Client(portal)
     elsewhere = {"offering": "demo-gb200", "gpus": "4", "image": "", "cost_cap": "80"}
