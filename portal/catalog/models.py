@@ -175,7 +175,7 @@ class ProviderAccount(models.Model):
 
     @property
     def is_paused(self) -> bool:
-        """For the page. Who is about to call asks provider_accounts.may_call, which goes by the database's clock."""
+        """For the page. Who is about to call asks provider_accounts.unless_paused, by the database's clock."""
         return self.paused_until is not None and self.paused_until > timezone.now()
 
     def credentials(self) -> dict[str, str]:

@@ -55,9 +55,10 @@ PAUSE_MAX_S = 30  # what waits goes on at most so long after the provider is bac
 ASKED_PAUSE_MAX_S = 1800
 
 
-def may_call(account_id: int) -> bool:
-    """False while the circuit is open. When its time is over the next call is the trial: it closes or opens again."""
-    return not ProviderAccount.objects.filter(pk=account_id, paused_until__gt=Now()).exists()
+def unless_paused(account_id: int) -> ProviderAccount | None:
+    """The account; None while its circuit is open. After the pause the next call is the trial: all is well, or pause
+    again."""
+    return ProviderAccount.objects.exclude(paused_until__gt=Now()).filter(pk=account_id).first()
 
 
 def note_success(account_id: int) -> None:

@@ -16,7 +16,7 @@ from portal.catalog.models import (
     PriceUnit,
     ProviderAccount,
 )
-from portal.catalog.provider_accounts import adapter_of, may_call, note_failure, note_success
+from portal.catalog.provider_accounts import adapter_of, note_failure, note_success, unless_paused
 from portal.providers.base import Availability, PriceList, RemoteOffering
 from portal.providers.errors import ProviderError
 
@@ -77,7 +77,7 @@ def _take_over(offering: Offering, published: RemoteOffering, *, source: str, no
 
 def observe_availability(account: ProviderAccount) -> int:
     """Store what the provider says is free now; returns the number of observations. Silent without the ability."""
-    if not may_call(account.pk):
+    if unless_paused(account.pk) is None:
         return 0
     try:
         adapter = adapter_of(account)

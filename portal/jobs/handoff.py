@@ -52,13 +52,13 @@ class Round:
     trouble: ProviderError | None = None
 
 
-def hand_off_due(account_id: int) -> Round:
+def hand_off_due(account: ProviderAccount) -> Round:
     """Hand over every attempt of this account whose time has come, one after another, until none is left."""
-    done = Round(ProviderAccount.objects.get(pk=account_id))
-    while done.trouble is None and (taken := take(done.account)) is not None:
+    done = Round(account)
+    while done.trouble is None and (taken := take(account)) is not None:
         hand_over(taken, done)
     if done.trouble is not None:
-        tell_waiting(account_id, _waiting_for(done.trouble))
+        tell_waiting(account.pk, _waiting_for(done.trouble))
     return done
 
 

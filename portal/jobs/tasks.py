@@ -16,7 +16,7 @@ from django.core.cache import cache
 from django.db.models import Count, Q
 from redis.exceptions import RedisError
 
-from portal.catalog.provider_accounts import may_call, note_failure, note_success
+from portal.catalog.provider_accounts import note_failure, note_success, unless_paused
 from portal.celery import nudge, publish, publish_after
 from portal.jobs import collection, handoff, metering, tracking
 from portal.jobs.models import RIPE, Attempt
@@ -110,12 +110,13 @@ def due_by_account() -> list[dict[str, Any]]:
 
 
 def _hand_off(account_id: int) -> None:
-    if not may_call(account_id):
+    account = unless_paused(account_id)
+    if account is None:
         handoff.tell_waiting(account_id, WaitingReason.UNREACHABLE)
         return
     if _not_taking.is_paused(account_id):
         return
-    done = handoff.hand_off_due(account_id)
+    done = handoff.hand_off_due(account)
     if done.trouble is not None:
         _not_taking.failed(account_id, _asked_to_wait(done.trouble))
     if done.trouble is not None and done.trouble.code != "429":  # who asks to slow down is well, and may be tracked
@@ -136,7 +137,7 @@ def _track_soon(account_id: int) -> None:
 
 
 def _track(account_id: int) -> None:
-    if not may_call(account_id):
+    if unless_paused(account_id) is None:
         return
     try:
         tracked = tracking.track(account_id)
@@ -164,7 +165,7 @@ def _follow_logs(account_id: int) -> None:
 
 
 def _collect(account_id: int) -> None:
-    while may_call(account_id) and (attempt := collection.take_ended(account_id)) is not None:
+    while unless_paused(account_id) and (attempt := collection.take_ended(account_id)) is not None:
         results = collection.collect(attempt)
         if results is None:  # provider or store cannot be used: the sweep comes again for the others
             return

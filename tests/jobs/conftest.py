@@ -79,7 +79,7 @@ class Steps:
         self.account_id = account_id
 
     def hand_off(self) -> handoff.Round:
-        return handoff.hand_off_due(self.account_id)
+        return handoff.hand_off_due(ProviderAccount.objects.get(pk=self.account_id))
 
     def track(self) -> tracking.Tracked:
         return tracking.track(self.account_id)

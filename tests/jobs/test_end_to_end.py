@@ -88,7 +88,7 @@ def carry_on(job: Job, account: ProviderAccount, until: Callable[[Job], bool], w
     """What the tasks do, in a row, until the job is as wanted."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
-        handoff.hand_off_due(account.pk)
+        handoff.hand_off_due(account)
         tracking.track(account.pk)
         tracking.follow_logs(account.pk)
         while (attempt := collection.take_ended(account.pk)) is not None:
