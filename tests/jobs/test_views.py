@@ -483,6 +483,22 @@ def test_an_empty_project_points_at_the_jobs_of_the_others(client_of, member, or
     assert 'id="j-' in page_of(client.get("/jobs/?project=all"))
 
 
+@pytest.mark.parametrize(("tab", "words"), [("artifacts", "result.csv"), ("events", "results are being saved")])
+def test_open_tabs_follow_the_job_until_it_ends(client_of, member, project, tab, words):
+    job = running_job(project)
+    client, url = client_of(member, "en"), f"/jobs/{job.code}/{tab}/"
+    polls = f'hx-get="{url}" hx-trigger="every 5s"'
+    page = page_of(client.get(url))
+    tag = re.search(rf'hx-get="{url}"[^>]*hx-ptag="([^"]+)"', page)[1]
+    assert (words in page, polls in page) == (False, True)
+    assert client.get(url, headers={**HTMX, "HX-PTag": tag}).status_code == 304
+    ArtifactFactory(job=job, path="result.csv")
+    for state in (JobState.FINISHING, JobState.SUCCEEDED):
+        job.move_to(state, reason="ended", by="portal:test")
+    fragment = page_of(client.get(url, headers={**HTMX, "HX-PTag": tag}))
+    assert (words in fragment, polls in fragment, "<html" in fragment) == (True, False, False)
+
+
 def test_a_job_in_line_shows_its_place_and_moves_up_without_news_of_its_own(client_of, member, project):
     account = ProviderAccountFactory(concurrent_limit=1)
     waiting = [JobFactory(project=project, waiting_reason="quota") for _ in range(3)]

@@ -56,12 +56,17 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
 @login_required
 @require_safe
 def events(request: HttpRequest, code: str) -> HttpResponse:
+    """Follows the job by itself until its end, as its other tabs do."""
     job, now = find_job(request, code), timezone.now()
+    tab_version = _tab_version(job)
+    if unchanged := not_modified(request, tab_version):
+        return unchanged
     common = _common(request, job, now)
     people = User.objects.in_bulk({_user_id(e.by) for e in common["events"]} - {None})
     rows = [(event, event_sentence(event), people.get(_user_id(event.by))) for event in reversed(common["events"])]
-    context = {"tab": "events", "version": _version(request, job, now), **common, "rows": rows}
-    return render(request, "jobs/events.html", context)
+    versions = {"version": _version(request, job, now), "tab_version": tab_version}
+    context = {"tab": "events", **versions, **common, "rows": rows}
+    return respond(request, "jobs/events.html", "jobs/_events.html", context, etag=tab_version)
 
 
 @login_required
@@ -82,8 +87,12 @@ def config(request: HttpRequest, code: str) -> HttpResponse:
 @require_safe
 def artifacts(request: HttpRequest, code: str) -> HttpResponse:
     job, now = find_job(request, code), timezone.now()
-    context = {"tab": "artifacts", "version": _version(request, job, now), **_common(request, job, now)}
-    return render(request, "jobs/artifacts.html", context)
+    tab_version = _tab_version(job)
+    if unchanged := not_modified(request, tab_version):
+        return unchanged
+    versions = {"version": _version(request, job, now), "tab_version": tab_version}
+    context = {"tab": "artifacts", **versions, **_common(request, job, now)}
+    return respond(request, "jobs/artifacts.html", "jobs/_artifacts.html", context, etag=tab_version)
 
 
 @login_required
@@ -171,6 +180,11 @@ def _version(request: HttpRequest, job: Job, now: datetime) -> str:
     rights = int(may_stop(user_of(request), job))
     place = line.place_of(job)
     return f"{job.version}-{tick(job, now=now)}-{place.number if place else 0}-{rights}-{get_language()}"
+
+
+def _tab_version(job: Job) -> str:
+    """Of what shows the job and no clock."""
+    return f"{job.version}-{get_language()}"
 
 
 def _user_id(by: str) -> int | None:
