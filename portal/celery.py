@@ -48,6 +48,8 @@ app.conf.update(
         # Where there is work the sweep comes again by itself after half the time: two seconds is how live a log is that
         # somebody watches.
         "sweep": {"task": "jobs.sweep", "schedule": 4.0, "options": {"expires": 4}},
+        # What a late request or a restored backup left at the providers.
+        "orphans": {"task": "jobs.find_orphans", "schedule": 300.0, "options": {"expires": 300}},
         # Schedule, broker and some worker do their part; each worker process also shows itself (home/tasks.py).
         "heartbeat": {"task": "home.record_heartbeat", "schedule": 20.0, "options": {"expires": 20}},
         # Availability is shown with its age; a minute is what the catalog promises.

@@ -16,17 +16,17 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from portal.accounts.access import access_of
 from portal.accounts.roles import Permission
-from portal.audit import recording as audit
 from portal.billing import holds
 from portal.catalog.models import ProviderAccount
 from portal.catalog.provider_accounts import adapter_of
 from portal.core.failpoints import failpoint
 from portal.core.plain_text import one_line
 from portal.datasets.storage import StorageError, StorageUnavailable
-from portal.jobs import line, staging
+from portal.jobs import line, orphans, staging
 from portal.jobs.keys import key_of, worker_name
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
@@ -40,6 +40,7 @@ LOOKS = 3  # times a job is looked for in vain, after the listing lag, before it
 LOOK_EVERY_S = 5
 BACKOFF_MAX_S = 60
 MISCONFIGURED_WAIT_S = 60
+BEGAN = timezone.now()  # this process
 BY = "portal:handoff"
 
 
@@ -134,8 +135,10 @@ def hand_over(taken: Taken, done: Round) -> None:
     structlog.contextvars.bind_contextvars(job=taken.job.code, attempt=taken.attempt.code)
     try:
         adapter = adapter_of(done.account)
-        if taken.was == AttemptState.INTENDED:
+        if taken.was == AttemptState.INTENDED and taken.attempt.created_at > BEGAN:
             _send(taken, adapter, done)
+        elif taken.was == AttemptState.INTENDED:
+            _send_unless_there(taken, adapter, done)
         else:
             _look(taken, adapter, done)
     except Misconfigured as wrong:  # of adapter_of itself: nothing was asked yet
@@ -148,6 +151,20 @@ def hand_over(taken: Taken, done: Round) -> None:
 
 
 # --- send ------------------------------------------------------------------------------------------------------------
+
+
+def _send_unless_there(taken: Taken, adapter: Adapter, done: Round) -> None:
+    """It was written down before this process began: the database may have been restored since from a backup that is
+    older than the job's hand-over. One call more for what waited while the workers were away."""
+    try:
+        found = _found(taken, adapter)
+    except ProviderError as trouble:
+        _not_received(taken, trouble, done)
+        return
+    if found:
+        _adopt(taken, found, adapter, done)
+    else:
+        _send(taken, adapter, done)
 
 
 def _send(taken: Taken, adapter: Adapter, done: Round) -> None:
@@ -229,9 +246,10 @@ def _end_unsent(
         )
 
 
-def _not_received(taken: Taken, trouble: Unavailable | Misconfigured, done: Round) -> None:
+def _not_received(taken: Taken, trouble: ProviderError, done: Round) -> None:
     done.trouble = trouble
-    wait_s = float(MISCONFIGURED_WAIT_S) if isinstance(trouble, Misconfigured) else trouble.retry_after_s
+    asked_s = trouble.retry_after_s if isinstance(trouble, Unavailable) else None
+    wait_s = float(MISCONFIGURED_WAIT_S) if isinstance(trouble, Misconfigured) else asked_s
     _wait(taken, _waiting_for(trouble), trouble.summary, wait_s)
 
 
@@ -273,22 +291,31 @@ def _answer_lost(taken: Taken, summary: str) -> None:
 
 def _look(taken: Taken, adapter: Adapter, done: Round) -> None:
     """It may have been sent. Adopt what the provider has under our key; send again only when it surely has nothing."""
-    key = key_of(taken.attempt)
     try:
-        found = [remote for remote in adapter.find(key) if remote.key == key]
+        found = _found(taken, adapter)
     except ProviderError as trouble:
         _look_again(taken, trouble, done)
         return
     failpoint("handoff.after_look")
     if found:
-        _cancel_extras(taken, adapter, found[1:])
-        _accepted(taken, found[0], "adopted", done)
+        _adopt(taken, found, adapter, done)
     elif (wait := _too_early(taken, adapter)) is not None:
         _settle(taken, AttemptState.UNKNOWN, looks=wait.looks, not_before=Now() + timedelta(seconds=wait.seconds))
     elif taken.job.stop_requested_at is not None:
         _end_unsent(taken, JobState.CANCELLED, "stopped_before_sending")
     else:
         _send_again(taken, adapter, done)
+
+
+def _found(taken: Taken, adapter: Adapter) -> list[RemoteJob]:
+    key = key_of(taken.attempt)
+    return [remote for remote in adapter.find(key) if remote.key == key]
+
+
+def _adopt(taken: Taken, found: list[RemoteJob], adapter: Adapter, done: Round) -> None:
+    for extra in found[1:]:  # the oldest is ours to keep
+        orphans.cancel(done.account, adapter, taken.attempt, extra)
+    _accepted(taken, found[0], "adopted", done)
 
 
 @dataclass(frozen=True)
@@ -315,26 +342,6 @@ def _send_again(taken: Taken, adapter: Adapter, done: Round) -> None:
             return
         _note(taken.job, "handoff", "sent_again", {})
     _send(taken, adapter, done)
-
-
-def _cancel_extras(taken: Taken, adapter: Adapter, extras: list[RemoteJob]) -> None:
-    """Two jobs with our key: the oldest is ours to keep. An incident, because no client should be able to cause it."""
-    for extra in extras:
-        log.error("provider has two jobs with one key", remote_id=extra.remote_id)
-        with transaction.atomic():
-            _note(taken.job, "handoff", "extra_cancelled", {"remote_id": extra.remote_id})
-            audit.record(
-                "job.extra_cancelled",
-                f"job:{taken.job.code}",
-                actor=BY,
-                chain=taken.job.organization.code,
-                detail={"remote_id": extra.remote_id},
-            )
-        if not extra.state.is_final:
-            try:
-                adapter.cancel(extra.remote_id)
-            except ProviderError as later:  # tracking meets it in the next listing
-                log.warning("extra job not cancelled yet", remote_id=extra.remote_id, reason=later.summary)
 
 
 def _look_again(taken: Taken, trouble: ProviderError, done: Round) -> None:

@@ -83,7 +83,8 @@ class AttemptState(models.TextChoices):
 
 
 ATTEMPT_TRANSITIONS: dict[AttemptState, frozenset[AttemptState]] = {
-    AttemptState.INTENDED: frozenset({AttemptState.SENDING, AttemptState.ENDED}),
+    # Unknown without having been sent: the provider lists it, and the database was restored from before that.
+    AttemptState.INTENDED: frozenset({AttemptState.SENDING, AttemptState.UNKNOWN, AttemptState.ENDED}),
     AttemptState.SENDING: frozenset(
         {AttemptState.INTENDED, AttemptState.UNKNOWN, AttemptState.ACCEPTED, AttemptState.RUNNING, AttemptState.ENDED}
     ),

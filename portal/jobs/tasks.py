@@ -14,11 +14,13 @@ import structlog
 from celery import shared_task
 from django.core.cache import cache
 from django.db.models import Count, Q
+from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
+from portal.catalog.models import ProviderAccount
 from portal.catalog.provider_accounts import note_failure, note_success, unless_paused
 from portal.celery import nudge, publish, publish_after
-from portal.jobs import collection, handoff, metering, tracking
+from portal.jobs import collection, handoff, metering, orphans, tracking
 from portal.jobs.models import RIPE, Attempt
 from portal.jobs.states import AttemptState, WaitingReason
 from portal.jobs.turns import Pauses, Turns
@@ -83,6 +85,23 @@ def follow_logs(account_id: int) -> None:
 def collect(account_id: int) -> None:
     """Attempts ended -> log and results in storage, the job in its final state, the hold released."""
     _collecting.run(account_id, lambda: _collect(account_id))
+
+
+@shared_task(name="jobs.find_orphans")  # type: ignore[untyped-decorator]
+def find_orphans(account_id: int | None = None) -> None:
+    """Jobs at providers that no row accounts for. Without an id: a message for each account that has been in use."""
+    if account_id is None:
+        lately = Q(last_ok_at__gte=Now() - orphans.LOOK_BACK) | Q(failing_since__isnull=False)
+        for pk in ProviderAccount.objects.filter(lately, active=True).values_list("pk", flat=True):
+            publish(find_orphans, pk)
+    elif (account := unless_paused(account_id)) is not None:
+        try:
+            found = orphans.find(account)
+        except ProviderError as trouble:
+            note_failure(account_id, trouble.summary, wait_s=_asked_to_wait(trouble))
+            return
+        if found.to_adopt:
+            publish(hand_off, account_id)
 
 
 def _may_track(account_id: int) -> bool:
@@ -176,4 +195,4 @@ def _asked_to_wait(trouble: ProviderError) -> float | None:
     return trouble.retry_after_s if isinstance(trouble, Unavailable) else None
 
 
-__all__ = ["collect", "due_by_account", "follow_logs", "hand_off", "nudge", "sweep", "track"]
+__all__ = ["collect", "due_by_account", "find_orphans", "follow_logs", "hand_off", "nudge", "sweep", "track"]

@@ -22,9 +22,9 @@ from portal.audit import recording as audit
 from portal.catalog.provider_accounts import adapter_of
 from portal.core.failpoints import failpoint
 from portal.core.plain_text import one_line
-from portal.jobs import logs, staging
+from portal.jobs import logs, orphans, staging
 from portal.jobs.estimates import affordable_s
-from portal.jobs.keys import key_of, key_prefix
+from portal.jobs.keys import key_prefix
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
 from portal.providers.base import Adapter, RemoteJob, RemoteState
@@ -97,14 +97,11 @@ def _at_provider(account_id: int) -> QuerySet[Attempt]:
 
 def _listing(attempts: Sequence[Attempt], adapter: Adapter) -> dict[str, RemoteJob]:
     since = min(a.sent_at or a.created_at for a in attempts) - CLOCK_SKEW
-    news: dict[str, RemoteJob] = {}
-    ours = {key_of(a): a for a in attempts}
-    for remote in adapter.list_jobs(key_prefix(), since=since):
-        news[remote.remote_id] = remote
-        attempt = ours.get(remote.key)
-        if attempt is not None and remote.remote_id != attempt.remote_id and not remote.state.is_final:
-            _cancel_extra(attempt, remote, adapter)
-    return news
+    known = {a.remote_id for a in attempts}
+    listed = {remote.remote_id: remote for remote in adapter.list_jobs(key_prefix(), since=since)}
+    strangers = [job for job in listed.values() if job.remote_id not in known and not job.state.is_final]
+    orphans.settle(attempts[0].account, adapter, strangers)
+    return listed
 
 
 def _asked_alone(attempt: Attempt, adapter: Adapter) -> RemoteJob | None:
@@ -113,24 +110,6 @@ def _asked_alone(attempt: Attempt, adapter: Adapter) -> RemoteJob | None:
         return adapter.get(attempt.remote_id)
     except NotFound:
         return None
-
-
-def _cancel_extra(attempt: Attempt, remote: RemoteJob, adapter: Adapter) -> None:
-    """A second job with the key of one we hold: a first request was late on its way. It is stopped, not charged."""
-    log.error("provider has two jobs with one key", remote_id=remote.remote_id, key=remote.key)
-    with transaction.atomic():
-        detail = {"remote_id": remote.remote_id}
-        known = JobEvent.objects.filter(job=attempt.job, reason="extra_cancelled", detail=detail)
-        if not known.exists():
-            JobEvent.objects.create(job=attempt.job, kind="handoff", reason="extra_cancelled", by=BY, detail=detail)
-            audit.record(
-                "job.extra_cancelled",
-                f"job:{attempt.job.code}",
-                actor=BY,
-                chain=attempt.job.organization.code,
-                detail=detail,
-            )
-    adapter.cancel(remote.remote_id)
 
 
 def _seen(attempts: Sequence[Attempt]) -> None:
