@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from portal.catalog.models import ProviderAccount
 from portal.catalog.provider_accounts import note_failure, note_success, unless_paused
 from portal.celery import nudge, publish, publish_after
-from portal.jobs import collection, handoff, metering, orphans, tracking
+from portal.jobs import handoff, metering, orphans, reconciliation, tracking
 from portal.jobs.models import RIPE, Attempt
 from portal.jobs.states import AttemptState, WaitingReason
 from portal.jobs.turns import Pauses, Turns
@@ -184,11 +184,8 @@ def _follow_logs(account_id: int) -> None:
 
 
 def _collect(account_id: int) -> None:
-    while unless_paused(account_id) and (attempt := collection.take_ended(account_id)) is not None:
-        results = collection.collect(attempt)
-        if results is None:  # provider or store cannot be used: the sweep comes again for the others
-            return
-        metering.settle(attempt, log_key=results.log_key, files=results.files, notes=results.notes)
+    if unless_paused(account_id) is not None:
+        reconciliation.collect_due(account_id)
 
 
 def _asked_to_wait(trouble: ProviderError) -> float | None:

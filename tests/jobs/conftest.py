@@ -12,7 +12,7 @@ from django.db.models import F
 from portal.accounts.models import Project, User
 from portal.billing.credits import grant_trial
 from portal.catalog.models import Offering, ProviderAccount
-from portal.jobs import collection, handoff, metering, tracking
+from portal.jobs import collection, handoff, orphans, reconciliation, tracking
 from portal.jobs.models import Attempt, Job
 from portal.jobs.request import JobRequest
 from portal.jobs.submission import submit
@@ -35,7 +35,7 @@ def account(offering: Offering) -> ProviderAccount:
 def provider(account: ProviderAccount, monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
     """Stands where the registry would give an adapter that speaks over a wire."""
     fake = FakeProvider()
-    for module in (handoff, tracking, collection):
+    for module in (handoff, tracking, collection, orphans):
         monkeypatch.setattr(module, "adapter_of", lambda account: fake)
     return fake
 
@@ -85,12 +85,7 @@ class Steps:
         return tracking.track(self.account_id)
 
     def collect(self) -> int:
-        done = 0
-        while (attempt := collection.take_ended(self.account_id)) is not None:
-            results = collection.collect(attempt)
-            if results is None:
-                return done
-            done += metering.settle(attempt, log_key=results.log_key, files=results.files, notes=results.notes)
+        done, _all = reconciliation.collect_due(self.account_id)
         return done
 
     def pass_time(self, seconds: float) -> None:

@@ -20,12 +20,6 @@ from tests.jobs.fakes import FakeProvider
 
 
 @pytest.fixture
-def provider(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
-    monkeypatch.setattr(orphans, "adapter_of", lambda account: provider)
-    return provider
-
-
-@pytest.fixture
 def queued(job: Job, steps: Steps) -> Job:
     steps.hand_off()
     return job

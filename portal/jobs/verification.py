@@ -1,0 +1,129 @@
+"""Does every job hold the promises of its life (lost, doubled, untold, unpaid)? Read only; repairs nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from portal.catalog.models import ProviderAccount
+from portal.catalog.provider_accounts import adapter_of
+from portal.jobs import orphans
+from portal.jobs.keys import key_of, key_prefix
+from portal.jobs.models import Attempt
+from portal.jobs.states import FINAL, AttemptState
+from portal.providers.errors import ProviderError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`found` stands where `expected` should."""
+
+    check: str
+    subject: str  # a job's code; for a provider's jobs its own number
+    expected: str
+    found: str
+
+    def as_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def verify() -> list[Problem]:
+    """Every broken invariant; [] when all hold. All checks see one moment."""
+    with transaction.atomic():
+        if not connection.savepoint_ids:  # the outermost transaction, so nothing was read in it yet
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        return [problem for check, sql in CHECKS.items() for problem in _run(check, sql)]
+
+
+def _run(check: str, sql: str) -> Iterator[Problem]:
+    """Each query gives subject, expected, found of what is wrong."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, {"final": sorted(state.value for state in FINAL)})
+        for subject, expected, found in cursor.fetchall():
+            yield Problem(check, subject, expected, found)
+
+
+_LAST_ATTEMPT = """
+    JOIN LATERAL (SELECT * FROM jobs_attempt WHERE job_id = j.id ORDER BY number DESC LIMIT 1) a ON true
+"""
+
+CHECKS = {
+    "a job that goes on has somebody at work on it": """
+        SELECT j.code, 'an attempt that is not over', 'none' FROM jobs_job j
+        WHERE j.state <> ALL (%(final)s)
+          AND NOT EXISTS (SELECT 1 FROM jobs_attempt a WHERE a.job_id = j.id AND a.collected_at IS NULL)
+        ORDER BY j.code
+    """,
+    "job and attempt tell the same": f"""
+        SELECT j.code, allowed.states, a.state FROM jobs_job j {_LAST_ATTEMPT}
+        JOIN (VALUES ('submitted', 'intended sending unknown'), ('queued', 'accepted stopping unknown'),
+                     ('starting', 'accepted running stopping unknown'), ('running', 'running stopping unknown'),
+                     ('finishing', 'ended')) AS allowed (job_state, states)
+          ON job_state = CASE WHEN j.state = ANY (%(final)s) THEN 'finishing' ELSE j.state END
+        WHERE a.state <> ALL (string_to_array(allowed.states, ' ')) ORDER BY j.code
+    """,  # noqa: S608 - constants of this file
+    "a job is in the state that its last event names": """
+        SELECT j.code, coalesce(e.after, 'none'), j.state FROM jobs_job j
+        LEFT JOIN LATERAL (SELECT after FROM jobs_jobevent WHERE job_id = j.id AND kind = 'state'
+                           ORDER BY id DESC LIMIT 1) e ON true
+        WHERE e.after IS DISTINCT FROM j.state ORDER BY j.code
+    """,
+    "each event begins where the one before it ended": """
+        SELECT j.code, e.previous, e.before FROM jobs_job j
+        JOIN (SELECT job_id, before, coalesce(lag(after) OVER (PARTITION BY job_id ORDER BY id), '') AS previous
+              FROM jobs_jobevent WHERE kind = 'state') e ON e.job_id = j.id
+        WHERE e.before <> e.previous ORDER BY j.code
+    """,
+    "each change of state is in the audit trail, once": """
+        SELECT j.code, count(e.id)::text, coalesce(min(told.links), 0)::text FROM jobs_job j
+        JOIN jobs_jobevent e ON e.job_id = j.id AND e.kind = 'state'
+        LEFT JOIN (SELECT subject, count(*) AS links FROM audit_auditevent
+                   WHERE act IN ('job.submitted', 'job.moved') GROUP BY subject) told ON told.subject = 'job:' || j.code
+        GROUP BY j.id HAVING count(e.id) <> coalesce(min(told.links), 0) ORDER BY j.code
+    """,
+    "money is set aside while the job goes on, and no longer": """
+        SELECT j.code, CASE WHEN j.state = ANY (%(final)s) THEN 'released' ELSE 'held' END,
+               CASE WHEN h.id IS NULL THEN 'no hold' WHEN h.released_at IS NULL THEN 'held' ELSE 'released' END
+        FROM jobs_job j LEFT JOIN billing_hold h ON h.job_code = j.code
+        WHERE h.id IS NULL OR (j.state = ANY (%(final)s)) = (h.released_at IS NULL) ORDER BY j.code
+    """,
+    "a job ends after it began": """
+        SELECT code, started_at::text, ended_at::text FROM jobs_job WHERE ended_at < started_at ORDER BY code
+    """,
+    "secrets are gone when the job has ended": """
+        SELECT code, 'wiped', 'stored' FROM jobs_job
+        WHERE state = ANY (%(final)s) AND sealed_secrets <> '' ORDER BY code
+    """,
+}
+AT_PROVIDERS = "a job is at its provider once"
+
+
+def verify_at_providers() -> tuple[list[Problem], list[str]]:
+    """What the providers list of the last days against what we know; and which of them could not be asked."""
+    problems: list[Problem] = []
+    silent: list[str] = []
+    for account in ProviderAccount.objects.filter(active=True).order_by("pk"):
+        since = timezone.now() - orphans.LOOK_BACK
+        try:
+            listed = list(adapter_of(account).list_jobs(key_prefix(), since=since))
+        except ProviderError as trouble:
+            silent.append(f"{account}: {trouble.summary}")
+            continue
+        alive = Counter(remote.key for remote in listed if not remote.state.is_final)
+        rows = Attempt.objects.filter(account=account).select_related("job").defer("job__script")
+        known = {key_of(a): a for a in rows.filter(code__in=[key.removeprefix(key_prefix()) for key in alive])}
+        for key, count in sorted(alive.items()):
+            attempt = known.get(key)
+            if count > 1 or attempt is None:
+                expected = "one" if attempt else "none"
+                problems.append(Problem(AT_PROVIDERS, attempt.job.code if attempt else key, expected, f"{count} alive"))
+        here = {remote.remote_id for remote in listed}
+        for attempt in rows.filter(state__in=[AttemptState.ACCEPTED, AttemptState.RUNNING], sent_at__gte=since):
+            if attempt.remote_id not in here:
+                problems.append(Problem(AT_PROVIDERS, attempt.job.code, attempt.state, "not listed"))
+    return problems, silent
