@@ -85,7 +85,7 @@ def _look_soon(attempt: Attempt) -> int:
 
 def cancel(account: ProviderAccount, adapter: Adapter, attempt: Attempt | None, remote: RemoteJob) -> None:
     """End a job that is one too many, openly: an incident, because no client should be able to cause it."""
-    log.error("job at the provider is accounted for by no row", remote_id=remote.remote_id, key=remote.key)
+    log.error("job at the provider is one too many", remote_id=remote.remote_id, key=remote.key)
     detail = {"remote_id": remote.remote_id[:100]}
     subject = f"job:{attempt.job.code}" if attempt else f"provider_account:{account.pk}"
     with transaction.atomic():
