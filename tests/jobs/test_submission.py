@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-import threading
 from datetime import date
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from portal.accounts.access import NotPermitted
 from portal.audit.models import AuditEvent
 from portal.audit.verification import broken_links
 from portal.billing.holds import OverBudget
-from portal.billing.models import BillingAccount, Hold
+from portal.billing.models import Hold
 from portal.catalog.models import Offering, Price, ProviderAccount
 from portal.jobs.models import Attempt, Job, JobEvent, SubmitKey
 from portal.jobs.submission import Refused, submit
@@ -74,48 +72,6 @@ def test_the_same_key_with_other_contents_is_refused(funded, member, account, re
     with pytest.raises(Refused):
         submit(funded, request=request_for(command="rm"), key="k", by=member)
     assert Job.objects.count() == 1
-
-
-@pytest.mark.django_db(transaction=True)
-def test_200_copies_at_once_are_one_job(funded, member, account, request_for) -> None:
-    answers: list[str] = []
-    start = threading.Barrier(20)
-
-    def send() -> None:
-        start.wait()
-        for _ in range(10):
-            answers.append(submit(funded, request=request_for(), key="k", by=member).code)
-        connection.close()
-
-    threads = [threading.Thread(target=send) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert answers == [Job.objects.get().code] * 200
-    assert (Attempt.objects.count(), Hold.objects.count(), BillingAccount.objects.get().held) == (1, 1, 500)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_budget_for_37_takes_37(funded, member, account, request_for) -> None:
-    BillingAccount.objects.filter(organization=funded.organization)
-    outcome: list[str] = []
-
-    def send(first: int) -> None:
-        for number in range(first, first + 10):
-            try:
-                submit(funded, request=request_for(cost_cap=270), key=f"k{number}", by=member)
-                outcome.append("accepted")
-            except OverBudget:
-                outcome.append("over")
-        connection.close()
-
-    threads = [threading.Thread(target=send, args=(n * 10,)) for n in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (outcome.count("accepted"), Job.objects.count(), BillingAccount.objects.get().held) == (37, 37, 37 * 270)
 
 
 def test_roles_that_may_not_submit(funded, viewer, billing, stranger, account, request_for) -> None:
