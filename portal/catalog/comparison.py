@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from portal.catalog import sources
-from portal.catalog.models import OfferingKind
+from portal.catalog.models import OfferingKind, PriceUnit
 from portal.catalog.offers import Offer, Wish
 from portal.core.templatetags.formats import unit_yen, yen
 
@@ -153,10 +153,13 @@ def gpu_range(row: Offer) -> str:
 def charged_by(row: Offer) -> tuple[str, str]:
     if row.price is None:
         return _("On inquiry"), ""
-    unit = _("by the %(unit)s") % {"unit": row.price.get_unit_display()}
+    note = "" if row.price.confirmed else _("To be confirmed")
+    if row.offering.kind == OfferingKind.JOB and row.price.unit != PriceUnit.SECOND:
+        # The price has another unit, but the portal counts a job's seconds whatever the price is per.
+        return _("by the second, as part of the price per %(unit)s") % {"unit": row.price.get_unit_display()}, note
     if row.price.minimum_s > 1:
-        return unit, _("%(seconds)d seconds at least") % {"seconds": row.price.minimum_s}
-    return unit, ""
+        note = _("%(seconds)d seconds at least") % {"seconds": row.price.minimum_s}
+    return _("by the %(unit)s") % {"unit": row.price.get_unit_display()}, note
 
 
 def availability_words(row: Offer) -> tuple[str, str]:

@@ -84,13 +84,17 @@ def offers(wish: Wish, offerings: Iterable[Offering] | None = None, *, at: datet
         prices.setdefault(price.offering_id, []).append(price)
     newest = CapacityObservation.objects.filter(offering__in=ids).order_by("offering", "-observed_at")
     observations = {seen.offering_id: seen for seen in newest.distinct("offering")}
-    accounts = set(ProviderAccount.objects.filter(active=True, organization=None).values_list("provider_id", "kind"))
+    pool = ProviderAccount.objects.filter(active=True, organization=None)
+    accounts = {
+        (provider, kind): since for provider, kind, since in pool.values_list("provider_id", "kind", "failing_since")
+    }
     rows = [
         _offer(
             offering,
             prices.get(offering.pk, []),
             observations.get(offering.pk),
             (offering.provider_id, offering.adapter) in accounts,
+            accounts.get((offering.provider_id, offering.adapter)) is None,
             wish,
             now,
         )
@@ -113,6 +117,7 @@ def _offer(
     prices: list[Price],
     observation: CapacityObservation | None,
     has_account: bool,
+    answers: bool,
     wish: Wish,
     now: datetime,
 ) -> Offer:
@@ -131,7 +136,8 @@ def _offer(
         per_gpu_hour=per_hour,
         total=total,
         observation=observation,
-        is_fresh=observation is not None and now - observation.observed_at <= STALE_AFTER,
+        # Of a provider that does not answer now, what it said a minute ago is no more than history.
+        is_fresh=answers and observation is not None and now - observation.observed_at <= STALE_AFTER,
         has_account=has_account,
     )
 

@@ -14,6 +14,8 @@ from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
+from portal.accounts.context import current_of
+from portal.accounts.roles import Permission
 from portal.catalog import comparison, sources
 from portal.catalog.forms import CatalogFilter
 from portal.catalog.models import Offering
@@ -42,18 +44,20 @@ class Shown:
 @require_safe
 def offer_list(request: HttpRequest) -> HttpResponse:
     """Open to everybody: prices are shown before anybody signs up."""
-    parts = keep(_key(request.GET), KEEP_S, lambda: _render(request.GET))
+    can = current_of(request).can if request.user.is_authenticated else {Permission.SUBMIT}
+    may_create = Permission.SUBMIT in can
+    parts = keep(_key(request.GET, may_create), KEEP_S, lambda: _render(request.GET, may_create))
     context = {"with_tax": parts["with_tax"], **{name: SafeString(parts[name]) for name in ("filter", "offers")}}
     return respond(request, "catalog/list.html", "catalog/_ready.html", context)
 
 
-def _key(query: QueryDict) -> str:
-    """Filter and offers are the same for everybody who asks the same in the same language."""
-    asked = repr((get_language(), sorted(query.lists())))
+def _key(query: QueryDict, may_create: bool) -> str:
+    """Filter and offers are the same for everybody who asks the same in the same language and may do the same."""
+    asked = repr((get_language(), may_create, sorted(query.lists())))
     return f"catalog:{hashlib.sha256(asked.encode(errors='backslashreplace')).hexdigest()}"
 
 
-def _render(query: QueryDict) -> dict[str, Any]:
+def _render(query: QueryDict, may_create: bool) -> dict[str, Any]:
     """Without a request on purpose: nothing of a person can get into what others are shown."""
     shown = _filtered(query)
     query = query.copy()
@@ -62,18 +66,19 @@ def _render(query: QueryDict) -> dict[str, Any]:
     context = {
         "form": shown.form,
         "wish": shown.wish,
-        "rows": [_row(row, query, shown) for row in shown.rows],
+        "rows": [_row(row, query, shown, may_create) for row in shown.rows],
         "all_count": shown.all_count,
         "count_text": ngettext("%(count)d of %(all)d shown", "%(count)d of %(all)d shown", shown.all_count)
         % {"count": len(shown.rows), "all": shown.all_count},
         "observed_at": min(times) if times else None,
-        "compared": [_row(row, query, shown) for row in shown.compared],
+        "compared": [_row(row, query, shown, may_create) for row in shown.compared],
         "groups": comparison.compare(shown.compared, shown.wish, only_differences=shown.only_differences)
         if shown.compared
         else [],
         "is_full": len(shown.compared) == comparison.MOST,
         "total_label": comparison.total_label(shown.wish),
         "csv_url": f"{reverse('catalog:csv')}?{query.urlencode()}",
+        "compared_csv_url": f"{reverse('catalog:csv')}?{query.urlencode()}&only=cmp",
         "only_differences": shown.only_differences,
         "most": comparison.MOST,
     }
@@ -86,11 +91,12 @@ def _render(query: QueryDict) -> dict[str, Any]:
 
 @require_safe
 def offers_csv(request: HttpRequest) -> HttpResponseBase:
+    """What the filter left; with only=cmp the plans under comparison."""
     shown = _filtered(request.GET)
     header = [
         _("Provider"), _("Offering"), _("How to use"), _("GPU model"), _("Memory per GPU (GB)"), _("GPUs"),
         _("One GPU, one hour (yen)"), comparison.total_label(shown.wish) + _(" (yen)"), _("Tax"), _("Confirmed"),
-        _("Availability"), _("CPU"), _("Place"), _("Source"), _("As of"),
+        _("Charged by"), _("Availability"), _("CPU"), _("Place"), _("Source"), _("As of"),
     ]  # fmt: skip
     rows = [
         [
@@ -104,13 +110,14 @@ def offers_csv(request: HttpRequest) -> HttpResponseBase:
             _as_shown(row.total),
             _("tax incl.") if shown.wish.with_tax else _("tax excl."),
             _("Confirmed") if row.is_confirmed else _("To be confirmed"),
+            _in_one(comparison.charged_by(row)),
             comparison.availability_words(row)[0],
-            row.offering.architecture,
+            _in_one(comparison.architecture_words(row)),
             row.offering.site.prefecture if row.offering.site else "",
             sources.words(row.read_from.source),
             row.read_from.as_of.isoformat(),
         ]
-        for row in shown.rows
+        for row in (shown.compared if request.GET.get("only") == "cmp" else shown.rows)
     ]
     return csv_response("gpu-catalog.csv", header, rows)
 
@@ -169,7 +176,7 @@ def _order(sort: str):  # type: ignore[no-untyped-def]
     return lambda row: row.per_gpu_hour if row.per_gpu_hour is not None else dear
 
 
-def _row(row: Offer, query: QueryDict, shown: Shown) -> dict[str, object]:
+def _row(row: Offer, query: QueryDict, shown: Shown, may_create: bool) -> dict[str, object]:
     word, note = comparison.availability_words(row)
     without = query.copy()
     without.setlist("cmp", [slug for slug in query.getlist("cmp") if slug != row.offering.slug])
@@ -188,11 +195,18 @@ def _row(row: Offer, query: QueryDict, shown: Shown) -> dict[str, object]:
         "is_compared": row in shown.compared,
         "may_compare": row in shown.compared or len(shown.compared) < comparison.MOST,
         "remove_url": f"{reverse('catalog:list')}?{without.urlencode()}",
-        "create_url": f"{reverse('jobs:new')}?offering={row.offering.slug}&gpus={row.gpus}" if row.can_submit else "",
+        "create_url": f"{reverse('jobs:new')}?offering={row.offering.slug}&gpus={row.gpus}"
+        if row.can_submit and may_create
+        else "",
         "price_text": comparison.price_words(row),
         "total_text": comparison.total_words(row, shown.wish),
         "source": sources.words(row.read_from.source),
     }
+
+
+def _in_one(words: tuple[str, str]) -> str:
+    text, note = words
+    return f"{text} ({note})" if note else text
 
 
 def _as_shown(amount: Decimal | None) -> Decimal | str:

@@ -4,12 +4,15 @@ import unicodedata
 
 
 def has_hidden_letters(text: str) -> bool:
-    """Control characters, direction overrides and invisible letters: what makes a name look like another, or like none.
+    """Control characters, direction overrides, invisible letters and what stands for bytes that are no letters: what
+    makes a name look like another, or like none.
 
     The joiner that emoji families are made of is no such letter between two visible ones.
     """
     families = text.replace("\u200d", "") if text.strip("\u200d \u3000") == text else text
-    return any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") for letter in families)
+    return "\ufffd" in text or any(
+        unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") for letter in families
+    )
 
 
 def one_line(text: str, length: int = 300) -> str:

@@ -126,9 +126,8 @@ def theme(request: HttpRequest) -> HttpResponse:
     """For pages without script; portal.js sets the same cookie."""
     chosen = request.POST.get("theme", "")
     to = request.POST.get("next", "/")
-    if not url_has_allowed_host_and_scheme(to, allowed_hosts={request.get_host()}, require_https=request.is_secure()):
-        to = "/"
-    response = redirect(to)
+    # A path only: redirect() would take a bare word for the name of a page.
+    response = redirect(to if to.startswith("/") and url_has_allowed_host_and_scheme(to, None) else "/")
     if chosen in ("light", "dark", "auto"):
         response.set_cookie("theme", chosen, max_age=365 * 24 * 3600, samesite="Lax", secure=settings.PRODUCTION)
     return response

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -179,6 +180,15 @@ def _locks_within(lock: Path) -> list[Path]:
     """This lock and those that it contains: the test lock has everything that the portal itself needs."""
     lines = set(lock.read_text().splitlines())
     return [other for other in lock.parent.glob("requirements*.lock") if lines >= set(other.read_text().splitlines())]
+
+
+def is_for_developers(module: str, *, root: Path = ROOT) -> bool:
+    """Is it in the tests' lock alone?"""
+    test, runtime = (
+        set(re.findall(r"^([a-z0-9.-]+)==", (root / lock).read_text(), re.MULTILINE))
+        for lock in (TEST_LOCK, RUNTIME_LOCK)
+    )
+    return module.lower().replace("_", "-") in test - runtime
 
 
 def _stamp(venv: Path, lock: Path) -> Path:

@@ -5,7 +5,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from portal.launcher.bootstrap import ROOT, RUNTIME_LOCK, TEST_LOCK, continue_in_environment, enter_environment
+from portal.launcher.bootstrap import (
+    ROOT,
+    RUNTIME_LOCK,
+    TEST_LOCK,
+    continue_in_environment,
+    enter_environment,
+    is_for_developers,
+)
 from portal.launcher.errors import CannotContinue
 from portal.launcher.messages import sentence, show
 
@@ -82,4 +89,7 @@ def _broken(error: ImportError) -> Exception:
     """What to raise when an import failed: one of the portal's own is a fault of the code, and stays a traceback."""
     if (error.name or "").partition(".")[0] == "portal":
         return error
+    module = (error.name or "").partition(".")[0]
+    if is_for_developers(module):
+        return CannotContinue("developers_module_missing", module=module)
     return CannotContinue("module_missing", module=error.name or error)

@@ -66,6 +66,13 @@ SENTENCES: dict[str, tuple[str, str]] = {
         ".venv のインストールが壊れています(モジュール {module} が見つかりません)。"
         ".venv フォルダーを削除して、同じコマンドをもう一度実行してください。",
     ),
+    "developers_module_missing": (
+        "This command is for developers and needs their packages ({module} and others). Run once: "
+        "python3 manage.py test tests/core   It installs them and runs a few tests. Then run the same command again.",
+        "これは開発者向けのコマンドで、開発用のパッケージ({module} など)が必要です。"
+        "python3 manage.py test tests/core を一度実行してインストールしてから、"
+        "同じコマンドをもう一度実行してください。",
+    ),
     "setting_wrong": (
         "A setting is missing or wrong: {problem}",
         "設定が不足しているか、正しくありません: {problem}",

@@ -175,7 +175,12 @@
   }
   function filter() {
     const wanted = fold($('input', palette).value.trim()); current = 0;
-    all().forEach((option) => { option.hidden = !fold(`${option.textContent} ${option.dataset.kana ?? ''}`).includes(wanted); });
+    all().forEach((option) => {
+      if (!option.dataset.search) { option.hidden = !fold(`${option.textContent} ${option.dataset.kana ?? ''}`).includes(wanted); return; }
+      // What was typed may be the name of a job: the list of jobs looks for it.
+      const typed = $('input', palette).value.trim();
+      option.hidden = !typed; option.dataset.href = option.dataset.search + encodeURIComponent(typed.slice(0, 50)); $('b', option).textContent = typed;
+    });
     mark();
   }
   function openPalette() { if (!palette || palette.open) return; $('input', palette).value = ''; palette.showModal(); filter(); }

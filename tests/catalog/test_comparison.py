@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -105,9 +106,11 @@ def test_small_words() -> None:
     assert [gpus_words(count) for count in (1, 8)] == ["1 GPU", "8 GPUs"]
     assert [total_label(Wish(hours=hours)) for hours in (1, 168)] == ["For 1 hour", "For 168 hours"]
     assert [gpu_range(offer(gpus_min=low, gpus_max=high)) for low, high in ((1, 1), (1, 8))] == ["1 GPU", "1 to 8 GPUs"]
-    assert [charged_by(row) for row in (offer(), offer(cost=None))] == [
+    a_minute = replace(offer(), price=Price(unit="minute"))
+    assert [charged_by(row) for row in (offer(), offer(cost=None), a_minute)] == [
         ("by the second", "60 seconds at least"),
         ("On inquiry", ""),
+        ("by the second, as part of the price per minute", "To be confirmed"),
     ]
     assert [
         architecture_words(offer(architecture=name, architecture_confirmed=confirmed))

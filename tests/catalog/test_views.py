@@ -1,12 +1,19 @@
+import csv
+import io
 import re
 from collections.abc import Callable
+from html import unescape
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from portal.accounts.models import User
 from portal.catalog import seed
+from portal.catalog.models import CapacityObservation, Offering, Provider
+from portal.catalog.offers import Wish, offers
+from tests.factories import ProviderAccountFactory
 
 FRAGMENT = {"HX-Request": "true", "HX-Request-Type": "partial"}
 
@@ -84,8 +91,8 @@ def test_one_price_reads_the_same_in_list_comparison_and_csv_and_multiplies_to_t
     assert (prices["dok-h100x8"], prices["dok-v100"]) == (("¥373.5", "¥71,712"), ("¥57.6", "¥1,382"))
     line = re.search(r"One GPU, one hour</th>(.*?)</tr>", html.split('id="cmp-t"')[1])
     assert line and re.findall(r"¥[\d,.]+", line[1]) == ["¥373.5", "¥57.6"]
-    csv = b"".join(client.get("/catalog/offers.csv?n=8&provider=sakura")).decode()
-    assert [row.split(",")[6:8] for row in csv.splitlines() if "H100×8（β）" in row] == [["373.50", "71712.00"]]
+    text = b"".join(client.get("/catalog/offers.csv?n=8&provider=sakura")).decode()
+    assert [row.split(",")[6:8] for row in text.splitlines() if "H100×8（β）" in row] == [["373.50", "71712.00"]]
 
 
 def test_prices_without_tax_keep_their_fraction_and_one_hour_of_one_gpu_is_the_unit_price(
@@ -120,8 +127,8 @@ def test_every_price_has_its_date_and_source_in_the_reader_s_language(
     html = client.get("/catalog/", headers={"accept-language": language}).content.decode()
     shown = dict(re.findall(r'id="offer-([^"]+)">.*?<div class="src">([^<]+)</div>', html, re.S))
     assert (len(shown), shown["dok-h100"], shown["demo-gb200"]) == (html.count('class="offer"'), published, made_up)
-    csv = b"".join(client.get("/catalog/offers.csv", headers={"accept-language": language})).decode()
-    assert published.split(": ")[1].split(",")[0] in csv
+    text = b"".join(client.get("/catalog/offers.csv", headers={"accept-language": language})).decode()
+    assert published.split(": ")[1].split(",")[0] in text
 
 
 def test_csv_has_every_row_of_the_filter(catalog: None, client: Client) -> None:
@@ -129,6 +136,43 @@ def test_csv_has_every_row_of_the_filter(catalog: None, client: Client) -> None:
     lines = b"".join(response).decode("utf-8-sig").splitlines()
     assert len(lines) == 2
     assert lines[1].split(",")[:4] == ["さくらインターネット", "高火力 PHY B200×8", "ベアメタル", "B200"]
+
+
+def test_csv_of_the_comparison_has_the_compared_plans_and_what_the_page_says_of_them(
+    catalog: None, client: Client
+) -> None:
+    english = {"accept-language": "en"}
+    html = client.get("/catalog/?cmp=dok-h100&cmp=soroban-cluster", headers=english).content.decode()
+    url = unescape(re.search(r'id="cmp-h".*?href="(/catalog/offers.csv[^"]*)"', html, re.S)[1])
+    rows = list(csv.DictReader(io.StringIO(b"".join(client.get(url, headers=english)).decode("utf-8-sig"))))
+    assert [(row["Offering"], row["Charged by"], row["CPU"]) for row in rows] == [
+        ("Koukaryoku DOK H100", "by the second (60 seconds at least)", "x86_64"),
+        (
+            "GPUSOROBAN compute cluster",
+            "by the second, as part of the price per minute (To be confirmed)",
+            "x86_64 (To be confirmed)",
+        ),
+    ]
+
+
+def test_who_may_not_create_jobs_is_not_offered_to(
+    catalog: None, client: Client, viewer: User, member: User, client_of: Callable[..., Client]
+) -> None:
+    ProviderAccountFactory(provider=Provider.objects.get(slug="sakura"))
+    create = 'href="/jobs/new/?offering='
+    pages = [one.get("/catalog/").content.decode() for one in (client_of(viewer), client_of(member), client)]
+    assert [create in page for page in pages] == [False, True, True]
+
+
+def test_what_a_provider_said_before_it_fell_silent_is_not_shown_as_live(catalog: None, client: Client) -> None:
+    offering = Offering.objects.get(slug="demo-gb200")
+    CapacityObservation.objects.create(offering=offering, state="available", free_gpus=72, source="slurm_rest")
+    account = ProviderAccountFactory(provider=offering.provider, kind="slurm_rest")
+    states = []
+    for failing_since in (None, timezone.now()):
+        type(account).objects.update(failing_since=failing_since)
+        states.append(next(o.state for o in offers(Wish()) if o.offering == offering))
+    assert states == ["available", "unknown"]
 
 
 def test_statements_stay_the_same_for_any_number_of_offerings(

@@ -13,6 +13,7 @@ from portal.core.plain_text import has_hidden_letters, one_line
         ("\u200b\u200b", True),
         ("\u200d", True),
         ("a\0b", True),
+        (b"a\xff".decode(errors="replace"), True),
     ],
 )
 def test_hidden_letters(text: str, hidden: bool) -> None:

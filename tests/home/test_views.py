@@ -80,6 +80,8 @@ def test_a_viewer_of_one_project_sees_that_projects_jobs_alone(client_of: Client
         ("<b>", "/help/", None, "/help/"),
         ("dark", "https://evil.example/", "dark", "/"),
         ("dark", "//evil.example/", "dark", "/"),
+        ("dark", "abc", "dark", "/"),
+        ("dark", "a\0b", "dark", "/"),
     ],
 )
 def test_the_theme_is_chosen_without_script_and_stays_on_this_site(
