@@ -121,17 +121,17 @@ class RemoteUsage:
 
 @dataclass(frozen=True)
 class RemoteCharge:
-    """One line of the provider's own bill: what it asks for one plan, tax as it bills it."""
+    """One line of the provider's own bill: what it asks for the use of one plan."""
 
     account: str
     number: int  # of the line in its bill
     plan: str
     usage: int  # in the provider's unit; DOK: seconds
     usage_type: int | None  # the provider's own kind of usage; DOK: 0 or 1, which nobody explains
-    amount: Decimal  # yen
+    amount: Decimal  # yen, with or without tax as the provider bills
     description: str = ""
-    closed_at: datetime | None = None  # when the bill is closed; until then it grows
-    last_upload_at: datetime | None = None  # the newest usage that is in it
+    closed_at: datetime | None = None  # the closing day of its bill
+    last_upload_at: datetime | None = None  # when the provider last brought the bill up to date
 
 
 class Adapter(ABC):

@@ -172,7 +172,7 @@ class SakuraDok(
             yield RemoteUsage(job.remote_id, job.remote_id, job.key, job.gpu_seconds, job.started_at, job.ended_at)
 
     def charges(self, *, year: int, month: int, day: int | None = None) -> list[RemoteCharge]:
-        """GET /billing_infos/. The key needs the right to see bills."""
+        """GET /billing_infos/. [?] Its days are Japan's; usage is seconds; which rule rounds the yen nobody says."""
         wanted = {"year": year, "month": month, "day": day}
         try:
             answer = self._client.get("/billing_infos/", {name: str(n) for name, n in wanted.items() if n is not None})
@@ -223,7 +223,8 @@ class SakuraDok(
         Nobody can find again whose password an entry holds: DOK shows host and user name alone, and those are the same
         for every customer of some registries (nvcr.io: "$oauthtoken"). An entry that is used again would lend one
         organization's password to another's task, or change it under a task that still waits. [?] A second entry with
-        the same host and user name is taken, as ids are what tasks name.
+        the same host and user name is taken: it is ids that tasks name. What stays behind is the entry of a task whose
+        answer was lost and that was never made.
         """
         registry = self._keep_login(login)
         try:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import pytest
 
 from portal.providers.base import Account, JobSpec, RegistryLogin, RemoteJob, RemoteState
@@ -38,22 +37,13 @@ def asked(server: Answering) -> list[tuple[str, str]]:
     return [(one.method, one.path) for one in server.asked]
 
 
-def logins_at(running: Emulator) -> list[dict[str, str]]:
-    credentials = running.account.credentials
-    answer = httpx.get(
-        f"{running.account.endpoint}/registries/", auth=(credentials["token"], credentials["secret"])
-    ).json()
-    assert isinstance(answer, list)
-    return answer
-
-
 # --- private images --------------------------------------------------------------------------------------------------
 
 
 def test_a_private_image_runs_with_its_login_which_goes_with_the_job(running: Emulator, store: FileServer) -> None:
     bench, adapter = bench_of(running, store), SakuraDok(running.account)
     job = bench.submit("echo inside", image=SPEC.image, registry=LOGIN)
-    (kept,) = logins_at(running)
+    (kept,) = running.kept_logins()
     ended = bench.wait(job)
     adapter.forget_login(job.remote_id)
     assert ended.state is RemoteState.SUCCEEDED
@@ -61,7 +51,7 @@ def test_a_private_image_runs_with_its_login_which_goes_with_the_job(running: Em
         "hostname": LOGIN.hostname,
         "username": "$oauthtoken",
     }
-    assert ("password" in kept, logins_at(running)) == (False, [])
+    assert ("password" in kept, running.kept_logins()) == (False, [])
     bench.close()
 
 
@@ -86,7 +76,7 @@ def test_two_jobs_never_share_an_entry_whosoever_the_same_user_name_is(running: 
     assert [bench.wait(job).state for job in (ours, theirs)] == [RemoteState.SUCCEEDED, RemoteState.FAILED]
     for job in (ours, theirs):
         adapter.forget_login(job.remote_id)
-    assert logins_at(running) == []
+    assert running.kept_logins() == []
     bench.close()
 
 
