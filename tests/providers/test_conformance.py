@@ -24,7 +24,7 @@ from tests.providers.file_server import FileServer
 # What an interface does not have, and what its adapter therefore does not claim.
 DOK_ALONE = {
     "the_bill_of_today_names_the_plan_that_was_used", "each_line_of_the_bill_is_its_usage_times_the_price",
-    "the_bill_of_the_month_holds_that_of_the_day",
+    "the_bill_of_the_month_holds_that_of_the_day", "a_job_that_was_deleted_stays_on_the_bill",
     "what_has_ended_and_is_deleted_is_gone", "what_has_not_ended_is_not_deleted", "deleting_what_nobody_knows_is_quiet",
     "the_same_login_may_be_given_with_two_jobs_at_once",
     "forgetting_a_login_may_be_repeated_and_is_quiet_where_there_is_none",

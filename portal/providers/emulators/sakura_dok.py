@@ -35,7 +35,7 @@ from websockets.sync.server import ServerConnection
 from websockets.sync.server import serve as serve_websocket
 
 from portal.providers.emulators import access
-from portal.providers.emulators.dok_billing import JST, bills
+from portal.providers.emulators.dok_billing import JST, Billing, Tariff
 from portal.providers.emulators.dok_registries import REFUSAL, Registries
 from portal.providers.emulators.dok_web import Doors
 from portal.providers.emulators.faults import Faults
@@ -87,6 +87,8 @@ class Dok:
         self._agreed_at = _iso(time.time()) if settings.terms_agreed else None
         self.origin = ""
         self.listing_lag_s: Callable[[], float] = lambda: 0.0
+        tariffs = {plan: Tariff(name, least_s, Decimal(price)) for plan, name, least_s, price, _ in PLANS}
+        self._billing = Billing(settings.state, account=self._account_id, tariffs=tariffs)
         self._registries = Registries(settings.state, settings.private_registry)
         self._doors = Doors()
         self._machine = Machine(
@@ -199,15 +201,10 @@ class Dok:
         return _launch(job, folder)
 
     def _bills(self, request: Request) -> Answer:
-        names = {plan: name for plan, name, *_ in PLANS}
-        least_s = {plan: seconds for plan, _, seconds, *_ in PLANS}
-        prices = {plan: Decimal(price) for plan, _, _, price, _ in PLANS}
-        jobs = self._machine.jobs()
         try:
-            found = bills(jobs, request.query, account=self._account_id, names=names, prices=prices, least_s=least_s)
+            return Answer(200, self._billing.bills(self._machine.jobs(), request.query))
         except ValueError:
             return _refuse(400, "year, month and day are no date.")
-        return Answer(200, found)
 
     def _list(self, request: Request) -> Answer:
         newest = time.time() - self.listing_lag_s()
@@ -240,6 +237,7 @@ class Dok:
             case "DELETE", []:
                 if job.state != "ended":
                     return _refuse(403, "cannot delete")
+                self._billing.keep(job)
                 self._machine.forget(job)
                 return Answer(204)
             case "POST", ["cancel"]:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta, timezone
+from datetime import date, timedelta, timezone
 
-from portal.providers.base import BillingStatement, PriceList, RemoteCharge
+from portal.providers.base import BillingStatement, Deletion, PriceList, RemoteCharge, RemoteJob
 from portal.providers.conformance.bench import Bench
 from portal.providers.conformance.kit import NotOffered, hold, promise
 
 JAPAN = timezone(timedelta(hours=9))
 ROUNDING_YEN = 1  # of a line; by which rule nobody says
+USED = ("good", "exits_3", "speaks_slowly")  # samples that ran for seconds
 
 
 @promise
 def the_bill_of_today_names_the_plan_that_was_used(bench: Bench) -> str:
-    seconds = (bench.sample("good").job.gpu_seconds or 0) // bench.target.gpus
+    """All jobs of the bench run on that one plan."""
     billed = _usage(_bill_of_the_day(bench))
+    today = [job for name in USED if _day(job := bench.sample(name).job) == _day_of_the_bill(bench)]
+    seconds = sum(job.gpu_seconds or 0 for job in today) // bench.target.gpus
     hold(bench.target.plan in billed, f"{sorted(billed)}")
-    hold(billed[bench.target.plan] >= seconds, f"{billed[bench.target.plan]} s, and one job alone ran {seconds} s")
+    hold(
+        billed[bench.target.plan] >= seconds,
+        f"{billed[bench.target.plan]} s, and {len(today)} jobs alone ran {seconds} s",
+    )
     return f"{bench.target.plan}: {billed[bench.target.plan]} s"
 
 
@@ -42,21 +48,39 @@ def the_bill_of_the_month_holds_that_of_the_day(bench: Bench) -> str:
     return f"{sum(day.values())} s of {sum(month.values())} s"
 
 
+@promise
+def a_job_that_was_deleted_stays_on_the_bill(bench: Bench) -> str:
+    adapter = bench.ability(Deletion)
+    job = bench.wait(bench.submit("sleep 1"))
+    before = _usage(_bill_of_the_day(bench))
+    adapter.delete(job.remote_id)
+    after = _usage(_bill_of_the_day(bench))
+    hold(all(after[plan] >= used for plan, used in before.items()), f"{dict(before)} before, {dict(after)} after")
+    return f"{sum(before.values())} s before, {sum(after.values())} s after"
+
+
 def _bill_of_the_day(bench: Bench) -> list[RemoteCharge]:
-    """Of the day on which a sample ended, once it is in. Raises NotOffered while the bill lags behind."""
-    ended_at = bench.sample("good").job.ended_at
+    """Of the day on which the last sample ended, once all are in. Raises NotOffered while the bill lags behind."""
+    ends = [ended_at for name in USED if (ended_at := bench.sample(name).job.ended_at)]
     lines = _bill(bench)
     newest = max((line.last_upload_at for line in lines if line.last_upload_at), default=None)
-    if newest is None or ended_at is None or newest < ended_at:
+    if newest is None or newest < max(ends):
         raise NotOffered(f"the bill does not know our jobs yet: it was brought up to date at {newest}")
     return lines
 
 
 def _bill(bench: Bench, *, whole_month: bool = False) -> list[RemoteCharge]:
-    adapter, ended_at = bench.ability(BillingStatement), bench.sample("good").job.ended_at
-    assert ended_at is not None
-    day = ended_at.astimezone(JAPAN)
+    adapter, day = bench.ability(BillingStatement), _day_of_the_bill(bench)
     return adapter.charges(year=day.year, month=day.month, day=None if whole_month else day.day)
+
+
+def _day_of_the_bill(bench: Bench) -> date:
+    return _day(bench.sample(USED[-1]).job)
+
+
+def _day(job: RemoteJob) -> date:
+    assert job.ended_at is not None
+    return job.ended_at.astimezone(JAPAN).date()
 
 
 def _usage(lines: list[RemoteCharge]) -> Counter[str]:
