@@ -30,6 +30,7 @@ from tests.factories import (
     JobFactory,
     MembershipFactory,
     ProjectFactory,
+    RegistryLoginFactory,
     UserFactory,
 )
 
@@ -88,7 +89,7 @@ UPLOADER = Rule(("owner",), inside=HIDDEN)  # an unfinished upload is its upload
 STOPPER = Rule(MANAGERS, billing=HIDDEN)  # of a job that the owner submitted
 MANAGE_PROJECT = Rule(MANAGERS, newcomer=START)
 MANAGE_MEMBER = Rule(MANAGERS, newcomer=START, project_member=HIDDEN)  # who sees one project sees no other members
-MANAGE_INVITATION = Rule(MANAGERS, inside=HIDDEN, newcomer=START)
+MANAGE_INVITATION = MANAGE_LOGIN = Rule(MANAGERS, inside=HIDDEN, newcomer=START)
 NOWHERE = Rule((), inside=HIDDEN, stranger=HIDDEN)  # no place was named
 STEP = Rule(PERSONAS[:-1])  # the next step of something begun before: without that, back to signing in
 NEVER_BEGUN = Rule((), inside=LOGIN, stranger=LOGIN, newcomer=LOGIN)
@@ -164,6 +165,10 @@ TABLE: dict[str, Pair] = {
     "accounts:project": (MANAGE_PROJECT, MANAGE_PROJECT),
     "accounts:project_close": (MANAGE_PROJECT, MANAGE_PROJECT),
     "accounts:project_reopen": (None, MANAGE_PROJECT),
+    "accounts:registries": (MANAGE_HERE, None),
+    "accounts:registry_new": (MANAGE_HERE, MANAGE_HERE),
+    "accounts:registry": (MANAGE_LOGIN, MANAGE_LOGIN),
+    "accounts:registry_remove": (MANAGE_LOGIN, MANAGE_LOGIN),
     "accounts:invitation": (EVERYBODY, SIGNED_IN),
     # signing in (django-allauth)
     "account_login": SIGNED_OUT_FORM,
@@ -229,6 +234,7 @@ def tenant(organization: Organization, project: Project) -> dict[str, Any]:
         "invitation": invitation.pk,
         "token": token,
         "membership": membership.pk,
+        "login": RegistryLoginFactory(organization=organization).pk,
     }
 
 
@@ -286,6 +292,8 @@ def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
     by_name = {
         "accounts:member": {"pk": tenant["membership"]},
         "accounts:member_remove": {"pk": tenant["membership"]},
+        "accounts:registry": {"pk": tenant["login"]},
+        "accounts:registry_remove": {"pk": tenant["login"]},
         "accounts:invitation": {"token": tenant["token"]},
         "accounts:invitation_resend": {"pk": tenant["invitation"]},
         "accounts:invitation_revoke": {"pk": tenant["invitation"]},

@@ -72,7 +72,6 @@ ELSEWHERE = {
     "providers/conformance/": "tests/providers/test_conformance.py",
     "providers/emulators/": "tests/providers/emulators/test_emulators.py",
     "providers/errors.py": "classes that carry two values",
-    "providers/sakura_dok/adapter.py": "tests/providers/test_conformance.py",
     "providers/slurm_ssh/": "tests/providers/test_conformance.py",
     "usage/models.py": "tests/usage/test_recording.py",
 }

@@ -15,7 +15,14 @@ from portal.billing.models import BillingAccount
 from portal.catalog import seed
 from portal.datasets.models import DataFile, Dataset
 from portal.jobs.models import Job
-from tests.factories import DataFileFactory, DatasetFactory, JobFactory, MembershipFactory, ProjectFactory
+from tests.factories import (
+    DataFileFactory,
+    DatasetFactory,
+    JobFactory,
+    MembershipFactory,
+    ProjectFactory,
+    RegistryLoginFactory,
+)
 
 MOST = 10
 
@@ -102,11 +109,18 @@ def _usage(project: Project, owner: User, count: int) -> None:
             )
 
 
+def _registries(project: Project, owner: User, count: int) -> None:
+    kept = project.organization.registry_logins
+    first = kept.first() or RegistryLoginFactory(organization=project.organization, changed_by=owner)
+    _copy("accounts_registrylogin", first.pk, count - kept.count(), hostname=f"'r' || (n + {count}) || '.example'")
+
+
 LISTS: dict[str, tuple[str, Callable[[Project, User, int], None], int]] = {
     "jobs": ("/jobs/", _jobs, 50_000),
     "datasets": ("/datasets/", _datasets, 50_000),
     "members": ("/organization/members/", _members, 50_000),
     "projects": ("/organization/projects/", _projects, 300),
+    "registries": ("/organization/registries/", _registries, 300),
     "usage": ("/usage/", _usage, 50_000),
     "home": ("/", _jobs, 50_000),
 }

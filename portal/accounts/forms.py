@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from datetime import datetime, time, timedelta
 from typing import Any, cast
@@ -25,6 +26,8 @@ from portal.accounts.roles import Permission, Role, may_give
 from portal.core.plain_text import has_hidden_letters
 
 EMAIL_MAX_LENGTH = 254  # what the column holds
+# A host as images name it: with a dot or a port, or it would be read as a folder of Docker Hub.
+_REGISTRY = re.compile(r"(?=[^:]{1,253}(?:\Z|:))(?=.*[.:])[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?")
 
 
 def _one_line(text: str) -> None:
@@ -223,6 +226,44 @@ class ProjectForm(forms.Form):
 
     def clean_ends_on(self) -> Any:
         return _near_future(self.cleaned_data["ends_on"])
+
+
+class RegistryForm(forms.Form):
+    """Another user name and password for a registry; the password is never filled in."""
+
+    username = Line(
+        label=_("User name"),
+        max_length=255,
+        help_text=_("As the registry asks for it, for example $oauthtoken at nvcr.io."),
+        error_messages={"required": _("Enter the user name at the registry.")},
+        widget=forms.TextInput(attrs={"class": "mono", "autocomplete": "off", "spellcheck": "false"}),
+    )
+    password = Line(
+        label=_("Password or access token"),
+        max_length=8192,
+        help_text=_("A token that can only read is enough. It is stored encrypted and never shown again."),
+        error_messages={"required": _("Enter the password or access token.")},
+        widget=forms.PasswordInput(attrs={"class": "mono", "autocomplete": "new-password"}),
+    )
+
+
+class NewRegistryForm(RegistryForm):
+    hostname = Line(
+        label=_("Registry"),
+        max_length=300,
+        help_text=_("The host as it stands in the image's name, for example ghcr.io; docker.io for Docker Hub."),
+        error_messages={"required": _("Enter the registry's host name.")},
+        widget=forms.TextInput(attrs={"class": "mono", "autocomplete": "off", "spellcheck": "false"}),
+    )
+    field_order = ["hostname", "username", "password"]
+
+    def clean_hostname(self) -> str:
+        """Copied from a browser's address bar is fine."""
+        typed = unicodedata.normalize("NFKC", self.cleaned_data["hostname"]).lower()
+        hostname = typed.removeprefix("https://").removeprefix("http://").rstrip("/")
+        if not _REGISTRY.fullmatch(hostname):
+            raise ValidationError(_("Enter the host name alone, without a path, for example ghcr.io or nvcr.io."))
+        return hostname
 
 
 class HandOverForm(forms.Form):

@@ -210,4 +210,36 @@ class Invitation(models.Model):
         return self.accepted_at is None and self.revoked_at is None and self.expires_at > timezone.now()
 
 
-__all__ = ["Invitation", "Membership", "Organization", "OrganizationKind", "Permission", "Project", "Role", "User"]
+class RegistryLoginQuerySet(models.QuerySet["RegistryLogin"]):
+    def visible_to(self, user: User) -> RegistryLoginQuerySet:
+        """To those who may keep them."""
+        from portal.accounts.access import access_of
+
+        return self.filter(organization__in=access_of(user).organizations_with(Permission.MANAGE_PROJECTS))
+
+
+class RegistryLogin(models.Model):
+    """Who fetches an organization's private images from one container registry."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="registry_logins")
+    hostname = models.CharField(max_length=255)  # lower case, with its port where an image's name has one
+    username = models.CharField(max_length=255)
+    sealed_password = models.TextField()
+    changed_at = models.DateTimeField(default=timezone.now)
+    changed_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+
+    objects = RegistryLoginQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "hostname"], name="registry_login_once_per_host")
+        ]
+
+    def __str__(self) -> str:
+        return self.hostname
+
+
+__all__ = [
+    "Invitation", "Membership", "Organization", "OrganizationKind", "Permission", "Project", "RegistryLogin", "Role",
+    "User",
+]  # fmt: skip

@@ -20,5 +20,9 @@ urlpatterns = [
     path("organization/projects/<str:code>/", views.project, name="project"),
     path("organization/projects/<str:code>/close/", views.close_project, name="project_close"),
     path("organization/projects/<str:code>/reopen/", views.reopen_project, name="project_reopen"),
+    path("organization/registries/", views.kept_registries, name="registries"),
+    path("organization/registries/new/", views.new_registry, name="registry_new"),
+    path("organization/registries/<int:pk>/", views.registry, name="registry"),
+    path("organization/registries/<int:pk>/remove/", views.remove_registry, name="registry_remove"),
     path("invitations/<str:token>/", views.invitation, name="invitation"),
 ]

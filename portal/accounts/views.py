@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import override
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from portal.accounts import emails, invitations, membership
+from portal.accounts import emails, invitations, membership, registries
 from portal.accounts import projects as opening
 from portal.accounts.access import access_of, require
 from portal.accounts.adapters import remember_language
@@ -28,14 +28,16 @@ from portal.accounts.forms import (
     InviteForm,
     MemberForm,
     NameForm,
+    NewRegistryForm,
     OrganizationForm,
     ProfileForm,
     ProjectForm,
+    RegistryForm,
     posted,
     roles_to_give,
 )
 from portal.accounts.membership import Refused
-from portal.accounts.models import Invitation, Membership, Organization, Project, User
+from portal.accounts.models import Invitation, Membership, Organization, Project, RegistryLogin, User
 from portal.accounts.roles import MATRIX, Permission, Role, may_give
 
 PAGE = 25
@@ -111,7 +113,13 @@ def organization(request: HttpRequest) -> HttpResponse:
             messages.success(request, _("The organization was saved."))
             return redirect("accounts:organization")
     owners = Membership.objects.filter(organization=here).owners().select_related("user").order_by("pk")[:10]
-    context = {"organization": here, "form": form, "can_edit": can_edit, "owners": [m.user for m in owners]}
+    context = {
+        "organization": here,
+        "form": form,
+        "can_edit": can_edit,
+        "can_keep_logins": access_of(request.user).may_in(here, Permission.MANAGE_PROJECTS),
+        "owners": [m.user for m in owners],
+    }
     return _page(request, "accounts/organization.html", context, form)
 
 
@@ -339,6 +347,54 @@ def reopen_project(request: HttpRequest, code: str) -> HttpResponse:
     return redirect("accounts:projects")
 
 
+# --- logins for container registries ---------------------------------------------------------------------------------
+@require_safe
+@with_organization
+def kept_registries(request: HttpRequest) -> HttpResponse:
+    here = _here(request)
+    require(request.user, Permission.MANAGE_PROJECTS, here)
+    rows, newer, older = _slice(request, here.registry_logins.select_related("changed_by"))
+    context = {"organization": here, "rows": rows, "newer_url": newer, "older_url": older}
+    return render(request, "accounts/registries.html", context)
+
+
+@page
+@with_organization
+def new_registry(request: HttpRequest) -> HttpResponse:
+    here, user = _here(request), _user(request)
+    require(user, Permission.MANAGE_PROJECTS, here)
+    form = NewRegistryForm(posted(request))
+    if request.method == "POST" and form.is_valid():
+        made = _done(form, lambda: registries.keep_login(here, **form.cleaned_data, by=user), field="hostname")
+        if made:
+            messages.success(request, _("The login for %(registry)s is kept.") % {"registry": made})
+            return redirect("accounts:registries")
+    return _page(request, "accounts/registry.html", {"form": form}, form)
+
+
+@page
+@with_organization
+def registry(request: HttpRequest, pk: int) -> HttpResponse:
+    row = _registry(request, pk)
+    form = RegistryForm(posted(request), initial={"username": row.username})
+    if request.method == "POST" and form.is_valid():
+        registries.replace_login(row, **form.cleaned_data, by=_user(request))
+        messages.success(request, _("The login for %(registry)s was replaced.") % {"registry": row})
+        return redirect("accounts:registries")
+    return _page(request, "accounts/registry.html", {"row": row, "form": form}, form)
+
+
+@page
+@with_organization
+def remove_registry(request: HttpRequest, pk: int) -> HttpResponse:
+    row = _registry(request, pk)
+    if request.method == "POST":
+        registries.remove_login(row, by=_user(request))
+        messages.success(request, _("The login for %(registry)s was removed.") % {"registry": row})
+        return redirect("accounts:registries")
+    return render(request, "accounts/registry_remove.html", {"row": row})
+
+
 # --- an invitation, seen by the person invited -----------------------------------------------------------------------
 @page
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
@@ -405,6 +461,10 @@ def _membership(request: HttpRequest, pk: int) -> Membership:
 def _invitation(request: HttpRequest, pk: int) -> Invitation:
     rows = Invitation.objects.visible_to(_user(request)).select_related("project", "organization", "invited_by")
     return get_object_or_404(rows, pk=pk)
+
+
+def _registry(request: HttpRequest, pk: int) -> RegistryLogin:
+    return get_object_or_404(RegistryLogin.objects.visible_to(_user(request)).select_related("organization"), pk=pk)
 
 
 def _places(request: HttpRequest, here: Organization) -> tuple[bool, list[Project]]:

@@ -68,8 +68,10 @@ def collect(attempt: Attempt) -> Results | None:
     results = Results(attempt)
     try:
         if attempt.remote_id:
+            adapter = adapter_of(attempt.account)
             with _lease_renewed(attempt):
-                found = staging.collect(attempt, adapter_of(attempt.account))
+                staging.forget_login(attempt, adapter)
+                found = staging.collect(attempt, adapter)
             results.log_key, results.files = found.log_key, found.files
             results.notes = ["results_cut"] * found.was_cut + ["results_skipped"] * bool(found.skipped)
         staging.forget(attempt)

@@ -9,6 +9,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Q
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 
@@ -207,6 +208,13 @@ class JobForm(forms.Form):
         self.fields["gpus"].widget.choices = [(n, str(n)) for n in counts]  # type: ignore[attr-defined]
         # Any READY file of the project may be named, the 200 shown are only the list: see clean_inputs.
         self.fields["inputs"].valid_value = lambda value: True  # type: ignore[attr-defined]
+
+    def say_registries(self, hosts: Sequence[str]) -> None:
+        """Under the image: where the organization's own logins are used."""
+        if hosts:
+            said = _("Fetched with your organization's login: %(registries)s.") % {"registries": ", ".join(hosts)}
+            image = self.fields["image"]
+            image.help_text = format_html("{}<br>{}", image.help_text, said)
 
     @property
     def chosen_offer(self) -> Offer | None:

@@ -180,6 +180,8 @@ def _send(taken: Taken, adapter: Adapter, done: Round) -> None:
     except (staging.CannotPrepare, StorageError) as wrong:
         log.error("attempt cannot be prepared", reason=str(wrong))
         return _end_unsent(taken, JobState.FAILED, "cannot_prepare", failure=FailureClass.PORTAL)
+    if spec.registry is not None:
+        _say_with_login(job, spec.registry.hostname)
     failpoint("handoff.before_send")
     try:
         remote = adapter.submit(spec)
@@ -376,6 +378,12 @@ def _settle(taken: Taken, state: AttemptState, **changes: Any) -> bool:
 
 def _note(job: Job, kind: str, reason: str, detail: dict[str, str]) -> None:
     JobEvent.objects.create(job=job, kind=kind, reason=reason, by=BY, detail=detail)
+
+
+def _say_with_login(job: Job, hostname: str) -> None:
+    """Once, and before it is sent: whoever collects the results knows by this that there is a login to delete."""
+    if not JobEvent.objects.filter(job=job, reason=staging.WITH_LOGIN).exists():
+        _note(job, "handoff", staging.WITH_LOGIN, {"registry": hostname})
 
 
 def tell_waiting(account_id: int, reason: WaitingReason) -> None:

@@ -34,6 +34,8 @@ def outcome_of(job: Job, attempt: Attempt) -> Outcome:
         return Outcome(JobState.FAILED, "out_of_memory", FailureClass.OUT_OF_MEMORY)
     if remote == RemoteState.INTERRUPTED:
         return Outcome(JobState.FAILED, "interrupted", FailureClass.INTERRUPTED)
+    if attempt.exit_code is None and any(word in attempt.remote_reason.lower() for word in ("image", "registry")):
+        return Outcome(JobState.FAILED, "image_not_fetched", FailureClass.IMAGE)
     return _by_exit_code(attempt.exit_code)
 
 

@@ -15,14 +15,25 @@ from typing import IO, cast
 
 import structlog
 
+from portal.accounts import registries
 from portal.core.sealing import CannotOpen, unseal
 from portal.datasets import storage
 from portal.jobs import logs
 from portal.jobs.keys import key_of
-from portal.jobs.models import Artifact, Attempt, Job
-from portal.providers.base import Adapter, Artifacts, FinalLog, JobSpec, LiveLog, RemoteJob, RemoteState
+from portal.jobs.models import Artifact, Attempt, Job, JobEvent
+from portal.providers.base import (
+    Adapter,
+    Artifacts,
+    FinalLog,
+    JobSpec,
+    LiveLog,
+    PrivateImages,
+    RegistryLogin,
+    RemoteJob,
+    RemoteState,
+)
 from portal.providers.bootstrap import Manifest, ManifestFile, bootstrap_script, render_manifest
-from portal.providers.errors import NotFound
+from portal.providers.errors import NotFound, ProviderError
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +46,7 @@ PATH_MAX = 400
 BLOCK_BYTES = 512 * 512
 PULL_MAX_BYTES = 1024 * 1024
 PULLS_MAX = 4  # pieces of one live log in one turn, so that a chatty job leaves time for the others
+WITH_LOGIN = "with_login"  # reason of the event that says so
 
 
 class CannotPrepare(Exception):
@@ -74,6 +86,7 @@ def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
                 put_log_url="" if isinstance(adapter, FinalLog) else _put_url(raw_log_key(attempt)),
             )
         )
+        registry = _login(job, adapter)
     except (ValueError, CannotOpen) as wrong:
         raise CannotPrepare(str(wrong)) from wrong
     storage.put_bytes(manifest_key(attempt), manifest.encode(), "text/plain; charset=utf-8")
@@ -91,6 +104,7 @@ def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
         },
         nodes=offering.nodes_for(job.gpus),
         gpu_type=offering.gpu_model.lower(),
+        registry=registry,
     )
 
 
@@ -111,6 +125,18 @@ def forget(attempt: Attempt) -> None:
     """Delete what holds secrets or was only on its way. Raises StorageUnavailable."""
     for key in (manifest_key(attempt), script_key(attempt), output_key(attempt), raw_log_key(attempt)):
         storage.delete(key)
+
+
+def forget_login(attempt: Attempt, adapter: Adapter) -> None:
+    """Delete the login that the provider was given with this attempt. Best effort: results are not kept waiting."""
+    if not isinstance(adapter, PrivateImages):
+        return
+    if not JobEvent.objects.filter(job=attempt.job, reason=WITH_LOGIN).exists():
+        return
+    try:
+        adapter.forget_login(attempt.remote_id)
+    except ProviderError as trouble:
+        log.error("registry login still at the provider", job=attempt.job.code, reason=trouble.summary)
 
 
 def folder(attempt: Attempt) -> str:
@@ -158,6 +184,12 @@ def _scripts(attempt: Attempt) -> tuple[ManifestFile, ...]:
     storage.put_bytes(script_key(attempt), content, "text/plain; charset=utf-8")
     url = storage.presigned_get(script_key(attempt), expires_s=ADDRESS_S)
     return (ManifestFile(url, hashlib.sha256(content).hexdigest(), len(content), script_name_of(job)),)
+
+
+def _login(job: Job, adapter: Adapter) -> RegistryLogin | None:
+    if not job.image or not isinstance(adapter, PrivateImages):
+        return None
+    return registries.login_for(job.organization, job.image)
 
 
 def _put_url(key: str) -> str:

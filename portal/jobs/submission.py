@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from portal.accounts.access import NotPermitted, require
 from portal.accounts.models import Project, User
+from portal.accounts.registries import host_of, needs_login
 from portal.accounts.roles import Permission
 from portal.audit import recording as audit
 from portal.billing.holds import OverBudget, hold
@@ -28,6 +29,7 @@ from portal.jobs.models import Attempt, Job, JobEvent, JobInput, SubmitKey
 from portal.jobs.placement import refusals
 from portal.jobs.request import JobRequest
 from portal.jobs.states import JobState
+from portal.providers.registry import TAKES_LOGINS
 
 
 class Refused(Exception):
@@ -169,6 +171,17 @@ def _policy(project: Project, request: JobRequest, now: datetime) -> tuple[Price
     account = account_for(offering, organization=project.organization)
     if account is None:
         raise Refused(_("This GPU offering does not take jobs here. Choose another one."), "offering")
+    if account.kind not in TAKES_LOGINS and request.image and needs_login(project.organization, request.image):
+        raise Refused(
+            format_lazy(
+                _(
+                    "Your organization has a login for {registry}, and this plan can fetch public images only. Choose"
+                    " another plan. If all images there are public, ask an owner or manager to remove the login."
+                ),
+                registry=host_of(request.image),
+            ),
+            "image",
+        )
     return price, account
 
 

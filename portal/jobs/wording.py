@@ -34,7 +34,10 @@ FAILURES: dict[str, Explanation] = {
     ),
     FailureClass.IMAGE: Explanation(
         _("The container image could not be fetched or started."),
-        _("Check the image's name and tag, that it can be fetched without signing in, and that it has sh and python3."),
+        _(
+            "Check the image's name and tag, that it has sh and python3, and that it is public or your organization"
+            " keeps a login for its registry."
+        ),
     ),
     FailureClass.PROGRAM: Explanation(
         _("Your program ended with an error."),
@@ -69,6 +72,7 @@ FAILURES: dict[str, Explanation] = {
 EVENTS: dict[str, Promise] = {
     "submitted": _("Job created; the amount up to the cap is set aside"),
     "waits": _("Waiting to be handed over"),
+    "with_login": _("The image is fetched with the login that the organization keeps for its registry"),
     "accepted": _("The provider accepted the job"),
     "adopted": _("Found at the provider and taken up again"),
     "answer_lost": _("The provider's answer did not arrive; being checked"),
@@ -94,6 +98,7 @@ EVENTS: dict[str, Promise] = {
     "out_of_memory": _("The program needed more memory than there was"),
     "interrupted": _("Interrupted by the provider"),
     "input_missing": _("An input file could not be read, or its checksum differed"),
+    "image_not_fetched": _("The provider could not fetch the container image"),
     "image_lacks_tools": _("The container image lacks a tool that the portal needs"),
     "not_started": _("The program could not be started"),
     "output_not_saved": _("The results could not be saved"),

@@ -26,6 +26,15 @@ class Account:
 
 
 @dataclass(frozen=True)
+class RegistryLogin:
+    """Who fetches private images from one registry. `hostname` is as it stands in an image's name, with its port."""
+
+    hostname: str
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class JobSpec:
     """One piece of work as every provider can be given it."""
 
@@ -38,6 +47,8 @@ class JobSpec:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold the user's secrets
     nodes: int = 1
     gpu_type: str = ""  # Slurm's gres type, "gb200"
+    registry: RegistryLogin | None = None  # given to adapters with PrivateImages alone
+    web_port: int | None = None  # where the program answers HTTP; given to adapters with WebAccess alone
 
 
 class RemoteState(enum.Enum):
@@ -106,6 +117,21 @@ class RemoteUsage:
     gpu_seconds: int
     started_at: datetime
     ended_at: datetime
+
+
+@dataclass(frozen=True)
+class RemoteCharge:
+    """One line of the provider's own bill: what it asks for the use of one plan."""
+
+    account: str
+    number: int  # of the line in its bill
+    plan: str
+    usage: int  # in the provider's unit; DOK: seconds
+    usage_type: int | None  # the provider's own kind of usage; DOK: 0 or 1, which nobody explains
+    amount: Decimal  # yen, with or without tax as the provider bills
+    description: str = ""
+    closed_at: datetime | None = None  # the closing day of its bill
+    last_upload_at: datetime | None = None  # when the provider last brought the bill up to date
 
 
 class Adapter(ABC):
@@ -187,3 +213,43 @@ class UsageStatement(ABC):
     @abstractmethod
     def usage(self, *, since: datetime, until: datetime) -> Iterator[RemoteUsage]:
         """The provider's own count of what was used in [since, until)."""
+
+
+class BillingStatement(ABC):
+    @abstractmethod
+    def charges(self, *, year: int, month: int, day: int | None = None) -> list[RemoteCharge]:
+        """The provider's bill of one day, or of the month without `day`, by its own calendar (Japan). Nothing: empty.
+
+        Raises Unavailable, also for a line that cannot be read: a bill with a line left out would be a wrong one.
+        """
+
+
+class Deletion(ABC):
+    @abstractmethod
+    def delete(self, remote_id: str) -> None:
+        """Take an ended job, its log and its output out of the account. Unknown there: return quietly.
+
+        Raises Rejected where it has not ended (nothing is ended by this), Unavailable, Misconfigured.
+        """
+
+
+class PrivateImages(ABC):
+    """Fetches an image with JobSpec.registry. The login lies at the provider only as long as jobs need it."""
+
+    @abstractmethod
+    def forget_login(self, remote_id: str) -> None:
+        """Delete the login that was kept there for this ended job. None kept, or job unknown: return quietly.
+
+        Raises Unavailable, Misconfigured.
+        """
+
+
+class WebAccess(ABC):
+    """Shows JobSpec.web_port to the world. Nothing is known of an access control: assume that it is public."""
+
+    @abstractmethod
+    def web_address(self, job: RemoteJob) -> str | None:
+        """http(s) address, new for each job, 503 until the program listens; None: it has none (yet, or any more).
+
+        Raises NotFound, Unavailable.
+        """

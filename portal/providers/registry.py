@@ -20,6 +20,8 @@ KINDS = {
 # What is asked on a timetable, by kind: asking only these, a worker never loads the others' libraries for nothing.
 TELLS_PRICES = frozenset({"sakura_dok"})
 TELLS_AVAILABILITY = frozenset({"slurm_rest"})
+# Who can fetch an image with a login, asked when a job is submitted.
+TAKES_LOGINS = frozenset({"sakura_dok"})
 
 # How many jobs an account runs at once where the provider publishes a number; a contract may raise it. DOK's FAQ of
 # 2024-10-10: one running task per user, more wait and start in turn.

@@ -19,6 +19,7 @@ from portal.accounts.forms import (
     Line,
     MemberForm,
     NameForm,
+    NewRegistryForm,
     ProjectForm,
     SignUpForm,
     posted,
@@ -197,3 +198,30 @@ def test_forms_of_allauth_have_labels_and_no_placeholders(db: None) -> None:
             ("Password", None),
         ]
     assert fields["email"].widget.attrs["maxlength"] == 254
+
+
+@pytest.mark.parametrize(
+    ("typed", "hostname"),
+    [
+        ("ghcr.io", "ghcr.io"),
+        ("https://GHCR.io/", "ghcr.io"),
+        ("ｎｖｃｒ．ｉｏ", "nvcr.io"),
+        ("localhost:5000", "localhost:5000"),
+        ("ghcr", ""),
+        ("ghcr.io/team", ""),
+        ("alice@ghcr.io", ""),
+        (".io", ""),
+        ("ghcr.io:port", ""),
+        ("x" * 260 + ".io", ""),
+    ],
+)
+def test_a_registry_is_a_host_name(typed: str, hostname: str) -> None:
+    form = NewRegistryForm({"hostname": typed, "username": "alice", "password": " token\r\n"})
+    assert (form.is_valid(), form.cleaned_data.get("hostname", ""), form.cleaned_data["password"]) == (
+        bool(hostname), hostname, "token",
+    )  # fmt: skip
+
+
+def test_a_password_is_not_filled_in_again() -> None:
+    form = NewRegistryForm({"hostname": "", "username": "alice", "password": "canary"})
+    assert (form.is_valid(), "canary" in form.as_p()) == (False, False)

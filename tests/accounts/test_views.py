@@ -9,10 +9,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from portal.accounts import invitations
-from portal.accounts.models import Membership, Organization, Project, User
+from portal.accounts import invitations, registries
+from portal.accounts.models import Membership, Organization, Project, RegistryLogin, User
 from portal.audit.models import AuditEvent
-from tests.factories import MembershipFactory, OrganizationFactory, ProjectFactory
+from tests.factories import MembershipFactory, OrganizationFactory, ProjectFactory, RegistryLoginFactory
 from tests.factories.accounts import PASSWORD
 
 ClientOf = Callable[..., Client]
@@ -33,6 +33,10 @@ PAGES = {  # owner, manager, member, viewer, billing
     "/organization/projects/new/": (200, 200, 403, 403, 403),
     "/organization/projects/{project}/": (200, 200, 403, 403, 403),
     "/organization/projects/{project}/close/": (200, 200, 403, 403, 403),
+    "/organization/registries/": (200, 200, 403, 403, 403),
+    "/organization/registries/new/": (200, 200, 403, 403, 403),
+    "/organization/registries/{login}/": (200, 200, 404, 404, 404),
+    "/organization/registries/{login}/remove/": (200, 200, 404, 404, 404),
     "/organization/hand-over/": (302, 403, 403, 403, 403),  # asks the owner for the password first
 }
 
@@ -40,7 +44,8 @@ PAGES = {  # owner, manager, member, viewer, billing
 @pytest.mark.parametrize("path", PAGES)
 def test_pages_by_role(request: pytest.FixtureRequest, client_of: ClientOf, path: str, project: Project) -> None:
     other = MembershipFactory(organization=project.organization)
-    url = path.format(other=other.pk, project=project.code)
+    login = RegistryLoginFactory(organization=project.organization)
+    url = path.format(other=other.pk, project=project.code, login=login.pk)
     found = tuple(client_of(request.getfixturevalue(role)).get(url).status_code for role in ROLES)
     assert found == PAGES[path]
 
@@ -54,7 +59,7 @@ def test_strangers_find_nothing(client_of: ClientOf, stranger: User, project: Pr
 
 def test_signed_out_are_sent_to_sign_in(db: None) -> None:
     for path in PAGES:
-        url = path.format(other=1, project="p-x")
+        url = path.format(other=1, project="p-x", login=1)
         assert Client().get(url)["Location"].startswith("/account/login/?next=")
 
 
@@ -369,3 +374,32 @@ def test_every_own_page_of_allauth_renders(client_of: ClientOf, member: User) ->
     for name in ("email", "password/change", "2fa", "2fa/totp/activate", "2fa/webauthn", "2fa/webauthn/add", "sessions",
                  "logout", "reauthenticate"):  # fmt: skip
         assert (name, client.get(f"/account/{name}/").status_code) == (name, 200)
+
+
+# --- logins for container registries ---------------------------------------------------------------------------------
+REGISTRIES = "/organization/registries/"
+
+
+def test_a_login_is_kept_replaced_and_removed_and_its_password_never_shown(
+    client_of: ClientOf, manager: User, organization: Organization
+) -> None:
+    client = client_of(manager, language="en")
+    sent = {"hostname": "ghcr.io", "username": "alice", "password": "canary-1"}
+    pages = [client.post(f"{REGISTRIES}new/", sent, follow=True)]
+    pages.append(client.post(f"{REGISTRIES}new/", sent))
+    row = RegistryLogin.objects.get()
+    pages.append(client.get(f"{REGISTRIES}{row.pk}/"))
+    pages.append(client.post(f"{REGISTRIES}{row.pk}/", {"username": "bob", "password": ""}))
+    pages.append(client.post(f"{REGISTRIES}{row.pk}/", {"username": "bob", "password": "canary-2"}, follow=True))
+    kept = registries.login_for(organization, "ghcr.io/x")
+    pages.append(client.post(f"{REGISTRIES}{row.pk}/remove/", follow=True))
+    told = [page.content.decode() for page in pages]
+    assert [page.status_code for page in pages] == [200, 422, 200, 422, 200, 200]
+    assert not any("canary" in text for text in told)
+    assert (kept and (kept.username, kept.password), RegistryLogin.objects.exists()) == (("bob", "canary-2"), False)
+    assert "keeps a login for this registry already" in told[1] and "Enter the password" in told[3]
+
+
+def test_the_organizations_page_leads_there_for_those_who_may(client_of: ClientOf, owner: User, member: User) -> None:
+    leads = [REGISTRIES in client_of(who).get("/organization/").content.decode() for who in (owner, member)]
+    assert leads == [True, False]

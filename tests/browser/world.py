@@ -133,6 +133,12 @@ def _make_what_addresses_name(owner: Page, world: World) -> None:
     world.at["membership"] = _last_number(owner, "main a[href*='/members/'][href$='/remove/']")
     owner.goto("/organization/projects/")
     world.at["project"] = _last_word(owner, "main a[href*='/organization/projects/p']")
+    owner.goto("/organization/registries/new/")
+    for name, value in (("hostname", "registry.example.jp"), ("username", "robot"), ("password", "no-secret")):
+        owner.fill(f"[name={name}]", value)
+    owner.click("main form.stack button.primary")
+    owner.wait_for_url("**/organization/registries/")
+    world.at["login"] = _last_number(owner, "main a[href*='/registries/'][href$='/remove/']")
 
 
 def _stop_when_it_writes(owner: Page, code: str) -> None:

@@ -15,6 +15,7 @@ from portal.audit.models import AuditEvent
 from portal.catalog.models import ProviderAccount
 from portal.providers.base import Account
 from tests.factories.catalog import ProviderFactory
+from tests.providers.emulated import emulator as emulator_process
 
 DOK = ("sakura_dok", "sakura", "https://dok.example.jp/")
 SECRETS = {"token": "t-1", "secret": "s-1"}
@@ -125,3 +126,24 @@ def test_check_asks_the_provider(emulator: Callable[[str], Account], typed: Call
     said = add(*DOK[:2], real.endpoint, "--check").splitlines()
     assert (said[0].startswith("The provider answers: "), len(said)) == (True, 2)
     assert ProviderAccount.objects.get().credentials() == real.credentials
+
+
+def test_check_agrees_to_terms_only_when_their_version_is_given(typed: Callable[[str], None]) -> None:
+    with emulator_process("sakura_dok", "--terms-not-agreed") as running:
+        real = running.account
+        typed(json.dumps(dict(real.credentials)))
+        assert refusal(*DOK[:2], real.endpoint, "--check") == (
+            "Nothing was stored: nobody has agreed to DOK's terms of service for this account: read them, then give"
+            " the version that you agree to as the option terms_version"
+        )
+        typed(json.dumps(dict(real.credentials)))
+        wrong = refusal(*DOK[:2], real.endpoint, "--check", "--option", "terms_version=0.1")
+        assert wrong.startswith("Nothing was stored: DOK has no terms of the version in the option terms_version")
+        assert not ProviderAccount.objects.exists()
+
+        typed(json.dumps(dict(real.credentials)))
+        said = add(*DOK[:2], real.endpoint, "--check", "--option", "terms_version=1.0")
+        assert said.startswith("The provider answers: ")
+        assert running.adapter().find("jga-none") == []  # before, it answered nothing but 403
+        typed(json.dumps(dict(real.credentials)))
+        assert "is ready" in add(*DOK[:2], real.endpoint, "--check", "--replace")  # agreed once, for good

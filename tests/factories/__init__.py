@@ -1,6 +1,12 @@
 """One factory per model; `from tests.factories import JobFactory`."""
 
-from tests.factories.accounts import MembershipFactory, OrganizationFactory, ProjectFactory, UserFactory
+from tests.factories.accounts import (
+    MembershipFactory,
+    OrganizationFactory,
+    ProjectFactory,
+    RegistryLoginFactory,
+    UserFactory,
+)
 from tests.factories.billing import BillingAccountFactory
 from tests.factories.catalog import OfferingFactory, PriceFactory, ProviderAccountFactory, ProviderFactory, SiteFactory
 from tests.factories.datasets import DataFileFactory, DatasetFactory
@@ -22,6 +28,7 @@ __all__ = [
     "ProjectFactory",
     "ProviderAccountFactory",
     "ProviderFactory",
+    "RegistryLoginFactory",
     "SiteFactory",
     "UserFactory",
 ]

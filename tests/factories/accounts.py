@@ -1,8 +1,9 @@
 import factory
 from factory.django import DjangoModelFactory
 
-from portal.accounts.models import Membership, Organization, Project, User
+from portal.accounts.models import Membership, Organization, Project, RegistryLogin, User
 from portal.accounts.roles import Role
+from portal.core.sealing import seal
 
 PASSWORD = "correct horse battery"
 
@@ -49,3 +50,17 @@ class MembershipFactory(DjangoModelFactory[Membership]):
     organization = factory.SubFactory(OrganizationFactory)
     project = None
     role = Role.MEMBER
+
+
+class RegistryLoginFactory(DjangoModelFactory[RegistryLogin]):
+    class Meta:
+        model = RegistryLogin
+
+    organization = factory.SubFactory(OrganizationFactory)
+    hostname = factory.Sequence(lambda n: f"registry-{n}.example.jp")
+    username = "robot"
+    changed_by = factory.SubFactory(UserFactory)
+
+    @factory.lazy_attribute
+    def sealed_password(self) -> str:
+        return seal({"password": "canary-password"})

@@ -8,11 +8,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from portal.providers.base import Adapter, Artifacts, FinalLog, JobSpec, LiveLog, LogPiece, RemoteJob, RemoteState
+from portal.providers.base import (
+    Adapter,
+    Artifacts,
+    FinalLog,
+    JobSpec,
+    LiveLog,
+    LogPiece,
+    PrivateImages,
+    RemoteJob,
+    RemoteState,
+)
 from portal.providers.errors import NotFound
 
 
-class FakeProvider(Adapter, LiveLog, FinalLog, Artifacts):
+class FakeProvider(Adapter, LiveLog, FinalLog, Artifacts, PrivateImages):
     """`before` and `after` hold the errors that the next submits raise without and with their effect."""
 
     def __init__(self) -> None:
@@ -23,6 +33,7 @@ class FakeProvider(Adapter, LiveLog, FinalLog, Artifacts):
         self.down: Exception | None = None  # raised by every question
         self.hidden = False  # jobs exist and are not shown
         self.cancelled: list[str] = []
+        self.forgotten: list[str] = []  # whose logins were deleted
         self.calls: list[str] = []
         self.output = b""
         self.files: dict[str, bytes] | None = None
@@ -79,6 +90,10 @@ class FakeProvider(Adapter, LiveLog, FinalLog, Artifacts):
     def fetch_artifacts(self, job: RemoteJob) -> Iterator[bytes] | None:
         self._ask("artifacts")
         return None if self.files is None else iter([packed(self.files)])
+
+    def forget_login(self, remote_id: str) -> None:
+        self._ask("forget login")
+        self.forgotten.append(remote_id)
 
     def _ask(self, what: str) -> None:
         self.calls.append(what)

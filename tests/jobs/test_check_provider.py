@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,15 @@ def test_what_is_broken_ends_with_1_and_its_evidence(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "found.json").read_text())["score"] == {
         "held": 0, "broken": 1, "not_offered": 0, "percent": 0,
     }  # fmt: skip
+
+
+def test_what_a_check_has_submitted_is_deleted_where_the_provider_can(tmp_path: Path) -> None:
+    with emulator("sakura_dok") as running:
+        stored(running, "sakura")
+        check("sakura", "--only", "exits_with_3", "--json", str(tmp_path / "found.json"))
+        left = running.adapter().list_jobs("jga-check-", since=datetime.now(UTC) - timedelta(hours=1))
+        assert list(left) == []
+    assert json.loads((tmp_path / "found.json").read_text())["score"]["held"] == 1
 
 
 @pytest.mark.parametrize(

@@ -167,3 +167,26 @@ def test_the_lease_is_renewed_while_results_are_fetched(
     assert taken_until is not None and renewed_until is not None and renewed_until > taken_until
     assert collection.take_ended(steps.account_id) is None
     assert [t for t in threading.enumerate() if t.name == "collect-lease"] == []
+
+
+def test_the_login_that_went_with_a_job_is_deleted_at_its_end(ended: Job, steps: Steps, provider: FakeProvider) -> None:
+    JobEvent.objects.create(job=ended, kind="handoff", reason="with_login", by="portal:handoff")
+    steps.collect()
+    assert (provider.forgotten, fresh(ended).state) == (["r1"], "succeeded")
+
+
+def test_a_job_without_a_login_has_none_to_delete(ended: Job, steps: Steps, provider: FakeProvider) -> None:
+    steps.collect()
+    assert (provider.forgotten, "forget login" in provider.calls) == ([], False)
+
+
+def test_a_login_that_cannot_be_deleted_keeps_no_results_waiting(
+    ended: Job, steps: Steps, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(remote_id: str) -> None:
+        raise Unavailable("busy")
+
+    JobEvent.objects.create(job=ended, kind="handoff", reason="with_login", by="portal:handoff")
+    monkeypatch.setattr(provider, "forget_login", refuse)
+    steps.collect()
+    assert (fresh(ended).state, len(artifacts(ended))) == ("succeeded", 1)

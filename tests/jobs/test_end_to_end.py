@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -26,7 +27,9 @@ from tests.factories import (
     PriceFactory,
     ProviderAccountFactory,
     ProviderFactory,
+    RegistryLoginFactory,
 )
+from tests.providers.emulated import emulator as emulator_process
 
 WORDS = "りんご apple りんご\n".encode()
 SCRIPT = """import os, pathlib
@@ -146,3 +149,26 @@ def test_a_running_job_is_stopped_and_what_it_wrote_is_kept(place, start, member
     done = carry_on(job, place[1], lambda now: now.is_final)
     assert (done.state, [line.text for line in logs.tail(done)]) == ("cancelled", ["started"])
     assert done.ended_at is not None and done.cost > 0
+
+
+def test_a_private_image_runs_with_the_organizations_login_and_costs_nothing_without_it(
+    funded: Project, member: User, storage_ready: None
+) -> None:
+    asked = JobRequest("train", OfferingFactory(containers=True), 1, 600, 500, command="echo inside")
+    asked = replace(asked, image="registry.example.jp/team/train:1")
+    PriceFactory(offering=asked.offering)
+    with emulator_process("sakura_dok", "--private-registry", "registry.example.jp,robot,canary-password") as running:
+        account = ProviderAccountFactory(
+            provider=asked.offering.provider,
+            endpoint=running.account.endpoint,
+            sealed_credentials=seal(dict(running.account.credentials)),
+            emulated=True,
+        )
+        refused = submit(funded, request=asked, key="k1", by=member)
+        refused = carry_on(refused, account, lambda now: now.is_final)
+        RegistryLoginFactory(organization=funded.organization, hostname="registry.example.jp", username="robot")
+        done = submit(funded, request=asked, key="k2", by=member)
+        done = carry_on(done, account, lambda now: now.is_final)
+        assert running.kept_logins() == []
+    assert (refused.state, refused.failure, refused.cost) == ("failed", "image", 0)
+    assert (done.state, [line.text for line in logs.tail(done)]) == ("succeeded", ["inside"])

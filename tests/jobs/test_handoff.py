@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db.models.functions import Now
 
-from portal.accounts.models import Membership
+from portal.accounts.models import Membership, Project, User
 from portal.billing.models import Hold
+from portal.catalog.models import ProviderAccount
 from portal.core import failpoints
 from portal.jobs import handoff
 from portal.jobs.cancellation import ask_stop
 from portal.jobs.keys import key_of
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.submission import submit
+from portal.providers.base import RegistryLogin
 from portal.providers.errors import Misconfigured, OutcomeUnknown, Rejected, Unavailable
+from tests.factories import RegistryLoginFactory
 from tests.jobs.conftest import Steps, attempt_of, fresh
 from tests.jobs.fakes import FakeProvider
 
@@ -210,3 +214,31 @@ def test_a_claim_takes_one_attempt(job: Job, account, funded, member, request_fo
         assert handoff.take(account) is not None
         assert Attempt.objects.filter(state="sending").count() == claimed
     assert handoff.take(account) is None
+
+
+def test_an_image_of_a_registry_with_a_login_goes_with_that_login(
+    funded: Project, member: User, account: ProviderAccount, request_for: Any, steps: Steps, provider: FakeProvider
+) -> None:
+    RegistryLoginFactory(organization=funded.organization, hostname="ghcr.io", username="alice")
+    RegistryLoginFactory(hostname="quay.io")  # another organization's
+    provider.before = [Unavailable("busy")]
+    jobs = [
+        submit(funded, request=request_for(image=image), key=image, by=member)
+        for image in ("ghcr.io/team/train:1", "quay.io/team/train:1", "python:3.11")
+    ]
+    steps.hand_off()
+    steps.pass_time(120)
+    steps.hand_off()
+    given = [spec.registry for spec in provider.specs]
+    assert given == [RegistryLogin("ghcr.io", "alice", "canary-password"), None, None]
+    assert [reasons(job).count("with_login") for job in jobs] == [1, 0, 0]
+    assert JobEvent.objects.get(reason="with_login").detail == {"registry": "ghcr.io"}
+
+
+def test_a_login_that_no_key_opens_ends_the_job_before_it_costs(
+    funded: Project, member: User, account: ProviderAccount, request_for: Any, steps: Steps, provider: FakeProvider
+) -> None:
+    RegistryLoginFactory(organization=funded.organization, hostname="ghcr.io", sealed_password="lost")
+    job = submit(funded, request=request_for(image="ghcr.io/team/train:1"), key="k", by=member)
+    steps.hand_off()
+    assert (fresh(job).state, fresh(job).failure, provider.specs) == ("failed", "portal_fault", [])

@@ -30,3 +30,17 @@ from portal.jobs.outcomes import outcome_of
 def test_outcome(remote: str, code: int | None, job: dict[str, object], state: str, failure: str | None) -> None:
     outcome = outcome_of(Job(**job), Attempt(remote_state=remote, exit_code=code))
     assert (outcome.state, outcome.failure) == (state, failure)
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "failure"),
+    [
+        ("invalid registry permission", None, "image"),
+        ("Image not found", None, "image"),
+        ("machine is gone", None, "program"),
+        ("invalid registry permission", 1, "program"),  # it ran: its image was there
+    ],
+)
+def test_an_image_that_was_never_fetched(reason: str, code: int | None, failure: str) -> None:
+    attempt = Attempt(remote_state="failed", remote_reason=reason, exit_code=code)
+    assert outcome_of(Job(), attempt).failure == failure

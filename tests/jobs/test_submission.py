@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import date
 
 import pytest
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from portal.accounts.access import NotPermitted
 from portal.audit.models import AuditEvent
@@ -18,6 +18,7 @@ from tests.factories import (
     DatasetFactory,
     ProjectFactory,
     ProviderAccountFactory,
+    RegistryLoginFactory,
 )
 
 
@@ -165,3 +166,18 @@ def test_a_broker_that_is_down_is_not_noticed(funded, member, account, request_f
     finally:
         celery._publishers.cache_clear()
         monkeypatch.setattr(celery, "_quiet_until", 0.0)
+
+
+def test_an_image_that_may_be_private_is_refused_where_no_login_can_be_used(
+    funded, member, offering, request_for
+) -> None:
+    ProviderAccountFactory(provider=offering.provider, kind="slurm_rest")
+    Offering.objects.filter(pk=offering.pk).update(adapter="slurm_rest", containers=True)
+    RegistryLoginFactory(organization=funded.organization, hostname="ghcr.io")
+    with translation.override("en"), pytest.raises(Refused) as refused:
+        submit(funded, request=request_for(image="ghcr.io/team/train:1"), key="k", by=member)
+    assert (refused.value.field, str(refused.value.message).split(",")[0], nothing_stored()) == (
+        "image", "Your organization has a login for ghcr.io", True,
+    )  # fmt: skip
+    submit(funded, request=request_for(image="quay.io/team/train:1"), key="k", by=member)
+    assert Job.objects.get().image == "quay.io/team/train:1"

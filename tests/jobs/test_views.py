@@ -33,6 +33,7 @@ from tests.factories import (
     ProjectFactory,
     ProviderAccountFactory,
     ProviderFactory,
+    RegistryLoginFactory,
     UserFactory,
 )
 
@@ -761,3 +762,11 @@ def test_a_copy_is_filled_in_without_secret_values(client_of, member, project, c
     ):
         assert expected in page
     assert "canary" not in page
+
+
+def test_the_form_says_which_registries_have_a_login(client_of, member, project, container_plan):
+    for hostname in ("nvcr.io", "ghcr.io"):
+        RegistryLoginFactory(organization=project.organization, hostname=hostname)
+    RegistryLoginFactory(hostname="quay.io")
+    page = client_of(member, language="en").get("/jobs/new/").content.decode()
+    assert "Fetched with your organization&#x27;s login: ghcr.io, nvcr.io." in page

@@ -49,6 +49,12 @@ class Emulator:
         )
         assert answer.status_code == 200, answer.text
 
+    def kept_logins(self) -> list[dict[str, str]]:
+        """DOK's GET /registries/."""
+        token, secret = (self.account.credentials[name] for name in ("token", "secret"))
+        kept: list[dict[str, str]] = httpx.get(f"{self.account.endpoint}/registries/", auth=(token, secret)).json()
+        return kept
+
     def adapter(self, account: Account | None = None) -> Adapter:
         return _ADAPTERS[self.kind](account or self.account)
 

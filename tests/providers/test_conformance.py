@@ -22,6 +22,14 @@ from tests.providers.emulated import KINDS, bench_of, emulator
 from tests.providers.file_server import FileServer
 
 # What an interface does not have, and what its adapter therefore does not claim.
+DOK_ALONE = {
+    "the_bill_of_today_names_the_plan_that_was_used", "each_line_of_the_bill_is_its_usage_times_the_price",
+    "the_bill_of_the_month_holds_that_of_the_day", "a_job_that_was_deleted_stays_on_the_bill",
+    "what_has_ended_and_is_deleted_is_gone", "what_has_not_ended_is_not_deleted", "deleting_what_nobody_knows_is_quiet",
+    "the_same_login_may_be_given_with_two_jobs_at_once",
+    "forgetting_a_login_may_be_repeated_and_is_quiet_where_there_is_none",
+    "a_web_port_is_answered_at_its_address_while_the_job_runs", "a_job_without_a_web_port_has_no_address",
+}  # fmt: skip
 NOT_OFFERED = {
     "sakura_dok": {
         "two_gpus_count_twice", "more_gpus_than_there_are_is_refused_as_no_capacity",
@@ -30,14 +38,14 @@ NOT_OFFERED = {
     "slurm_rest": {
         "a_live_log_goes_on_where_one_stopped", "a_live_log_has_nothing_of_a_job_that_waits",
         "a_live_log_is_the_beginning_of_the_whole", "a_live_log_has_nothing_beyond_its_end",
-        "a_plan_is_on_the_price_list_with_its_price",
+        "a_plan_is_on_the_price_list_with_its_price", *DOK_ALONE,
     },
     "slurm_ssh": {
         "a_plan_is_on_the_price_list_with_its_price", "what_is_free_is_told_by_plan",
         "an_answer_that_makes_no_sense_is_unknown", "an_answer_without_a_job_is_unknown",
         "an_answer_that_is_cut_in_its_middle_is_unknown", "an_error_of_the_server_is_unknown",
         "an_answer_of_a_hundred_megabytes_is_not_read_to_its_end", "too_many_requests_is_unavailable_with_its_time",
-        "a_list_that_makes_no_sense_is_unavailable",
+        "a_list_that_makes_no_sense_is_unavailable", *DOK_ALONE,
     },
 }  # fmt: skip
 PROMISES = {one.name: one for one in all_promises()}

@@ -6,9 +6,16 @@ from typing import Any
 
 import pytest
 
-from portal.providers.base import Account, Availability, PriceList
+from portal.providers.base import Account, Availability, PriceList, PrivateImages
 from portal.providers.errors import Misconfigured
-from portal.providers.registry import KINDS, TELLS_AVAILABILITY, TELLS_PRICES, adapter_for, close_all
+from portal.providers.registry import (
+    KINDS,
+    TAKES_LOGINS,
+    TELLS_AVAILABILITY,
+    TELLS_PRICES,
+    adapter_for,
+    close_all,
+)
 
 ACCOUNT = Account("sakura_dok", "http://127.0.0.1:9", {"token": "canary-a", "secret": "canary-b"})
 
@@ -37,7 +44,8 @@ def test_an_account_shows_no_credentials() -> None:
     assert "canary" not in repr(ACCOUNT)
 
 
-def test_what_is_asked_on_a_timetable_is_what_the_adapters_can_tell() -> None:
+def test_what_is_said_by_kind_is_what_the_adapters_can_do() -> None:
     classes = {kind: getattr(import_module(module), name) for kind, (module, name) in KINDS.items()}
     assert {kind for kind, one in classes.items() if issubclass(one, PriceList)} == TELLS_PRICES
     assert {kind for kind, one in classes.items() if issubclass(one, Availability)} == TELLS_AVAILABILITY
+    assert {kind for kind, one in classes.items() if issubclass(one, PrivateImages)} == TAKES_LOGINS

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from portal.accounts.access import access_of, require
 from portal.accounts.context import current_of
 from portal.accounts.models import Organization, Project, User
+from portal.accounts.registries import hosts_with_login
 from portal.accounts.roles import Permission
 from portal.billing.holds import OverBudget, room_for
 from portal.catalog.models import PriceUnit
@@ -254,6 +255,7 @@ def _values_of(data: QueryDict) -> dict[str, Any]:
 def _page(
     request: HttpRequest, form: JobForm, project: Project, notes: Mapping[str, Any], *, status: int = 200
 ) -> HttpResponse:
+    form.say_registries(hosts_with_login(project.organization))
     values = {name: form[name].value() for name in JobForm.DRAFTED}
     offers = list(form.offers.values())
     chosen = starter(str(values["template"] or ""))

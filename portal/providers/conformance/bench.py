@@ -8,13 +8,22 @@ import secrets
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from portal.providers.base import Account, Adapter, Artifacts, FinalLog, JobSpec, RemoteJob, RemoteState
+from portal.providers.base import (
+    Account,
+    Adapter,
+    Artifacts,
+    Deletion,
+    FinalLog,
+    JobSpec,
+    RemoteJob,
+    RemoteState,
+)
 from portal.providers.bootstrap import Manifest, bootstrap_script, render_manifest
 from portal.providers.conformance.kit import Broken, NotOffered
 from portal.providers.conformance.samples import SAMPLES, Sample
@@ -199,15 +208,24 @@ class Bench:
         return without(text, self.account.credentials.values())
 
     def close(self) -> None:
-        """End what may still run, and give the connections back."""
+        """End what may still run, delete our jobs where that is possible, and give the connections back."""
         self._beside.shutdown(cancel_futures=True)
         with contextlib.suppress(ProviderError):
-            for job in self.adapter.list_jobs(self._prefix, since=self.since):
+            jobs = list(self.adapter.list_jobs(self._prefix, since=self.since))
+            for job in jobs:
                 if not job.state.is_final:
                     self.adapter.cancel(job.remote_id)
+            if isinstance(self.adapter, Deletion):
+                self._delete(jobs, self.adapter)
         self.adapter.close()
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _delete(self, jobs: Iterable[RemoteJob], adapter: Deletion) -> None:
+        """As many as will go: one that does not end, or is not let go, keeps none of the others."""
+        for job in jobs:
+            with contextlib.suppress(ProviderError, Broken):
+                adapter.delete((job if job.state.is_final else self.wait(job)).remote_id)
 
     def _spec(self, key: str, sample: Sample, **changes: Any) -> JobSpec:
         manifest = Manifest(

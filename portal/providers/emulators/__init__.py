@@ -7,5 +7,6 @@ real interface lacks. DIR/access.json says how to reach one, in the shape of `po
 running when an emulator is killed and are found again by its next start; asked to stop (TERM), it ends them first.
 
 machine.py runs processes; sandbox.py says with what around them; faults.py breaks things on request; http_server.py is
-what the two REST interfaces share; sakura_dok.py, slurm_rest.py and slurm_ssh.py speak.
+what the two REST interfaces share; sakura_dok.py, slurm_rest.py and slurm_ssh.py speak; dok_registries.py,
+dok_billing.py and dok_web.py are rooms of sakura_dok.py.
 """

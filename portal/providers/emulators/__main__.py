@@ -51,12 +51,16 @@ def _arguments() -> tuple[str, Settings]:
     parser.add_argument("--time-scale", type=float, default=1.0, help="60: a job's minute lasts a second")
     parser.add_argument("--versions", default="", help="slurm_rest: API versions served, comma-separated")
     parser.add_argument("--terms-not-agreed", action="store_true", help="sakura_dok: nobody agreed to the terms yet")
+    parser.add_argument("--private-registry", default="", help="sakura_dok: HOST,USER,PASSWORD that it asks for")
     parser.add_argument("--defect", choices=DEFECTS, default="", help="what this provider gets wrong, to be found out")
     given = parser.parse_args()
     versions = tuple(word for word in given.versions.split(",") if word)
+    private = tuple(given.private_registry.split(",", 2)) if given.private_registry else ()
+    if len(private) not in (0, 3):
+        parser.error("--private-registry is HOST,USER,PASSWORD")
     state = given.state.resolve()
     return given.kind, Settings(
-        state, given.port, given.running, given.time_scale, versions, not given.terms_not_agreed, given.defect
+        state, given.port, given.running, given.time_scale, versions, not given.terms_not_agreed, given.defect, private
     )
 
 

@@ -44,6 +44,10 @@ DEFECTS = {
 _KEEPER = 'trap : TERM INT HUP; file=$1; shift; "$@"; echo $? >"$file.part"; mv "$file.part" "$file"'
 
 
+class CannotStart(Exception):
+    """`prepare` found out that this job can never run; its text is the reason that the provider tells."""
+
+
 @dataclass
 class Job:
     """One job as the machine knows it. Instants are POSIX seconds by the emulated clock."""
@@ -56,7 +60,7 @@ class Job:
     time_limit_s: int | None
     request: dict[str, Any] = field(repr=False)
     state: str = "waiting"  # then "running", then "ended"
-    outcome: str = ""  # "exited", "stopped", "timeout" or "interrupted"
+    outcome: str = ""  # "exited", "stopped", "timeout", "interrupted" or "not_started"
     exit_code: int | None = None
     started_at: float | None = None
     ended_at: float | None = None
@@ -238,6 +242,10 @@ class Machine:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
+        except CannotStart as reason:
+            job.outcome, job.extra["reason"] = "not_started", str(reason)
+            self._end(job, None)
+            return
         except (OSError, ValueError) as error:  # an argument with NUL, a variable with "=" in its name, a full disk
             self.log(job).write_text(f"cannot start: {error}\n")
             job.outcome, job.started_at = "exited", self._time()

@@ -2,7 +2,9 @@
 
 Ours, written from the facts (official API document 1.0.0 and its readers, as of 2026-11-23), not the provider's. What
 is not documented is chosen here: error bodies are {"detail": ...}; a task at its limit ends as `canceled`; a program
-that exits with another code than 0 ends as `done` with that `exit_code`; the stream tells the log from its beginning.
+that exits with another code than 0 ends as `done` with that `exit_code`; the stream tells the log from its beginning;
+the terms have one version; `http_uri` is there only while the task runs. dok_registries, dok_billing and dok_web say
+what they chose.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,9 +35,12 @@ from websockets.sync.server import ServerConnection
 from websockets.sync.server import serve as serve_websocket
 
 from portal.providers.emulators import access
+from portal.providers.emulators.dok_billing import JST, Billing, Tariff
+from portal.providers.emulators.dok_registries import REFUSAL, Registries
+from portal.providers.emulators.dok_web import Doors
 from portal.providers.emulators.faults import Faults
 from portal.providers.emulators.http_server import Answer, Request, serve
-from portal.providers.emulators.machine import Job, Machine
+from portal.providers.emulators.machine import CannotStart, Job, Machine
 from portal.providers.emulators.sandbox import Launch, base_environment, is_sandboxed
 from portal.providers.emulators.settings import Settings
 
@@ -49,7 +55,6 @@ PLANS = [  # id, name, minimum_execution_seconds, yen per second, GPUs
     ("h100-8gpu-80gb", "H100(80GB) x8", 60, "0.83", 8),
 ]
 GPUS = {plan: gpus for plan, _, _, _, gpus in PLANS}
-JST = timezone(timedelta(hours=9))
 
 
 def start(settings: Settings) -> Callable[[], None]:
@@ -82,11 +87,15 @@ class Dok:
         self._agreed_at = _iso(time.time()) if settings.terms_agreed else None
         self.origin = ""
         self.listing_lag_s: Callable[[], float] = lambda: 0.0
+        tariffs = {plan: Tariff(name, least_s, Decimal(price)) for plan, name, least_s, price, _ in PLANS}
+        self._billing = Billing(settings.state, account=self._account_id, tariffs=tariffs)
+        self._registries = Registries(settings.state, settings.private_registry)
+        self._doors = Doors()
         self._machine = Machine(
             settings.state,
             gpus=64,
             running_limit=settings.running_limit or 1,
-            prepare=_prepare,
+            prepare=self._prepare,
             collect=_collect,
             time_scale=settings.time_scale,
             defect=settings.defect,
@@ -129,14 +138,18 @@ class Dok:
             case "GET", ["auth"]:
                 return Answer(200, self._whoami())
             case "POST", ["auth", "agree"]:
+                if request.query.get("version") != TERMS:
+                    return _refuse(422, "version: unknown")
                 self._agreed_at = _iso(time.time())
                 return Answer(204)
             case "GET", ["plans"]:
                 return Answer(200, [{"id": i, "name": n, "minimum_execution_seconds": m} for i, n, m, _, _ in PLANS])
             case "GET", ["unit_prices"]:
                 return Answer(200, [_unit_price(plan, price) for plan, _, _, price, _ in PLANS])
-            case "GET", ["registries"]:
-                return Answer(200, [])
+            case "GET", ["billing_infos"]:
+                return self._bills(request)
+            case _, ["registries", *rest]:
+                return self._registries.answer(request, rest, now=_iso(time.time()))
             case "GET", ["tasks"]:
                 return self._list(request)
             case "POST", ["tasks"]:
@@ -169,6 +182,9 @@ class Dok:
             return _refuse(422, "The body is not JSON.")
         if wrong := _wrong_with(body):
             return _refuse(422, wrong)
+        registry = body["containers"][0].get("registry")
+        if registry is not None and not self._registries.knows(registry):
+            return _refuse(422, "registry: unknown")
         job = self._machine.submit(
             str(uuid.uuid4()),
             name=body["name"],
@@ -177,6 +193,18 @@ class Dok:
             request=body,
         )
         return Answer(201, self._show(job))
+
+    def _prepare(self, job: Job, folder: Path) -> Launch:
+        container = job.request["containers"][0]
+        if not self._registries.allows(container["image"], container.get("registry")):
+            raise CannotStart(REFUSAL)
+        return _launch(job, folder)
+
+    def _bills(self, request: Request) -> Answer:
+        try:
+            return Answer(200, self._billing.bills(self._machine.jobs(), request.query))
+        except ValueError:
+            return _refuse(400, "year, month and day are no date.")
 
     def _list(self, request: Request) -> Answer:
         newest = time.time() - self.listing_lag_s()
@@ -209,6 +237,7 @@ class Dok:
             case "DELETE", []:
                 if job.state != "ended":
                     return _refuse(403, "cannot delete")
+                self._billing.keep(job)
                 self._machine.forget(job)
                 return Answer(204)
             case "POST", ["cancel"]:
@@ -307,8 +336,8 @@ class Dok:
             "canceled_at": None if asked is None else _iso(asked),
             "status": _status(job),
             "tags": body["tags"],
-            "error_message": "",
-            "http_uri": None,
+            "error_message": job.extra.get("reason", ""),
+            "http_uri": self._doors.address(job),
             "artifact": _show_artifact(job) if "artifact" in job.extra else None,
             "execution_time_limit_sec": body.get("execution_time_limit_sec"),
             "containers": [self._show_container(job, index, given) for index, given in enumerate(body["containers"])],
@@ -326,7 +355,7 @@ class Dok:
         }
 
 
-def _prepare(job: Job, folder: Path) -> Launch:
+def _launch(job: Job, folder: Path) -> Launch:
     """A container's file system is new for each task: only the artifact directory outlives it."""
     container = job.request["containers"][0]
     work, artifact = folder / "work", folder / "artifact"
@@ -360,7 +389,8 @@ def _collect(job: Job, folder: Path) -> None:
 def _status(job: Job) -> str:
     if job.state != "ended":
         return job.state
-    return {"exited": "done", "stopped": "canceled", "timeout": "canceled"}.get(job.outcome, "aborted")
+    ends = {"exited": "done", "stopped": "canceled", "timeout": "canceled", "not_started": "error"}
+    return ends.get(job.outcome, "aborted")
 
 
 def _wrong_with(body: Any) -> str:
@@ -386,6 +416,11 @@ def _wrong_with(body: Any) -> str:
             return f"{name}: list of strings required"
     if container.get("plan") not in GPUS:
         return "plan: unknown"
+    http = container.get("http")
+    if http is not None and not (
+        isinstance(http, dict) and isinstance(http.get("port"), int) and isinstance(http.get("path"), str)
+    ):
+        return "http: port and path required"
     environment = container.get("environment", {})
     if not isinstance(environment, dict) or not all(isinstance(value, str) for value in environment.values()):
         return "environment: strings required"

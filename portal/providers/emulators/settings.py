@@ -15,3 +15,4 @@ class Settings:
     versions: tuple[str, ...]
     terms_agreed: bool
     defect: str = ""  # machine.DEFECTS: what this provider gets wrong
+    private_registry: tuple[str, ...] = ()  # sakura_dok: host, user name and password of a registry that asks for them

@@ -11,23 +11,49 @@ from portal.providers.base import (
     Account,
     Adapter,
     Artifacts,
+    BillingStatement,
+    Deletion,
     FinalLog,
     JobSpec,
     LiveLog,
     LogPiece,
     PriceList,
+    PrivateImages,
+    RegistryLogin,
+    RemoteCharge,
     RemoteJob,
     RemoteOffering,
     RemoteState,
     RemoteUsage,
     UsageStatement,
+    WebAccess,
 )
 from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, ProviderError, Rejected, Unavailable
 from portal.providers.sakura_dok.client import DokClient, Forbidden, segment, text
-from portal.providers.sakura_dok.translation import TAG, TIME_LIMIT_S, create_task, offerings, remote_job
+from portal.providers.sakura_dok.translation import (
+    TAG,
+    TIME_LIMIT_S,
+    charges,
+    create_task,
+    offerings,
+    registries_of,
+    remote_job,
+    web_address,
+)
 
 
-class SakuraDok(Adapter, LiveLog, FinalLog, Artifacts, PriceList, UsageStatement):
+class SakuraDok(
+    Adapter,
+    LiveLog,
+    FinalLog,
+    Artifacts,
+    PriceList,
+    UsageStatement,
+    BillingStatement,
+    Deletion,
+    PrivateImages,
+    WebAccess,
+):
     """Options: `terms_version` (the version of DOK's terms that the operator agrees to; without it nobody agrees)."""
 
     listing_lag_s = 0.0  # [?] none is documented, none was seen
@@ -38,21 +64,22 @@ class SakuraDok(Adapter, LiveLog, FinalLog, Artifacts, PriceList, UsageStatement
         self._terms_version = account.options.get("terms_version", "")
 
     def check(self) -> str:
-        """GET /auth/. Nothing else works until the terms are agreed to."""
+        """GET /auth/, and POST /auth/agree/ where nobody agreed to the terms yet: nothing else works until then."""
         answer = self._client.get("/auth/")
         account = answer.get("account") if isinstance(answer, dict) else None
         if not isinstance(account, dict):
             raise Unavailable("the answer holds no account")
         if not account.get("tos_agreed_at"):
-            if not self._terms_version:
-                raise Misconfigured("DOK's terms of service are not agreed to: set the option terms_version")
-            self._client.post("/auth/agree/", {"version": self._terms_version})
+            self._agree()
         return f"{text(account.get('account_name'))} ({text(account.get('account_code'))})"
 
     def submit(self, spec: JobSpec) -> RemoteJob:
         """POST /tasks/. The time limit is read back: a task without one runs for ever (since 2026-05-21)."""
         body = create_task(spec)
-        task = self._client.create_task(body, secrets=tuple(spec.environment.values()))
+        if spec.registry is None:
+            task = self._client.create_task(body, secrets=tuple(spec.environment.values()))
+        else:
+            task = self._submit_with_login(spec, spec.registry)
         job = remote_job(task)
         if task.get("execution_time_limit_sec") != body["execution_time_limit_sec"]:
             try:
@@ -143,8 +170,93 @@ class SakuraDok(Adapter, LiveLog, FinalLog, Artifacts, PriceList, UsageStatement
                 continue
             yield RemoteUsage(job.remote_id, job.remote_id, job.key, job.gpu_seconds, job.started_at, job.ended_at)
 
+    def charges(self, *, year: int, month: int, day: int | None = None) -> list[RemoteCharge]:
+        """GET /billing_infos/. [?] Its days are Japan's; usage is seconds; which rule rounds the yen nobody says."""
+        wanted = {"year": year, "month": month, "day": day}
+        try:
+            answer = self._client.get("/billing_infos/", {name: str(n) for name, n in wanted.items() if n is not None})
+            return charges(answer)
+        except (NotFound, Rejected) as error:
+            raise Unavailable(f"the bill was refused: {error.summary}", code=error.code) from None
+        except ValueError as error:
+            raise Unavailable(str(error)) from None
+
+    def delete(self, remote_id: str) -> None:
+        """DELETE /tasks/{taskId}/. It does not cancel, and when exactly it answers 403 nobody says: so look first."""
+        try:
+            if not self.get(remote_id).state.is_final:
+                raise Rejected("the task has not ended")
+            self._client.delete(f"/tasks/{segment(remote_id)}/")
+        except NotFound:
+            return
+
+    def forget_login(self, remote_id: str) -> None:
+        """DELETE /registries/{id}/ of the task's own entry."""
+        with contextlib.suppress(NotFound):
+            for registry in registries_of(self._task(remote_id)):
+                self._delete_login(registry)
+
+    def web_address(self, job: RemoteJob) -> str | None:
+        """The task's http_uri."""
+        return web_address(self._task(job.remote_id))
+
     def close(self) -> None:
         self._client.close()
+
+    def _agree(self) -> None:
+        if not self._terms_version:
+            raise Misconfigured(
+                "nobody has agreed to DOK's terms of service for this account: read them, then give the version that"
+                " you agree to as the option terms_version"
+            )
+        try:
+            self._client.post("/auth/agree/", {"version": self._terms_version})
+        except (NotFound, Rejected) as error:
+            raise Misconfigured(
+                f"DOK has no terms of the version in the option terms_version: {error.summary}", code=error.code
+            ) from None
+
+    def _submit_with_login(self, spec: JobSpec, login: RegistryLogin) -> dict[str, Any]:
+        """Each task gets an entry of its own under /registries/, which goes when the task has ended.
+
+        Nobody can find again whose password an entry holds: DOK shows host and user name alone, and those are the same
+        for every customer of some registries (nvcr.io: "$oauthtoken"). An entry that is used again would lend one
+        organization's password to another's task, or change it under a task that still waits. [?] A second entry with
+        the same host and user name is taken: it is ids that tasks name. What stays behind is the entry of a task whose
+        answer was lost and that was never made.
+        """
+        registry = self._keep_login(login)
+        try:
+            return self._client.create_task(
+                create_task(spec, registry=registry), secrets=(*spec.environment.values(), login.password)
+            )
+        except (Rejected, Misconfigured, Unavailable):  # certainly no task; where one may exist it needs the entry
+            with contextlib.suppress(ProviderError):
+                self._delete_login(registry)
+            raise
+
+    def _keep_login(self, login: RegistryLogin) -> str:
+        """POST /registries/. No task exists before it has answered, so a lost answer is merely Unavailable."""
+        body = {"hostname": login.hostname, "username": login.username, "password": login.password}
+        try:
+            answer = self._client.post("/registries/", body=body, secrets=(login.password,))
+        except Rejected as error:
+            raise Rejected(
+                f"DOK does not take the login for {login.hostname}: {error.summary}", failure="image", code=error.code
+            ) from None
+        except NotFound as error:
+            raise Misconfigured("DOK keeps no logins for registries", code=error.code) from None
+        if registry := _field(answer, "id"):
+            return registry
+        raise Unavailable("the answer holds no login")
+
+    def _delete_login(self, registry: str) -> None:
+        try:
+            self._client.delete(f"/registries/{segment(registry)}/")
+        except NotFound:
+            return
+        except Rejected as error:
+            raise Unavailable(error.summary, code=error.code) from None
 
     def _tasks(self, params: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         try:

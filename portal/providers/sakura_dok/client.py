@@ -59,9 +59,15 @@ class DokClient:
             if not isinstance(pages, int) or page >= pages:
                 return
 
-    def post(self, path: str, params: Mapping[str, str] | None = None) -> Any:
+    def post(
+        self, path: str, params: Mapping[str, str] | None = None, *, body: object = None, secrets: tuple[str, ...] = ()
+    ) -> Any:
         """An act that may be repeated. Raises NotFound, Rejected, Misconfigured, Unavailable."""
-        return self._read(self._http.request("POST", path, params=params))
+        return self._read(self._http.request("POST", path, params=params, body=body), secrets)
+
+    def delete(self, path: str) -> None:
+        """Raises NotFound, Rejected, Misconfigured, Unavailable."""
+        self._read(self._http.request("DELETE", path))
 
     def create_task(self, body: Mapping[str, Any], *, secrets: tuple[str, ...]) -> dict[str, Any]:
         """Raises Rejected, Misconfigured, Unavailable, and OutcomeUnknown where a task may exist now."""
@@ -114,7 +120,7 @@ class DokClient:
     def close(self) -> None:
         self._http.close()
 
-    def _read(self, answer: Answer) -> Any:
+    def _read(self, answer: Answer, secrets: tuple[str, ...] = ()) -> Any:
         if answer.ok:
             if not answer.body:
                 return None
@@ -122,7 +128,7 @@ class DokClient:
                 return answer.json()
             except ValueError:
                 raise Unavailable("the answer cannot be read", code=str(answer.status)) from None
-        detail = without(answer.one_line(), self._secrets)
+        detail = without(answer.one_line(), (*self._secrets, *secrets))
         match answer.status:
             case 404:
                 raise NotFound("DOK does not know it", code="404")

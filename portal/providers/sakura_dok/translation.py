@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from portal.providers.base import JobSpec, RemoteJob, RemoteOffering, RemoteState
+from portal.providers.base import JobSpec, RemoteCharge, RemoteJob, RemoteOffering, RemoteState
 from portal.providers.errors import Rejected
 
 TAG = "jga"  # marks every task of the portal, of whatever installation
@@ -16,8 +16,11 @@ ENVIRONMENT_LIMIT = 8192  # characters of names and values together
 TIME_LIMIT_S = (600, 1_728_000)
 
 
-def create_task(spec: JobSpec) -> dict[str, Any]:
-    """The body of POST /tasks/. Raises Rejected for what DOK would refuse, before anything is sent."""
+def create_task(spec: JobSpec, *, registry: str | None = None) -> dict[str, Any]:
+    """The body of POST /tasks/; `registry` is the id of a login there.
+
+    Raises Rejected for what DOK would refuse, before anything is sent.
+    """
     if sum(len(name) + len(value) for name, value in spec.environment.items()) >= ENVIRONMENT_LIMIT:
         raise Rejected(f"the environment is longer than {ENVIRONMENT_LIMIT} characters")
     if reserved := [name for name in spec.environment if name.startswith("SAKURA_")]:
@@ -26,14 +29,16 @@ def create_task(spec: JobSpec) -> dict[str, Any]:
         raise Rejected("DOK runs a task for 20 days at most")
     if not spec.image:
         raise Rejected("DOK needs a container image", failure="image")
+    if spec.web_port is not None and not 1 <= spec.web_port <= 65_535:
+        raise Rejected(f"{spec.web_port} is not a port")
     container = {
         "image": spec.image,
         "command": ["-c", spec.script],
         "entrypoint": ["/bin/sh"],
         "plan": spec.plan,
-        "registry": None,
+        "registry": registry,
         "environment": dict(spec.environment),
-        "http": None,
+        "http": None if spec.web_port is None else {"port": spec.web_port, "path": "/"},
         "ssh": None,
     }
     return {
@@ -96,6 +101,32 @@ def offerings(plans: object, prices: object, *, now: datetime) -> list[RemoteOff
     return found
 
 
+def charges(answer: object) -> list[RemoteCharge]:
+    """/billing_infos/: the lines of every bill in it. Raises ValueError where one cannot be read.
+
+    The document shows a list of bills; a client of 2026 reads a single one: both are taken.
+    """
+    found = []
+    for bill in answer if isinstance(answer, list) else [answer]:
+        if not isinstance(bill, dict) or not isinstance(bill.get("details"), list):
+            raise ValueError("a bill cannot be read")
+        found += [_charge(bill, line, place) for place, line in enumerate(bill["details"], start=1)]
+    return found
+
+
+def registries_of(task: Mapping[str, Any]) -> list[str]:
+    """Ids of the logins that its containers were made with."""
+    containers = [item for item in _list(task.get("containers")) if isinstance(item, dict)]
+    return [found for item in containers if (found := _text(item.get("registry")))]
+
+
+def web_address(task: Mapping[str, Any]) -> str | None:
+    """http_uri, while the task has not ended."""
+    address = _text(task.get("http_uri"))
+    usable = address.startswith(("https://", "http://")) and address.isprintable()
+    return address if usable and not remote_job(task).state.is_final else None
+
+
 def gpus_of(plan: str) -> int:
     """h100-8gpu-80gb has eight; a plan that does not say has one."""
     found = re.search(r"-(\d{1,3})gpu\b", plan)
@@ -144,6 +175,39 @@ def _ended_at(task: Mapping[str, Any], containers: list[dict[str, Any]]) -> date
 def _holds(row: Mapping[str, Any], now: datetime) -> bool:
     begin, end = instant(row.get("begin_at")), instant(row.get("end_at"))
     return (begin is None or begin <= now) and (end is None or now < end)
+
+
+def _charge(bill: Mapping[str, Any], line: object, place: int) -> RemoteCharge:
+    """Usage and amount are whole numbers at a client of 2026; the document names no type."""
+    if not isinstance(line, dict):
+        raise ValueError("a line of the bill cannot be read")
+    plan, usage, amount = _text(line.get("plan")), _number(line.get("usage")), _number(line.get("amount"))
+    if not plan or usage is None or usage < 0 or usage != usage.to_integral_value() or amount is None:
+        raise ValueError("a line of the bill cannot be read")
+    return RemoteCharge(
+        account=_text(bill.get("account")),
+        number=_whole(line.get("sequence_no")) or place,
+        plan=plan,
+        usage=int(usage),
+        usage_type=_whole(line.get("usage_type")),
+        amount=amount,
+        description=" ".join(_text(line.get("description")).split())[:200],
+        closed_at=instant(bill.get("bill_close_at")),
+        last_upload_at=instant(bill.get("last_upload_at")),
+    )
+
+
+def _number(value: object) -> Decimal | None:
+    """A number as it was written, whether JSON has it as a number or as text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, int) and abs(value) >= 10**12:  # before it is written out: that may take for ever
+        return None
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() and abs(number) < 10**12 else None
 
 
 def _decimal(value: object) -> Decimal | None:

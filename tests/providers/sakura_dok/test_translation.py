@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,9 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.providers.base import JobSpec, RemoteJob, RemoteOffering, RemoteState
+from portal.providers.base import JobSpec, RemoteCharge, RemoteJob, RemoteOffering, RemoteState
 from portal.providers.errors import Rejected
-from portal.providers.sakura_dok.translation import create_task, gpus_of, instant, offerings
+from portal.providers.sakura_dok.translation import (
+    charges,
+    create_task,
+    gpus_of,
+    instant,
+    offerings,
+    registries_of,
+    web_address,
+)
 from portal.providers.sakura_dok.translation import remote_job as dok_job
 from tests.providers.hostile import JSON
 
@@ -104,12 +113,82 @@ def test_the_request_to_dok() -> None:
         replace(SPEC, environment={"SAKURA_TASK_ID": "1"}),
         replace(SPEC, time_limit_s=1_728_001),
         replace(SPEC, image=""),
+        replace(SPEC, web_port=0),
+        replace(SPEC, web_port=65_536),
     ],
-    ids=["environment", "reserved name", "21 days", "no image"],
+    ids=["environment", "reserved name", "21 days", "no image", "port 0", "port 65536"],
 )
 def test_what_dok_would_refuse_is_refused_before(spec: JobSpec) -> None:
     with pytest.raises(Rejected):
         create_task(spec)
+
+
+def test_a_web_port_and_a_login_in_the_request_to_dok() -> None:
+    (container,) = create_task(replace(SPEC, web_port=8000), registry="r1")["containers"]
+    assert (container["http"], container["registry"]) == ({"port": 8000, "path": "/"}, "r1")
+
+
+BILL: dict[str, Any] = {
+    "account": "a-1",
+    "bill_close_at": "2026-12-01T00:00:00.000+09:00",
+    "last_upload_at": "2026-11-25T16:00:00.000+09:00",
+    "details": [
+        {"sequence_no": 7, "plan": "h100-80gb", "usage_type": 0, "usage": 3600, "amount": 1008, "description": "11/25"},
+        {"plan": "v100-32gb", "usage": "60", "amount": "0.96"},
+    ],
+}
+CLOSES, UPLOADED = datetime(2026, 11, 30, 15, tzinfo=UTC), datetime(2026, 11, 25, 7, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("answer", [[BILL], BILL], ids=["a list of bills", "one bill"])
+def test_a_bill_of_dok_as_charges(answer: object) -> None:
+    assert charges(answer) == [
+        RemoteCharge("a-1", 7, "h100-80gb", 3600, 0, Decimal(1008), "11/25", CLOSES, UPLOADED),
+        RemoteCharge("a-1", 2, "v100-32gb", 60, None, Decimal("0.96"), "", CLOSES, UPLOADED),
+    ]
+
+
+def test_no_bill_has_no_charges() -> None:
+    assert charges([]) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"amount": None}, {"amount": "NaN"}, {"amount": float("inf")}, {"amount": 10**5000}, {"amount": True},
+        {"usage": -1}, {"usage": 1.5}, {"usage": "a lot"}, {"plan": ""}, {"plan": 7},
+    ],
+    ids=["no amount", "no number", "infinite", "huge", "a truth", "negative", "half a second", "words", "no plan", "7"],
+)  # fmt: skip
+def test_a_line_of_a_bill_that_cannot_be_read_is_not_left_out(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="line of the bill"):
+        charges([{**BILL, "details": [BILL["details"][0], {**BILL["details"][0], **wrong}]}])
+
+
+@pytest.mark.parametrize("answer", [None, {}, [7], [{"details": None}], [{**BILL, "details": [7]}]])
+def test_a_bill_that_cannot_be_read_is_not_an_empty_one(answer: object) -> None:
+    with pytest.raises(ValueError):
+        charges(answer)
+
+
+def test_the_logins_of_a_task() -> None:
+    task = {"containers": [{"registry": "r1"}, {"registry": None}, {"registry": 7}, {}, 8]}
+    assert [registries_of(task), registries_of({}), registries_of({"containers": "x"})] == [["r1"], [], []]
+
+
+@pytest.mark.parametrize(
+    ("status", "uri", "address"),
+    [
+        ("running", "https://0b1f.container.sakurausercontent.com", "https://0b1f.container.sakurausercontent.com"),
+        ("done", "https://0b1f.container.sakurausercontent.com", None),
+        ("running", None, None),
+        ("running", "javascript:alert(1)", None),
+        ("running", "https://a.example\r\nX: 1", None),
+        ("running", 7, None),
+    ],
+)
+def test_the_address_of_a_tasks_port(status: str, uri: object, address: str | None) -> None:
+    assert web_address({**TASK, "status": status, "http_uri": uri}) == address
 
 
 def test_the_accounts_own_price_wins_and_others_have_their_time() -> None:
@@ -140,3 +219,15 @@ def test_any_json_from_dok_is_read_without_surprise(raw: dict[str, Any]) -> None
     dok_job(raw)
     dok_job({**TASK, "containers": [raw]})
     offerings([raw], [raw], now=datetime.now(UTC))
+    registries_of(raw)
+    registries_of({"containers": [raw]})
+    web_address(raw)
+
+
+@given(st.dictionaries(st.sampled_from([*BILL, *BILL["details"][0]]), JSON), JSON)
+def test_any_json_as_a_bill_is_charges_or_cannot_be_read(raw: dict[str, Any], other: object) -> None:
+    line = BILL["details"][0]
+    for answer in (other, raw, [raw], {**BILL, **raw}, {**BILL, "details": [{**line, **raw}]}):
+        with contextlib.suppress(ValueError):
+            for charge in charges(answer):
+                assert (charge.amount.is_finite(), charge.usage >= 0, charge.plan != "") == (True, True, True)

@@ -7,6 +7,7 @@ from allauth.mfa.models import Authenticator
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from portal.accounts.models import RegistryLogin
 from portal.audit.recording import record
 from portal.catalog.models import ProviderAccount
 from portal.core.sealing import CannotOpen, resealed
@@ -18,12 +19,18 @@ SEALED_OF_A_FACTOR = ("secret", "seed")
 
 class Command(BaseCommand):
     help = (
-        "Seals every stored secret with the newest of CREDENTIALS_KEYS: provider credentials, the secrets of jobs that "
-        "have not ended, second factors. Safe beside running jobs and to repeat. Afterwards the old keys can go."
+        "Seals every stored secret with the newest of CREDENTIALS_KEYS: provider credentials, registry logins, the "
+        "secrets of jobs that have not ended, second factors. Safe beside running jobs and to repeat. Afterwards the "
+        "old keys can go."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        kinds = {"provider accounts": _accounts(), "jobs": _jobs(), "second factors": _factors()}
+        kinds = {
+            "provider accounts": _accounts(),
+            "registry logins": _logins(),
+            "jobs": _jobs(),
+            "second factors": _factors(),
+        }
         lost: list[str] = []
         for name, rows in kinds.items():
             count = 0
@@ -58,6 +65,18 @@ def _account(pk: int) -> str:
         return str(account)
     account.save(update_fields=["sealed_credentials"])
     return ""
+
+
+def _logins() -> Iterator[str]:
+    for pk, sealed in RegistryLogin.objects.order_by("pk").values_list("pk", "sealed_password"):
+        try:
+            anew = resealed(sealed)
+        except CannotOpen:
+            yield f"registry login #{pk}"
+            continue
+        # One that was replaced meanwhile has been sealed with the newest key.
+        RegistryLogin.objects.filter(pk=pk, sealed_password=sealed).update(sealed_password=anew)
+        yield ""
 
 
 def _jobs() -> Iterator[str]:

@@ -23,7 +23,8 @@ TIME_LIMIT_S = 600  # of a sample job; DOK knows no shorter one
 class Command(BaseCommand):
     help = (
         "Holds the adapter of a provider to its promises, with the account that is stored and small jobs on its "
-        "cheapest plan, some eighty of a few seconds each. They are real, and a real provider charges for them. "
+        "cheapest plan, some eighty of a few seconds each. They are real, and a real provider charges for them; where "
+        "it can, they are deleted at the end. "
         "Ends with 1 when a promise is broken."
     )
 
