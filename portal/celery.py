@@ -15,6 +15,8 @@ from django.conf import settings
 from django.db import transaction
 from kombu import pools
 
+from portal.core.failpoints import failpoint
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
 RABBITMQ = settings.BROKER_URL.startswith("amqp")
@@ -85,6 +87,7 @@ def nudge(task: "Task[Any, Any]", *args: int) -> None:
 
 
 def _nudge_now(task: "Task[Any, Any]", *args: int) -> None:
+    failpoint("nudge.before_publish")
     key, now = (task.name, *args), time.monotonic()
     with _lock:
         since = now - _nudged_at.get(key, float("-inf"))

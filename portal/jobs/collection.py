@@ -25,9 +25,9 @@ from portal.providers.errors import ProviderError
 
 log = structlog.get_logger(__name__)
 
-# Renewed while the worker lives: 20 GB take minutes, and a worker that was killed is noticed after one.
-LEASE_S = 60
-RENEW_S = 15
+# Renewed while the worker lives: 20 GB take minutes, and a worker that was killed is noticed after half a one.
+LEASE_S = 30
+RENEW_S = 10
 COLLECT_FOR = timedelta(hours=6)
 DAMAGED_TRIES = 5
 BY = "portal:collection"
@@ -41,6 +41,7 @@ class Results:
     log_key: str = ""
     files: list[Artifact] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    leftovers: list[str] = field(default_factory=list)  # keys in storage that nobody needs once this is settled
 
 
 def take_ended(account_id: int) -> Attempt | None:
@@ -72,6 +73,7 @@ def collect(attempt: Attempt) -> Results | None:
             with _lease_renewed(attempt):
                 staging.forget_login(attempt, adapter)
                 found = staging.collect(attempt, adapter)
+            results.leftovers = staging.on_its_way(attempt, adapter)
             results.log_key, results.files = found.log_key, found.files
             results.notes = ["results_cut"] * found.was_cut + ["results_skipped"] * bool(found.skipped)
         staging.forget(attempt)
@@ -81,7 +83,8 @@ def collect(attempt: Attempt) -> Results | None:
             _collect_later(attempt, str(trouble))
             return None
         results.notes = ["results_lost"]
-        with suppress(StorageError):
+        with suppress(ProviderError, StorageError):
+            results.leftovers = staging.on_its_way(attempt, adapter_of(attempt.account))
             staging.forget(attempt)
     failpoint("collect.before_settle")
     return results

@@ -18,6 +18,7 @@ from django.db.models.functions import Coalesce, Now
 from portal.billing import holds
 from portal.billing.rating import rate
 from portal.core.plain_text import one_line
+from portal.datasets.models import Leftover
 from portal.jobs.models import Artifact, Attempt, Job, JobEvent
 from portal.jobs.outcomes import Outcome, outcome_of
 from portal.jobs.states import FailureClass
@@ -49,7 +50,14 @@ def meter(attempt_id: int) -> int:
         return _meter_until(attempt, attempt.seen_at) if attempt.seen_at else 0
 
 
-def settle(attempt: Attempt, *, log_key: str = "", files: Sequence[Artifact] = (), notes: Sequence[str] = ()) -> bool:
+def settle(
+    attempt: Attempt,
+    *,
+    log_key: str = "",
+    files: Sequence[Artifact] = (),
+    notes: Sequence[str] = (),
+    leftovers: Sequence[str] = (),
+) -> bool:
     """Everything is collected: last metering, results, final state, hold released, all at once.
 
     False when this was done before or the lease is no longer ours. The job may be final already: then only the
@@ -68,6 +76,7 @@ def settle(attempt: Attempt, *, log_key: str = "", files: Sequence[Artifact] = (
             for note in notes:
                 JobEvent.objects.create(job=job, kind="data", reason=note, by="portal:collection")
             _end(job, locked, outcome_of(job, locked), log_key)
+        Leftover.objects.bulk_create(Leftover(storage_key=key) for key in leftovers)
         Attempt.objects.filter(pk=locked.pk).update(collected_at=Now(), lease_until=None)
     return True
 

@@ -30,9 +30,11 @@ class Reconciled:
         return asdict(self)
 
 
-def reconcile() -> Iterator[Reconciled]:
-    """Also asks providers whose circuit is open: somebody has just said that it is time."""
-    for account in ProviderAccount.objects.filter(active=True).select_related("provider").order_by("pk"):
+def reconcile(**which: object) -> Iterator[Reconciled]:
+    """Of all accounts, or of those that `which` filters. Also asks providers whose circuit is open: somebody has just
+    said that it is time."""
+    accounts = ProviderAccount.objects.filter(active=True, **which)
+    for account in accounts.select_related("provider").order_by("pk"):
         done = Reconciled(f"{account.provider.slug} {account}")
         try:
             _round(account, done)
@@ -66,5 +68,11 @@ def collect_due(account_id: int) -> tuple[int, bool]:
         results = collection.collect(attempt)
         if results is None:
             return done, False
-        done += metering.settle(attempt, log_key=results.log_key, files=results.files, notes=results.notes)
+        done += metering.settle(
+            attempt,
+            log_key=results.log_key,
+            files=results.files,
+            notes=results.notes,
+            leftovers=results.leftovers,
+        )
     return done, True

@@ -122,9 +122,16 @@ def script_name_of(job: Job) -> str:
 
 
 def forget(attempt: Attempt) -> None:
-    """Delete what holds secrets or was only on its way. Raises StorageUnavailable."""
-    for key in (manifest_key(attempt), script_key(attempt), output_key(attempt), raw_log_key(attempt)):
+    """Delete what holds secrets. Raises StorageUnavailable."""
+    for key in (manifest_key(attempt), script_key(attempt)):
         storage.delete(key)
+
+
+def on_its_way(attempt: Attempt, adapter: Adapter) -> list[str]:
+    """Keys of what the job itself sent to the store. They may go when what was made of them is kept for good: whoever
+    dies before that collects them again."""
+    keys = [] if isinstance(adapter, Artifacts) else [output_key(attempt)]
+    return keys if isinstance(adapter, FinalLog) else [*keys, raw_log_key(attempt)]
 
 
 def forget_login(attempt: Attempt, adapter: Adapter) -> None:

@@ -21,6 +21,7 @@ from portal.billing.holds import OverBudget, hold
 from portal.catalog.models import Offering, Price, ProviderAccount
 from portal.catalog.pricing import price_at
 from portal.catalog.provider_accounts import account_for
+from portal.core.failpoints import failpoint
 from portal.core.sealing import seal
 from portal.datasets.models import DataFile, FileState
 from portal.jobs import tasks
@@ -149,6 +150,7 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
         },
     )
     tasks.nudge(tasks.hand_off, account.pk)
+    failpoint("submit.before_commit")
     return job
 
 

@@ -14,7 +14,7 @@ from portal.billing.models import BillingAccount
 from portal.catalog.models import Offering, ProviderAccount
 from portal.core.sealing import seal
 from portal.datasets import storage
-from portal.jobs import collection, handoff, logs, metering, tracking
+from portal.jobs import handoff, logs, reconciliation, tracking
 from portal.jobs.cancellation import ask_stop
 from portal.jobs.models import Artifact, Job
 from portal.jobs.request import JobRequest
@@ -94,10 +94,7 @@ def carry_on(job: Job, account: ProviderAccount, until: Callable[[Job], bool], w
         handoff.hand_off_due(account)
         tracking.track(account.pk)
         tracking.follow_logs(account.pk)
-        while (attempt := collection.take_ended(account.pk)) is not None:
-            if (results := collection.collect(attempt)) is None:
-                break
-            metering.settle(attempt, log_key=results.log_key, files=results.files, notes=results.notes)
+        reconciliation.collect_due(account.pk)
         now = Job.objects.get(pk=job.pk)
         if until(now):
             return now

@@ -1,0 +1,54 @@
+"""A process that does a step of a job's life and dies in it as by kill -9, at the place that PORTAL_FAILPOINT names.
+
+    PORTAL_MODE=test PORTAL_FAILPOINT=handoff.after_send python -m tests.faults.dying work ACCOUNT
+    PORTAL_MODE=test PORTAL_FAILPOINT=submit.before_commit python -m tests.faults.dying submit PROJECT OFFERING PERSON
+
+Whoever reaches the end has survived: exit code 1.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import django
+
+django.setup()
+
+from portal.accounts.models import Project, User  # noqa: E402 - Django first
+from portal.catalog.models import Offering  # noqa: E402
+from portal.jobs.reconciliation import reconcile  # noqa: E402
+from portal.jobs.request import JobRequest  # noqa: E402
+from portal.jobs.submission import submit  # noqa: E402
+
+KEY = "form-1"
+COMMAND = 'echo done > "$PORTAL_OUTPUT_DIR/result.txt"'
+
+
+def send(project: Project, offering: Offering, person: User) -> None:
+    request = JobRequest(
+        name="under fire",
+        offering=offering,
+        gpus=offering.gpus_min,
+        time_limit_s=600,
+        cost_cap=500,
+        command=COMMAND,
+        image="python:3.11-slim" if offering.containers else "",
+    )
+    submit(project, request=request, key=KEY, by=person)
+
+
+def work(account: int) -> None:
+    for _ in range(100):
+        list(reconcile(pk=account))
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    act, *given = sys.argv[1:]
+    if act == "submit":
+        code, slug, person = given
+        send(Project.objects.get(code=code), Offering.objects.get(slug=slug), User.objects.get(pk=person))
+    else:
+        work(int(given[0]))
+    sys.exit(1)
