@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
 
 from portal.billing import holds
 from portal.billing.rating import rate
@@ -26,6 +27,7 @@ from portal.usage.recording import record
 
 BY = "portal:metering"
 SECOND = timedelta(seconds=1)
+LEFTOVERS_KEPT = timedelta(days=1)  # a database restored from a backup of today collects the same results again
 
 
 def due(account_id: int) -> list[int]:
@@ -76,7 +78,8 @@ def settle(
             for note in notes:
                 JobEvent.objects.create(job=job, kind="data", reason=note, by="portal:collection")
             _end(job, locked, outcome_of(job, locked), log_key)
-        Leftover.objects.bulk_create(Leftover(storage_key=key) for key in leftovers)
+        due_at = timezone.now() + LEFTOVERS_KEPT
+        Leftover.objects.bulk_create(Leftover(storage_key=key, due_at=due_at) for key in leftovers)
         Attempt.objects.filter(pk=locked.pk).update(collected_at=Now(), lease_until=None)
     return True
 

@@ -17,6 +17,7 @@ django.setup()
 
 from portal.accounts.models import Project, User  # noqa: E402 - Django first
 from portal.catalog.models import Offering  # noqa: E402
+from portal.jobs.models import Job  # noqa: E402
 from portal.jobs.reconciliation import reconcile  # noqa: E402
 from portal.jobs.request import JobRequest  # noqa: E402
 from portal.jobs.submission import submit  # noqa: E402
@@ -25,17 +26,17 @@ KEY = "form-1"
 COMMAND = 'echo done > "$PORTAL_OUTPUT_DIR/result.txt"'
 
 
-def send(project: Project, offering: Offering, person: User) -> None:
+def send(project: Project, offering: Offering, person: User, *, key: str = KEY, command: str = COMMAND) -> Job:
     request = JobRequest(
         name="under fire",
         offering=offering,
         gpus=offering.gpus_min,
         time_limit_s=600,
         cost_cap=500,
-        command=COMMAND,
+        command=command,
         image="python:3.11-slim" if offering.containers else "",
     )
-    submit(project, request=request, key=KEY, by=person)
+    return submit(project, request=request, key=key, by=person)
 
 
 def work(account: int) -> None:

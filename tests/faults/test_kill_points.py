@@ -9,38 +9,23 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from portal.accounts.models import Project, User
-from portal.billing.credits import grant_trial
 from portal.billing.verification import verify as verify_ledger
 from portal.catalog.models import Offering, ProviderAccount
-from portal.catalog.provider_accounts import adapter_of
-from portal.core.sealing import seal
-from portal.jobs.keys import key_of
 from portal.jobs.models import Artifact, Attempt, Job
 from portal.jobs.verification import verify as verify_jobs
 from portal.providers.base import Account
-from tests.factories import (
-    MembershipFactory,
-    OfferingFactory,
-    PriceFactory,
-    ProjectFactory,
-    ProviderAccountFactory,
-    ProviderFactory,
-)
 from tests.faults.dying import send
-from tests.jobs.test_end_to_end import KINDS
+from tests.faults.rig import ROOT, database_url, not_once_at_their_provider, place, workers
 
 pytestmark = [pytest.mark.faults, pytest.mark.django_db(transaction=True), pytest.mark.timeout(0)]
 
-ROOT = Path(__file__).parents[2]
 # RELIABILITY.md section 1: the letter of each step, and where in it the process dies. D has to be made to look first.
 STEPS = {
     "A accept": ["submit.before_commit"],
@@ -53,39 +38,6 @@ STEPS = {
     "H settle": ["collect.before_settle"],
 }
 RECOVERS_WITHIN_S = 120  # the promise is 60; a busy machine gets twice that before it is called a failure
-
-
-@pytest.fixture
-def offerings(emulator: Callable[[str], Account]) -> dict[str, Offering]:
-    made = {}
-    for kind, given in KINDS.items():
-        facts = dict(given)
-        provider = ProviderFactory(slug=facts.pop("slug"))
-        made[kind] = OfferingFactory(provider=provider, site=None, adapter=kind, gpus_per_node=4, **facts)
-        PriceFactory(offering=made[kind])
-    return made
-
-
-def place(offering: Offering, reached: Account) -> tuple[Project, Offering, User, ProviderAccount]:
-    """An organization with an account of its own, so that nobody else's death comes in between."""
-    project = ProjectFactory()
-    person = MembershipFactory(organization=project.organization, role="owner").user
-    grant_trial(project.organization, founder=person)
-    account = ProviderAccountFactory(
-        provider=offering.provider,
-        organization=project.organization,
-        kind=reached.kind,
-        endpoint=reached.endpoint,
-        sealed_credentials=seal(dict(reached.credentials)),
-        options=dict(reached.options),
-        emulated=True,
-    )
-    return project, offering, person, account
-
-
-def database_url() -> str:
-    where = connection.get_connection_params()
-    return f"postgresql://{where['user']}@/{where['dbname']}?host={where['host']}&port={where.get('port', '')}"
 
 
 def killed_in(step: str, *given: object) -> None:
@@ -110,24 +62,6 @@ def kill(letter: str, project: Project, offering: Offering, person: User, accoun
     return len(points)
 
 
-@contextmanager
-def workers(folder: Path) -> Iterator[None]:
-    environment = {**os.environ, "PORTAL_MODE": "demo", "DATABASE_URL": database_url()}
-    celery = [sys.executable, "-m", "celery", "-A", "portal.celery"]
-    commands = [
-        [*celery, "worker", "-P", "threads", "-c", "8", "-l", "ERROR", "-n", f"w{number}@faults"] for number in (1, 2)
-    ]
-    commands.append([*celery, "beat", "-l", "ERROR", "-s", str(folder / "beat"), "--pidfile="])
-    started = [subprocess.Popen(command, env=environment, cwd=ROOT) for command in commands]
-    try:
-        yield
-    finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.wait(60)
-
-
 def jobs_die_and_recover(
     rounds: int, offerings: dict[str, Offering], emulator: Callable[[str], Account], folder: Path
 ) -> None:
@@ -145,12 +79,7 @@ def jobs_die_and_recover(
     assert list(Job.objects.exclude(state="succeeded").values_list("code", "state", "failure")) == []
     assert Job.objects.count() == rounds * len(offerings) * len(STEPS)
     assert Artifact.objects.filter(path="result.txt").count() == Job.objects.count()
-    doubled = [
-        (attempt.job.code, len(found))
-        for attempt in Attempt.objects.select_related("account", "job")
-        if len(found := adapter_of(attempt.account).find(key_of(attempt))) != 1
-    ]
-    assert doubled == []
+    assert not_once_at_their_provider() == []
     assert (verify_jobs(), verify_ledger()) == ([], [])
 
 

@@ -1,0 +1,23 @@
+"""The three providers for tests that start and kill processes of their own on the test's database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from portal.catalog.models import Offering
+from portal.providers.base import Account
+from tests.factories import OfferingFactory, PriceFactory, ProviderFactory
+from tests.jobs.test_end_to_end import KINDS
+
+
+@pytest.fixture
+def offerings(emulator: Callable[[str], Account]) -> dict[str, Offering]:
+    made = {}
+    for kind, given in KINDS.items():
+        facts = dict(given)
+        provider = ProviderFactory(slug=facts.pop("slug"))
+        made[kind] = OfferingFactory(provider=provider, site=None, adapter=kind, gpus_per_node=4, **facts)
+        PriceFactory(offering=made[kind])
+    return made
