@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 
@@ -16,7 +17,7 @@ from portal.launcher.bootstrap import (
 from portal.launcher.errors import CannotContinue
 from portal.launcher.messages import sentence, show
 
-OURS = ("start", "test")
+OURS = ("start", "test", "soak")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     command = argv[1] if len(argv) > 1 else ""
     try:
         if command in OURS:
-            continue_in_environment(argv, lock=TEST_LOCK if command == "test" else RUNTIME_LOCK)
+            continue_in_environment(argv, lock=RUNTIME_LOCK if command == "start" else TEST_LOCK)
         else:
             enter_environment(argv)
         if command == "start":
@@ -33,6 +34,8 @@ def main(argv: Sequence[str]) -> int:
             from portal.launcher.checks import check_and_test
 
             return check_and_test(argv[2:])
+        if command == "soak":
+            return subprocess.run([sys.executable, "-m", "tests.faults.soak", *argv[2:]], cwd=ROOT).returncode
         return _django(argv)
     except CannotContinue as problem:
         show(str(problem), to=sys.stderr)

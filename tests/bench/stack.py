@@ -12,10 +12,8 @@ provider's machines, not on the portal's.
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -24,7 +22,6 @@ import tempfile
 import threading
 import time
 from datetime import UTC, datetime
-from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +29,7 @@ import httpx
 import psycopg
 
 from portal.launcher.definitions import short_folder
+from tests.bench.form import Client
 from tests.bench.measuring import cpu_seconds, pss_mib
 from tests.browser.conftest import Portal, free_port
 
@@ -137,68 +135,6 @@ def _celery_hand_over(folder: Path) -> float:
         worker.wait(10)
 
 
-class Client:
-    """One person in one browser, with one form that is sent again and again under new keys."""
-
-    def __init__(self, portal: Portal) -> None:
-        login = portal.logins()["owner"]
-        self.http = httpx.Client(base_url=portal.url, timeout=30)
-        page = self.http.get("/account/login/").text
-        self.http.post(
-            "/account/login/",
-            data={"csrfmiddlewaretoken": _token(page), "login": login["email"], "password": login["password"]},
-        )
-        page = self.http.get("/jobs/new/?offering=dok-h100").text
-        form = re.search(r'<form[^>]*action="/jobs/new/".*?</form>', page, re.S) or re.search(
-            r'<form[^>]*enctype="multipart/form-data".*?</form>', page, re.S
-        )
-        assert form, "the job form was not found"
-        self.fields = {**_fields(form.group(0)), "name": "bench", "command": "sleep 40", "image": "python:3.11-slim",
-                       "offering": "dok-h100", "cost_cap": "17"}  # fmt: skip
-        self.fields["csrfmiddlewaretoken"] = _token(page)
-        # What submits in a burst shares two cores with what it measures: http.client needs a tenth of httpx's time.
-        self.sender = http.client.HTTPConnection(self.http.base_url.host, self.http.base_url.port, timeout=30)
-        self.cookies = "; ".join(f"{name}={value}" for name, value in self.http.cookies.items())
-
-    def submit(self, key: str, **changed: str) -> tuple[datetime, float, str]:
-        """When the POST began, how many ms it took, and the job's code."""
-        boundary = "portal-bench"
-        parts = {**self.fields, "key": key, **changed}.items()
-        body = "".join(f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in parts)
-        headers = {"Cookie": self.cookies, "Content-Type": f"multipart/form-data; boundary={boundary}"}
-        began = datetime.now(UTC)
-        clock = time.perf_counter()
-        self.sender.request("POST", "/jobs/new/", f"{body}--{boundary}--\r\n".encode(), headers)
-        answer = self.sender.getresponse()
-        text = answer.read().decode()
-        took = 1000 * (time.perf_counter() - clock)
-        if answer.status != 302:
-            errors = re.findall(r'id="error-summary".*?</ul>', text, re.S)
-            raise SystemExit(f"a submit was answered with {answer.status}: {errors}")
-        return began, took, str(answer.headers["location"]).rstrip("/").rsplit("/", 1)[-1]
-
-
-def _token(html: str) -> str:
-    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', html)
-    assert found
-    return found.group(1)
-
-
-def _fields(html: str) -> dict[str, str]:
-    fields = {}
-    for tag in re.findall(r"<input[^>]*>", html):
-        name = re.search(r'name="([^"]+)"', tag)
-        value = re.search(r'value="([^"]*)"', tag)
-        if name and (" checked" in tag or not re.search(r'type="(radio|checkbox)"', tag)):
-            fields[name.group(1)] = unescape(value.group(1)) if value else ""
-    for name, text in re.findall(r'<textarea[^>]*name="([^"]+)"[^>]*>(.*?)</textarea>', html, re.S):
-        fields[name] = unescape(text).removeprefix("\n")
-    for name, inner in re.findall(r'<select[^>]*name="([^"]+)"[^>]*>(.*?)</select>', html, re.S):
-        if chosen := re.search(r'value="([^"]*)"[^>]*selected', inner):
-            fields[name] = unescape(chosen.group(1))
-    return fields
-
-
 def _hand_off(portal: Portal, folder: Path, count: int, celery_ms: float) -> None:
     database = _database(folder)
     client = Client(portal)
@@ -206,11 +142,11 @@ def _hand_off(portal: Portal, folder: Path, count: int, celery_ms: float) -> Non
     time.sleep(3)
     posts, accepted = [], []
     for number in range(40):
-        began, took, code = client.submit(f"idle-{number:016d}")
+        sent = client.submit(f"idle-{number:016d}")
         time.sleep(0.4)
-        at = _accepted_at(database, code)
-        posts.append(took)
-        accepted.append(1000 * (at - began).total_seconds())
+        at = _accepted_at(database, sent.code)
+        posts.append(sent.took_ms)
+        accepted.append(1000 * (at - sent.began_at).total_seconds())
     bound = statistics.median(posts) + 5 * celery_ms
     print(f"idle: POST p50 {statistics.median(posts):.1f} ms, POST to accepted by the provider p50"
           f" {statistics.median(accepted):.1f} ms (goal <= {bound:.1f})")  # fmt: skip
@@ -220,7 +156,7 @@ def _hand_off(portal: Portal, folder: Path, count: int, celery_ms: float) -> Non
 
     def burst(number: int) -> None:
         for n in range(count // 8):
-            codes.append(clients[number].submit(f"burst-{number}-{n:012d}")[2])
+            codes.append(clients[number].submit(f"burst-{number}-{n:012d}").code)
 
     threads = [threading.Thread(target=burst, args=(n,)) for n in range(8)]
     pids = _children(folder)
@@ -261,9 +197,9 @@ def _one_hangs(portal: Portal, folder: Path) -> None:
     def hand_over(name: str) -> list[float]:
         took = []
         for number in range(15):
-            began, _took, code = client.submit(f"{name}-{number:016d}", **elsewhere)
+            sent = client.submit(f"{name}-{number:016d}", **elsewhere)
             time.sleep(0.5)
-            took.append(1000 * (_accepted_at(database, code) - began).total_seconds())
+            took.append(1000 * (_accepted_at(database, sent.code) - sent.began_at).total_seconds())
         return took
 
     alone = hand_over("alone")
