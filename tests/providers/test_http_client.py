@@ -10,7 +10,7 @@ import pytest
 
 from portal.providers import http_client
 from portal.providers.errors import OutcomeUnknown, Unavailable
-from portal.providers.http_client import HttpClient, without
+from portal.providers.http_client import HttpClient
 from tests.providers.answering import Reply, answering
 
 
@@ -77,13 +77,28 @@ def test_an_answer_that_drips_ends_in_time(monkeypatch: pytest.MonkeyPatch, answ
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_a_download_that_drips_ends_in_time(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
+    monkeypatch.setattr(http_client, "ANSWER_TIMEOUT_S", 0.5)
+    began = time.monotonic()
+    with dripping(head + b"x" * 999) as url, pytest.raises(Unavailable, match="in time"):
+        list(HttpClient("http://127.0.0.1:9").download(url) or [])
+    assert time.monotonic() - began < 3
+
+
+def test_a_secret_that_the_cut_would_halve_is_gone_whole() -> None:
+    with answering(Reply(400, b"x " * 95 + b"canary-token of yours")) as server:
+        line = HttpClient(server.url).request("GET", "/x").one_line(["canary-token"])
+    assert line == "x " * 95 + "[…] of you"
+
+
 @pytest.mark.parametrize(
     ("body", "line"),
     [(b"a\n  b", "a b"), (b"<HTML><body>x", "an HTML page"), (b"\xff", "\ufffd"), (b"x" * 999, "x" * 200), (b"", "")],
 )
 def test_a_refusal_is_one_line_for_operators(body: bytes, line: str) -> None:
     with answering(Reply(400, body)) as server:
-        assert HttpClient(server.url).request("GET", "/x").one_line() == line
+        assert HttpClient(server.url).request("GET", "/x").one_line(()) == line
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "1.5", "", "99999999"])
@@ -99,10 +114,6 @@ def test_what_is_no_json_is_one_kind_of_error(body: bytes) -> None:
     with pytest.raises(ValueError):
         answer.json()
     assert "body" not in repr(answer)
-
-
-def test_secrets_are_taken_out_longest_first() -> None:
-    assert without("token secret-long and secret", ["secret", "secret-long", ""]) == "token […] and […]"
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from portal.providers.base import (
 )
 from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, ProviderError, Rejected, Unavailable
 from portal.providers.sakura_dok.client import DokClient, Forbidden, segment, text
-from portal.providers.sakura_dok.translation import TAG, TIME_LIMIT_S, create_task, offerings, remote_job
+from portal.providers.sakura_dok.translation import TAG, TIME_LIMIT_S, create_task, offerings, remote_job, task_id
 
 
 class SakuraDok(Adapter, LiveLog, FinalLog, Artifacts, PriceList, UsageStatement):
@@ -55,7 +55,7 @@ class SakuraDok(Adapter, LiveLog, FinalLog, Artifacts, PriceList, UsageStatement
         body = create_task(spec)
         task = self._client.create_task(body, secrets=tuple(spec.environment.values()))
         job = remote_job(task)
-        if task.get("execution_time_limit_sec") != body["execution_time_limit_sec"]:
+        if str(task.get("execution_time_limit_sec")) != str(body["execution_time_limit_sec"]):
             try:
                 self.cancel(job.remote_id)
             except ProviderError:
@@ -65,8 +65,10 @@ class SakuraDok(Adapter, LiveLog, FinalLog, Artifacts, PriceList, UsageStatement
 
     def find(self, key: str) -> list[RemoteJob]:
         """GET /tasks/?tag=: by our key in the tags."""
-        jobs = [remote_job(task) for task in self._tasks({"tag": key})]
-        return sorted((job for job in jobs if job.key == key), key=_age)
+        jobs = [job for task in self._tasks({"tag": key}) if (job := remote_job(task)).key == key]
+        if not all(job.remote_id for job in jobs):
+            raise Unavailable("a task of this key has no id")  # it is there: nobody may send it again
+        return sorted(jobs, key=_age)
 
     def get(self, remote_id: str) -> RemoteJob:
         """GET /tasks/{taskId}/."""
@@ -76,7 +78,7 @@ class SakuraDok(Adapter, LiveLog, FinalLog, Artifacts, PriceList, UsageStatement
         """GET /tasks/?tag=jga&created_after=: a hundred tasks a call."""
         for task in self._tasks({"tag": TAG, "created_after": _date(since)}):
             job = remote_job(task)
-            if job.key.startswith(key_prefix) and job.key:
+            if job.key.startswith(key_prefix) and job.key and job.remote_id:
                 yield job
 
     def cancel(self, remote_id: str) -> None:
@@ -160,7 +162,7 @@ class SakuraDok(Adapter, LiveLog, FinalLog, Artifacts, PriceList, UsageStatement
             task = self._client.get(f"/tasks/{segment(remote_id)}/")
         except Rejected as error:
             raise NotFound(error.summary, code=error.code) from None
-        if not isinstance(task, dict) or not text(task.get("id")):
+        if not isinstance(task, dict) or not task_id(task):
             raise Unavailable("the answer holds no task")
         return task
 
