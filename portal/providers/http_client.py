@@ -18,7 +18,7 @@ from typing import Any
 import httpcore
 import httpx
 
-from portal.providers.errors import OutcomeUnknown, ProviderError, Unavailable
+from portal.providers.errors import Misconfigured, OutcomeUnknown, ProviderError, Unavailable
 from portal.providers.redaction import without
 
 CONNECT_TIMEOUT_S = 3.0
@@ -63,11 +63,13 @@ class Answer:
 
 
 class HttpClient:
-    """Connections to one provider account. Thread-safe. `headers` and `auth` are secrets."""
+    """Connections to one provider account. Thread-safe. `headers` and `auth` are secrets. Raises Misconfigured."""
 
     def __init__(
         self, base_url: str, *, headers: Mapping[str, str] | None = None, auth: tuple[str, str] | None = None
     ) -> None:
+        if not all(value.isascii() and value.isprintable() for value in (headers or {}).values()):
+            raise Misconfigured("the account's credentials hold letters that no header can carry")
         self._base_url = base_url.rstrip("/")
         timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, pool=READ_TIMEOUT_S)
         limits = httpx.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=30)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from portal.providers import http_client
-from portal.providers.errors import OutcomeUnknown, Unavailable
+from portal.providers.errors import Misconfigured, OutcomeUnknown, Unavailable
 from portal.providers.http_client import HttpClient
 from tests.providers.answering import Reply, answering
 
@@ -41,6 +41,13 @@ def test_without_a_connection_certainly_nothing_happened(url: str) -> None:
     with pytest.raises(Unavailable) as away:
         HttpClient(url).request("POST", "/x", creates=True)
     assert str(away.value) == "no connection"
+
+
+@pytest.mark.parametrize("value", ["鍵", "a\r\nX-Evil: 1", "a\x00"])
+def test_credentials_that_no_header_can_carry_are_named_and_not_shown(value: str) -> None:
+    with pytest.raises(Misconfigured) as told:
+        HttpClient("http://127.0.0.1:9", headers={"X-Token": "canary" + value})
+    assert str(told.value) == "the account's credentials hold letters that no header can carry"
 
 
 def test_credentials_go_nowhere_else() -> None:
