@@ -1,6 +1,6 @@
 """One factory per model; `from tests.factories import JobFactory`."""
 
-from tests.factories.accounts import MembershipFactory, OrganizationFactory, ProjectFactory, UserFactory
+from tests.factories.accounts import MembershipFactory, OrganizationFactory, ProjectFactory, StaffFactory, UserFactory
 from tests.factories.billing import BillingAccountFactory
 from tests.factories.catalog import OfferingFactory, PriceFactory, ProviderAccountFactory, ProviderFactory, SiteFactory
 from tests.factories.datasets import DataFileFactory, DatasetFactory
@@ -23,5 +23,6 @@ __all__ = [
     "ProviderAccountFactory",
     "ProviderFactory",
     "SiteFactory",
+    "StaffFactory",
     "UserFactory",
 ]
