@@ -62,7 +62,7 @@ class Recorder:
         return content
 
     def _store(self, name: str, answer: dict[str, Any]) -> None:
-        text = json.dumps(answer, ensure_ascii=False, indent=1)
+        text = json.dumps(answer, ensure_ascii=False)
         for private, public in (
             (self.account.options["work_dir"], "/work/jobs"),
             (socket.gethostname().partition(".")[0], "node1"),

@@ -53,7 +53,7 @@ def main() -> None:
                 "status": answer["status"],
                 "body": _body(recorded.stem, answer["body"], version),
             }
-            (RECORDED / version / recorded.name).write_text(json.dumps(made, ensure_ascii=False, indent=1) + "\n")
+            (RECORDED / version / recorded.name).write_text(json.dumps(made, ensure_ascii=False) + "\n")
 
 
 def _body(name: str, old: Mapping[str, Any], version: str) -> dict[str, Any]:
