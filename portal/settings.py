@@ -414,6 +414,8 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
     "root": {"handlers": ["stderr"], "level": os.environ.get("LOG_LEVEL", "INFO")},
     "loggers": {
+        # Without Django's own handlers: one would mail tracebacks, with the values of all variables, to ADMINS.
+        "django": {"level": "INFO"},
         # Every scan of the internet sends wrong host names: one line each, which also tells of a missing ALLOWED_HOSTS.
         "django.security.DisallowedHost": {"filters": ["without_traceback"]},
         "httpx": {"level": "WARNING"},

@@ -10,6 +10,7 @@ urlpatterns = [
     path("datasets/", include("portal.datasets.urls")),
     path("usage/", include("portal.billing.urls")),
     path("", include("portal.accounts.urls")),
+    path("desk/", include("portal.catalog.desk_urls")),
     path("account/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
 ]

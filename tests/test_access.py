@@ -29,13 +29,15 @@ from tests.factories import (
     DatasetFactory,
     JobFactory,
     MembershipFactory,
+    PriceFactory,
     ProjectFactory,
     RegistryLoginFactory,
+    StaffFactory,
     UserFactory,
 )
 
 INSIDE = ("owner", "manager", "member", "viewer", "billing", "project_member")
-PERSONAS = (*INSIDE, "stranger", "newcomer", "anonymous")
+PERSONAS = (*INSIDE, "stranger", "newcomer", "staff", "anonymous")
 
 THROUGH, LOGIN, START, HIDDEN, REFUSED, NO_METHOD = "through", "login", "start", "404", "403", "405"
 
@@ -50,9 +52,12 @@ class Rule:
     project_member: str = ""
     stranger: str = HIDDEN
     newcomer: str = HIDDEN  # START: is asked to found or join an organization first
+    staff: str = ""  # of the portal, without an organization: at the desk; elsewhere as a newcomer
     anonymous: str = LOGIN
 
     def expected(self, persona: str) -> str:
+        if persona == "staff":
+            return self.staff or self.expected("newcomer")
         if persona in self.may and (persona != "newcomer" or self.newcomer == HIDDEN):
             return THROUGH
         if persona in INSIDE:
@@ -93,12 +98,14 @@ MANAGE_INVITATION = MANAGE_LOGIN = Rule(MANAGERS, inside=HIDDEN, newcomer=START)
 NOWHERE = Rule((), inside=HIDDEN, stranger=HIDDEN)  # no place was named
 STEP = Rule(PERSONAS[:-1])  # the next step of something begun before: without that, back to signing in
 NEVER_BEGUN = Rule((), inside=LOGIN, stranger=LOGIN, newcomer=LOGIN)
+AT_DESK = Rule((), inside=HIDDEN, staff=THROUGH)
 NOT_SET_UP = Rule((), inside=HIDDEN, stranger=HIDDEN)  # shows what the person has not set up
 
 Pair = tuple[Rule | None, Rule | None]  # GET, POST; None: 405
 PAGE: Pair = (EVERYBODY, None)
 ACT_OPEN: Pair = (None, EVERYBODY)
 OWN_FORM: Pair = (SIGNED_IN, SIGNED_IN)
+OWN_PASSKEY: Pair = (Rule(PERSONAS[:-1], staff=HIDDEN),) * 2  # asked first who they are; staff just were, and have none
 SIGNED_OUT_FORM: Pair = (EVERYBODY, EVERYBODY)
 
 TABLE: dict[str, Pair] = {
@@ -170,6 +177,15 @@ TABLE: dict[str, Pair] = {
     "accounts:registry": (MANAGE_LOGIN, MANAGE_LOGIN),
     "accounts:registry_remove": (MANAGE_LOGIN, MANAGE_LOGIN),
     "accounts:invitation": (EVERYBODY, SIGNED_IN),
+    # the staff desk
+    "desk:offerings": (AT_DESK, None),
+    "desk:offering_new": (AT_DESK, AT_DESK),
+    "desk:offering": (AT_DESK, AT_DESK),
+    "desk:price_new": (AT_DESK, AT_DESK),
+    "desk:confirm": (None, AT_DESK),
+    "desk:confirm_price": (None, AT_DESK),
+    "desk:end": (AT_DESK, AT_DESK),
+    "desk:bring_back": (None, AT_DESK),
     # signing in (django-allauth)
     "account_login": SIGNED_OUT_FORM,
     "account_logout": SIGNED_OUT_FORM,
@@ -189,15 +205,15 @@ TABLE: dict[str, Pair] = {
     "mfa_authenticate": (STEP, STEP),
     "mfa_reauthenticate": OWN_FORM,
     "mfa_activate_totp": OWN_FORM,
-    "mfa_deactivate_totp": (NOT_SET_UP, NOT_SET_UP),
+    "mfa_deactivate_totp": (AT_DESK, AT_DESK),  # staff have set it up
     "mfa_view_recovery_codes": (NOT_SET_UP, None),
     "mfa_generate_recovery_codes": OWN_FORM,
     "mfa_download_recovery_codes": (NOT_SET_UP, NOT_SET_UP),
     "mfa_list_webauthn": (SIGNED_IN, None),
     "mfa_add_webauthn": OWN_FORM,
     "mfa_reauthenticate_webauthn": OWN_FORM,
-    "mfa_remove_webauthn": OWN_FORM,
-    "mfa_edit_webauthn": OWN_FORM,
+    "mfa_remove_webauthn": OWN_PASSKEY,
+    "mfa_edit_webauthn": OWN_PASSKEY,
     "mfa_login_webauthn": (STEP, STEP),
     "usersessions_list": OWN_FORM,
 }
@@ -223,6 +239,7 @@ def tenant(organization: Organization, project: Project) -> dict[str, Any]:
         token_digest=hashlib.sha256(token.encode()).hexdigest(), expires_at=timezone.now() + timedelta(days=7),
     )  # fmt: skip
     membership = MembershipFactory(organization=organization, role=Role.MEMBER)
+    price = PriceFactory()
     return {
         "owner": owner,
         "job": job.code,
@@ -235,6 +252,8 @@ def tenant(organization: Organization, project: Project) -> dict[str, Any]:
         "token": token,
         "membership": membership.pk,
         "login": RegistryLoginFactory(organization=organization).pk,
+        "offering": price.offering.slug,
+        "price": price.pk,
     }
 
 
@@ -244,6 +263,8 @@ def _person(persona: str, organization: Organization, project: Project, tenant: 
             return None
         case "owner":
             return tenant["owner"]  # type: ignore[no-any-return]
+        case "staff":
+            return StaffFactory(email="staff@example.jp")
         case "newcomer":
             return UserFactory(email="newcomer@example.jp")
         case "stranger":
@@ -262,13 +283,14 @@ def test_every_url_for(
     project: Project,
     tenant: dict[str, Any],
     client_of: Callable[..., Client],
+    desk_of: Callable[..., Client],
     storage_ready: None,
     tmp_path: Any,
     settings: Any,
 ) -> None:
     settings.EMAIL_FILE_PATH = tmp_path
     user = _person(persona, organization, project, tenant)
-    client = client_of(user) if user else Client()
+    client = desk_of(user) if persona == "staff" else client_of(user) if user else Client()
     signed_in = client.cookies.copy()
     wrong = []
     for name, rules in sorted(TABLE.items()):
@@ -289,6 +311,8 @@ def test_every_url_for(
 def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
     if name.startswith("jobs:artifact") and name != "jobs:artifacts":
         return {"code": tenant["job"], "pk": tenant["artifact"]}
+    if name.startswith("desk:") and name not in ("desk:offerings", "desk:offering_new"):
+        return {"slug": tenant["offering"], **({"pk": tenant["price"]} if name == "desk:confirm_price" else {})}
     by_name = {
         "accounts:member": {"pk": tenant["membership"]},
         "accounts:member_remove": {"pk": tenant["membership"]},

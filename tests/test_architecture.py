@@ -41,7 +41,7 @@ def test_system_checks_are_clean() -> None:
 
 # --- tests mirror modules: portal/<app>/<module>.py has tests/<app>/test_<module>.py ---------------------------------
 NOT_IN_THE_PATH = {"management", "commands", "templatetags"}  # tests/core/test_formats.py
-NOTHING_TO_TEST = {"__init__.py", "apps.py", "urls.py", "dev_urls.py"}
+NOTHING_TO_TEST = {"__init__.py", "apps.py", "urls.py", "dev_urls.py", "desk_urls.py"}
 # The file that tests it, or why none does. A folder stands for all in it that have no file of their own.
 ELSEWHERE = {
     "wsgi.py": "one call of Django's",

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from portal.accounts.models import Membership, Organization, Project, User
 from portal.billing.models import BillingAccount
 from portal.catalog import seed
+from portal.catalog.models import Offering
 from portal.datasets.models import DataFile, Dataset
 from portal.jobs.models import Job
 from tests.factories import (
@@ -20,8 +21,10 @@ from tests.factories import (
     DatasetFactory,
     JobFactory,
     MembershipFactory,
+    PriceFactory,
     ProjectFactory,
     RegistryLoginFactory,
+    StaffFactory,
 )
 
 MOST = 10
@@ -124,6 +127,18 @@ LISTS: dict[str, tuple[str, Callable[[Project, User, int], None], int]] = {
     "usage": ("/usage/", _usage, 50_000),
     "home": ("/", _jobs, 50_000),
 }
+
+
+def test_statements_of_the_desks_catalog_do_not_grow_with_rows(db: None, desk_of: Callable[..., Client]) -> None:
+    client = desk_of(StaffFactory())
+    counts = {}
+    for rows in (1, 25, 100):
+        for _missing in range(rows - Offering.objects.count()):
+            PriceFactory()
+        with CaptureQueriesContext(connection) as asked:
+            assert client.get("/desk/catalog/").status_code == 200
+        counts[rows] = len(asked)
+    assert len(set(counts.values())) == 1 and max(counts.values()) <= MOST, counts
 
 
 @pytest.mark.parametrize("listing", LISTS)

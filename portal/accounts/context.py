@@ -10,6 +10,7 @@ from django.utils.functional import SimpleLazyObject
 from structlog.contextvars import get_contextvars
 
 from portal.accounts.access import access_of
+from portal.accounts.desk import has_desk
 from portal.accounts.models import Organization, Project
 from portal.accounts.roles import Permission, Role
 
@@ -101,6 +102,7 @@ def current(request: HttpRequest) -> dict[str, Any]:
     theme = request.COOKIES.get("theme", "auto")
     return {
         "current": SimpleLazyObject(lambda: current_of(request)),
+        "has_desk": SimpleLazyObject(lambda: has_desk(request.user)),
         "theme": theme if theme in ("light", "dark") else "auto",
         "request_id": get_contextvars().get("request_id", ""),
     }

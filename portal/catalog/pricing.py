@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
 from decimal import Decimal
 
+from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from portal.catalog.models import Offering, Price, PriceUnit
@@ -16,6 +18,41 @@ SECONDS = {
     PriceUnit.DAY: 86_400,
     PriceUnit.MONTH: 30 * 86_400,  # for comparison only: nothing metered by us is sold by the month
 }
+METERED = (PriceUnit.SECOND, PriceUnit.MINUTE, PriceUnit.HOUR)  # what a job can be charged by
+
+
+@dataclass(frozen=True)
+class NewPrice:
+    unit: str
+    amount: Decimal  # yen for one unit
+    per_gpu: bool
+    minimum_s: int
+    valid_from: datetime
+    source: str
+    as_of: date
+    confirmed: bool
+    tax_included: bool = True
+    tax_percent: Decimal = Decimal(10)
+
+
+def units_like(unit: str) -> tuple[str, ...]:
+    """Prices in these units take each other's place."""
+    return METERED if unit in METERED else (unit,)
+
+
+@transaction.atomic
+def begin_price(offering: Offering, price: NewPrice) -> Price:
+    """The one way a price gets in: a new dated row. What was valid ends where it begins, and it ends where a later one
+    that is entered already begins. A job has one price: a new price by the minute ends one by the second too.
+
+    The caller has locked the offering.
+    """
+    rows = Price.objects.filter(offering=offering, unit__in=units_like(price.unit))
+    rows.filter(Q(valid_to=None) | Q(valid_to__gt=price.valid_from), valid_from__lte=price.valid_from).update(
+        valid_to=price.valid_from
+    )
+    later = rows.filter(valid_from__gt=price.valid_from).order_by("valid_from").values_list("valid_from", flat=True)
+    return Price.objects.create(offering=offering, valid_to=later.first(), **asdict(price))
 
 
 def prices_at(at: datetime) -> QuerySet[Price]:
@@ -30,7 +67,7 @@ def price_at(offering: Offering, at: datetime) -> Price | None:
     """
     return (
         prices_at(at)
-        .filter(offering=offering, unit__in=[PriceUnit.SECOND, PriceUnit.MINUTE, PriceUnit.HOUR])
+        .filter(offering=offering, unit__in=METERED)
         .select_related("offering")
         .order_by("-valid_from", "-pk")
         .first()

@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db import transaction
 from django.utils import timezone
 
-from portal.catalog import sources
+from portal.catalog import pricing, sources
 from portal.catalog.models import (
     AvailabilityState,
     CapacityObservation,
@@ -53,25 +53,14 @@ def _take_over(offering: Offering, published: RemoteOffering, *, source: str, no
     amount = published.unit_price
     assert amount is not None
     today = timezone.localdate(now)
-    rows = Price.objects.filter(offering=offering, unit=unit, valid_to=None).order_by("-valid_from")
-    current = rows.first()
+    current = pricing.prices_at(now).filter(offering=offering, unit=unit).order_by("-valid_from").first()
     if current and current.amount == amount and current.minimum_s == published.minimum_s:
         # Says when the same price was last read; the price itself is never edited.
         if current.as_of != today or not current.confirmed:
             Price.objects.filter(pk=current.pk).update(as_of=today, source=source, confirmed=True)
         return False
-    rows.update(valid_to=now)
-    Price.objects.create(
-        offering=offering,
-        unit=unit,
-        amount=amount,
-        per_gpu=per_gpu,
-        minimum_s=published.minimum_s,
-        valid_from=now,
-        source=source,
-        as_of=today,
-        confirmed=True,
-    )
+    price = pricing.NewPrice(unit, amount, per_gpu, published.minimum_s, now, source, as_of=today, confirmed=True)
+    pricing.begin_price(offering, price)
     return True
 
 

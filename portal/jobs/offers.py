@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from portal.accounts.models import Organization
 from portal.catalog.models import CapacityObservation, Offering, OfferingKind, Price, PriceUnit, ProviderAccount
+from portal.catalog.offers import STALE_AFTER
 from portal.catalog.pricing import per_gpu_hour, prices_at
 from portal.core.caching import Briefly
 from portal.core.templatetags import formats
@@ -30,7 +31,7 @@ UNITS = {"minutes": 60, "hours": 3600, "days": 86_400}
 
 @dataclass(frozen=True)
 class Offer:
-    """An offering that jobs can be sent to now, with its price and what was last seen of it."""
+    """An offering that jobs can be sent to now, with its price and what was seen of it lately."""
 
     offering: Offering
     price: Price
@@ -74,7 +75,8 @@ def forget_offers() -> None:
 
 def offers_at(at: datetime, *, organization: Organization) -> list[Offer]:
     """What the organization can send jobs to, cheapest GPU first. Four queries, however many there are."""
-    newest = CapacityObservation.objects.filter(offering=OuterRef("pk")).order_by("-observed_at").values("pk")[:1]
+    lately = CapacityObservation.objects.filter(observed_at__gte=at - STALE_AFTER)  # what is older is not known
+    newest = lately.filter(offering=OuterRef("pk")).order_by("-observed_at").values("pk")[:1]
     today = at.date()
     offerings = (
         Offering.objects.filter(Q(ends_on=None) | Q(ends_on__gte=today), active=True, on_request=False)

@@ -33,7 +33,7 @@ class JobRequest:
     script: str = ""
     script_name: str = ""
     image: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     inputs: tuple[DataFile, ...] = ()
     template: str = ""

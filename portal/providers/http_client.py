@@ -1,7 +1,8 @@
 """One bounded way to speak HTTP, shared by the providers' clients: every outcome ends as one of errors.py's classes.
 
-Connecting takes at most 3 s, silence at most 10 s, a whole answer at most 30 s; bodies have a limit; no redirect is
-followed and no proxy is taken from the environment. Nothing is repeated here: what may be repeated, the caller knows.
+Connecting takes at most 3 s, silence at most 10 s, a whole answer or a MiB of a download at most 30 s; bodies have a
+limit; no redirect is followed and no proxy is taken from the environment. Nothing is repeated here: what may be
+repeated, the caller knows.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 import httpcore
 import httpx
 
-from portal.providers.errors import OutcomeUnknown, ProviderError, Unavailable
+from portal.providers.errors import Misconfigured, OutcomeUnknown, ProviderError, Unavailable
+from portal.providers.redaction import without
 
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 10.0
@@ -47,12 +49,12 @@ class Answer:
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
 
-    def one_line(self) -> str:
-        """The beginning of the body for an operator to read; the caller takes secrets out (`without`)."""
-        text = self.body[:2000].decode(errors="replace")
-        if "<html" in text.lower():
+    def one_line(self, secrets: Iterable[str]) -> str:
+        """The beginning of the body for an operator to read, without the secrets."""
+        text = self.body[:JSON_LIMIT_BYTES].decode(errors="replace")
+        if "<html" in text[:2000].lower():
             return "an HTML page"
-        return " ".join(text.split())[:200]
+        return without(" ".join(text.split()), secrets)[:200]
 
     @property
     def retry_after_s(self) -> float | None:
@@ -61,17 +63,24 @@ class Answer:
 
 
 class HttpClient:
-    """Connections to one provider account. Thread-safe. `headers` and `auth` are secrets."""
+    """Connections to one provider account. Thread-safe. `headers` and `auth` are secrets. Raises Misconfigured."""
 
     def __init__(
         self, base_url: str, *, headers: Mapping[str, str] | None = None, auth: tuple[str, str] | None = None
     ) -> None:
+        if not all(value.isascii() and value.isprintable() for value in (headers or {}).values()):
+            raise Misconfigured("the account's credentials hold letters that no header can carry")
         self._base_url = base_url.rstrip("/")
         timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, pool=READ_TIMEOUT_S)
         limits = httpx.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=30)
-        options: dict[str, Any] = {"timeout": timeout, "limits": limits, "trust_env": False, "follow_redirects": False}
-        self._client = httpx.Client(headers=headers, auth=auth, transport=_Transport(limits), **options)
-        self._bare = httpx.Client(**options)  # signed addresses lie at other hosts: our credentials do not go there
+        options: dict[str, Any] = {"timeout": timeout, "trust_env": False, "follow_redirects": False}
+        # Nothing compressed: a few bytes of brotli can become gigabytes before anybody counts them.
+        plain = {"Accept-Encoding": "identity"}
+        self._client = httpx.Client(
+            headers={**(headers or {}), **plain}, auth=auth, transport=_Transport(limits), **options
+        )
+        # Signed addresses lie at other hosts: our credentials do not go there.
+        self._bare = httpx.Client(headers=plain, transport=_Transport(limits), **options)
 
     def request(
         self,
@@ -94,14 +103,14 @@ class HttpClient:
                 method, self._base_url + path, params=params, content=content, headers=headers
             ) as response,
         ):
-            data = _bounded(response.iter_bytes(), limit, lost)
+            data = _bounded(response.iter_raw(), limit, lost)
             return Answer(response.status_code, data, response.headers)
 
     def download(self, url: str) -> Iterator[bytes] | None:
         """A signed address as a stream in pieces of at most 1 MiB; None where it answers 404. Raises Unavailable."""
         if not url.startswith(("http://", "https://")):
             raise Unavailable("the download address is not an http(s) address")
-        with _named_errors(Unavailable):
+        with _named_errors(Unavailable), _ends_within(ANSWER_TIMEOUT_S):
             request = self._bare.build_request("GET", url)
             response = self._bare.send(request, stream=True)
         if response.status_code == httpx.codes.OK:
@@ -114,13 +123,6 @@ class HttpClient:
     def close(self) -> None:
         self._client.close()
         self._bare.close()
-
-
-def without(text: str, secrets: Iterable[str]) -> str:
-    """The text with every secret taken out: providers quote what they refuse."""
-    for secret in sorted({value for value in secrets if len(value) >= 4}, key=len, reverse=True):
-        text = text.replace(secret, "[…]")
-    return text
 
 
 @contextmanager
@@ -199,8 +201,14 @@ class _Stream(httpcore.NetworkStream):
 
 
 def _pieces(response: httpx.Response) -> Iterator[bytes]:
+    """A piece that takes longer than a whole answer may is dripping."""
+    pieces = response.iter_raw(PIECE_BYTES)
     try:
-        with _named_errors(Unavailable):
-            yield from response.iter_raw(PIECE_BYTES)
+        while True:
+            with _named_errors(Unavailable), _ends_within(ANSWER_TIMEOUT_S):
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
     finally:
         response.close()

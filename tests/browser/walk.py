@@ -164,6 +164,18 @@ GUARDED = (
     Stop("mfa_edit_webauthn", "/account/2fa/webauthn/keys/{key}/edit/"),
     Stop("mfa_remove_webauthn", "/account/2fa/webauthn/keys/{key}/remove/"),
     Stop("mfa_reauthenticate_webauthn", "/account/2fa/webauthn/reauthenticate/"),
+    Stop("desk:offerings", "/desk/catalog/"),
+    Stop("desk:offering_new", "/desk/catalog/new/"),
+    Stop("desk:offering", "/desk/catalog/vrt-h100/", "three prices"),
+    Stop("desk:offering", "/desk/catalog/kddi-gb200/", "no price"),
+    Stop("desk:price_new", "/desk/catalog/vrt-h100/price/"),
+    Stop(
+        "desk:price_new",
+        "/desk/catalog/vrt-h100/price/",
+        "errors",
+        _send_an_empty_form("/desk/catalog/vrt-h100/price/"),
+    ),
+    Stop("desk:end", "/desk/catalog/vrt-h100/end/"),
 )
 OWNER = (
     Stop("home:dashboard", "/", "rows"),
@@ -242,7 +254,8 @@ NO_PAGE = {
     ),
     "answered with a redirect": (
         "home:theme", "set_language", "accounts:switch", "accounts:invitation_resend", "accounts:invitation_revoke",
-        "accounts:project_reopen", "datasets:cancel", "datasets:posted", "usage:budget",
+        "accounts:project_reopen", "datasets:cancel", "datasets:posted", "usage:budget", "desk:confirm",
+        "desk:confirm_price", "desk:bring_back",
     ),
     "the page of another name, or of a way to sign in that is switched off": (
         "jobs:draft", "account_set_password", "account_confirm_login_code",

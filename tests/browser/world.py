@@ -22,7 +22,8 @@ WAITS_FOR_ANOTHER = "同じアカウントのほかのジョブが終わるの�
 
 @dataclass
 class World:
-    """`owner` has one of everything, `beginner` an organization with nothing in it, `newcomer` no organization."""
+    """`owner` has one of everything, `beginner` an organization with nothing in it, `newcomer` no organization;
+    `guarded` signs in with a second step and is staff."""
 
     portal: Portal
     jobs: dict[str, str] = field(default_factory=dict)  # done, failed, stopped: their codes
@@ -159,6 +160,7 @@ def _make_account(page: Page, world: World, persona: str) -> None:
         page.fill("[name=code]", totp(world.totp_secret))
         page.click("main form.stack button.primary")
         page.wait_for_url(re.compile("/2fa/(recovery-codes/)?$"))
+        world.portal.manage("staff", world.login(persona)["email"])
     page.context.close()
 
 

@@ -2,9 +2,11 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from html import unescape
 
 import pytest
+from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
@@ -184,3 +186,15 @@ def test_statements_stay_the_same_for_any_number_of_offerings(
     with django_assert_max_num_queries(10) as many:
         client.get("/catalog/")
     assert len(few) == len(many)
+
+
+def test_availability_that_nobody_has_looked_at_lately_is_not_shown_as_it_was(catalog: None, client: Client) -> None:
+    offering = Offering.objects.get(slug="demo-gb200")
+    seen = CapacityObservation.objects.create(offering=offering, state="available", free_gpus=40, source="test")
+    shown = []
+    for minutes in (4, 6):
+        CapacityObservation.objects.filter(pk=seen.pk).update(observed_at=timezone.now() - timedelta(minutes=minutes))
+        cache.clear()
+        page = client.get("/catalog/?gpu=GB200").content.decode()
+        shown.append(["空き40枚" in page, "空き状況: " in page, _names(client, "?now=1") != []])
+    assert shown == [[True, True, True], [False, False, False]]

@@ -5,6 +5,7 @@ from tests.factories.accounts import (
     OrganizationFactory,
     ProjectFactory,
     RegistryLoginFactory,
+    StaffFactory,
     UserFactory,
 )
 from tests.factories.billing import BillingAccountFactory
@@ -30,5 +31,6 @@ __all__ = [
     "ProviderFactory",
     "RegistryLoginFactory",
     "SiteFactory",
+    "StaffFactory",
     "UserFactory",
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.utils import timezone
 
+from portal.catalog.models import CapacityObservation
 from portal.jobs.offers import Offer, choice_of, offers_at, time_values
 from tests.factories import OfferingFactory, OrganizationFactory, PriceFactory, ProviderAccountFactory, ProviderFactory
 
@@ -52,3 +55,17 @@ def test_a_choice_is_read_from_a_half_filled_form(db):
     assert (choice.offer.slug, choice.gpus, choice.time_limit_s, choice.cost_cap) == ("plan", 1, 7200, None)
     for missing in ("offering", "time_amount", "time_unit"):
         assert choice_of({**values, missing: ""}, offers) is None
+
+
+def test_what_was_seen_free_five_minutes_ago_is_not_known_any_more(db):
+    organization, now = OrganizationFactory(), timezone.now()
+    offering = PriceFactory().offering
+    ProviderAccountFactory(provider=offering.provider)
+    seen = []
+    for minutes in (9, 6, 4):
+        row = CapacityObservation.objects.create(
+            offering=offering, state="available", free_gpus=minutes, observed_at=now - timedelta(minutes=minutes)
+        )
+        (offer,) = offers_at(now, organization=organization)
+        seen.append(offer.seen)
+    assert seen == [None, None, row]

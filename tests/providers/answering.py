@@ -1,10 +1,10 @@
-"""A provider's server that gives the answers it was told to give, in turn, and remembers what it was asked."""
+"""A provider's server that gives the answers it was told to give, in turn or `to` a request, and remembers them."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,7 +33,7 @@ class Answering:
 
 
 @contextmanager
-def answering(*replies: Reply) -> Iterator[Answering]:
+def answering(*replies: Reply, to: Callable[[Asked], Reply] | None = None) -> Iterator[Answering]:
     left, asked = list(replies), list[Asked]()
 
     class Handler(BaseHTTPRequestHandler):
@@ -42,7 +42,7 @@ def answering(*replies: Reply) -> Iterator[Answering]:
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             asked.append(Asked(self.command, self.path, dict(self.headers), body))
-            reply = left.pop(0)
+            reply = to(asked[-1]) if to else left.pop(0)
             data = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
             self.send_response(reply.status)
             self.send_header("Content-Length", str(len(data) + (1 if reply.cut else 0)))

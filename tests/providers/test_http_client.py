@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from portal.providers import http_client
-from portal.providers.errors import OutcomeUnknown, Unavailable
-from portal.providers.http_client import HttpClient, without
+from portal.providers.errors import Misconfigured, OutcomeUnknown, Unavailable
+from portal.providers.http_client import HttpClient
 from tests.providers.answering import Reply, answering
 
 
@@ -41,6 +41,13 @@ def test_without_a_connection_certainly_nothing_happened(url: str) -> None:
     with pytest.raises(Unavailable) as away:
         HttpClient(url).request("POST", "/x", creates=True)
     assert str(away.value) == "no connection"
+
+
+@pytest.mark.parametrize("value", ["鍵", "a\r\nX-Evil: 1", "a\x00"])
+def test_credentials_that_no_header_can_carry_are_named_and_not_shown(value: str) -> None:
+    with pytest.raises(Misconfigured) as told:
+        HttpClient("http://127.0.0.1:9", headers={"X-Token": "canary" + value})
+    assert str(told.value) == "the account's credentials hold letters that no header can carry"
 
 
 def test_credentials_go_nowhere_else() -> None:
@@ -77,13 +84,28 @@ def test_an_answer_that_drips_ends_in_time(monkeypatch: pytest.MonkeyPatch, answ
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_a_download_that_drips_ends_in_time(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
+    monkeypatch.setattr(http_client, "ANSWER_TIMEOUT_S", 0.5)
+    began = time.monotonic()
+    with dripping(head + b"x" * 999) as url, pytest.raises(Unavailable, match="in time"):
+        list(HttpClient("http://127.0.0.1:9").download(url) or [])
+    assert time.monotonic() - began < 3
+
+
+def test_a_secret_that_the_cut_would_halve_is_gone_whole() -> None:
+    with answering(Reply(400, b"x " * 95 + b"canary-token of yours")) as server:
+        line = HttpClient(server.url).request("GET", "/x").one_line(["canary-token"])
+    assert line == "x " * 95 + "[…] of you"
+
+
 @pytest.mark.parametrize(
     ("body", "line"),
     [(b"a\n  b", "a b"), (b"<HTML><body>x", "an HTML page"), (b"\xff", "\ufffd"), (b"x" * 999, "x" * 200), (b"", "")],
 )
 def test_a_refusal_is_one_line_for_operators(body: bytes, line: str) -> None:
     with answering(Reply(400, body)) as server:
-        assert HttpClient(server.url).request("GET", "/x").one_line() == line
+        assert HttpClient(server.url).request("GET", "/x").one_line(()) == line
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "1.5", "", "99999999"])
@@ -99,10 +121,6 @@ def test_what_is_no_json_is_one_kind_of_error(body: bytes) -> None:
     with pytest.raises(ValueError):
         answer.json()
     assert "body" not in repr(answer)
-
-
-def test_secrets_are_taken_out_longest_first() -> None:
-    assert without("token secret-long and secret", ["secret", "secret-long", ""]) == "token […] and […]"
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from portal.providers.conformance.kit import Broken, NotOffered
 from portal.providers.conformance.samples import SAMPLES, Sample
 from portal.providers.conformance.wire import Wire
 from portal.providers.errors import NotFound, ProviderError
-from portal.providers.http_client import without
+from portal.providers.redaction import without
 
 POLL_S = 0.3
 WAIT_S = 180.0

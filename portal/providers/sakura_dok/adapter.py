@@ -38,6 +38,7 @@ from portal.providers.sakura_dok.translation import (
     offerings,
     registries_of,
     remote_job,
+    task_id,
     web_address,
 )
 
@@ -81,7 +82,7 @@ class SakuraDok(
         else:
             task = self._submit_with_login(spec, spec.registry)
         job = remote_job(task)
-        if task.get("execution_time_limit_sec") != body["execution_time_limit_sec"]:
+        if str(task.get("execution_time_limit_sec")) != str(body["execution_time_limit_sec"]):
             try:
                 self.cancel(job.remote_id)
             except ProviderError:
@@ -91,8 +92,10 @@ class SakuraDok(
 
     def find(self, key: str) -> list[RemoteJob]:
         """GET /tasks/?tag=: by our key in the tags."""
-        jobs = [remote_job(task) for task in self._tasks({"tag": key})]
-        return sorted((job for job in jobs if job.key == key), key=_age)
+        jobs = [job for task in self._tasks({"tag": key}) if (job := remote_job(task)).key == key]
+        if not all(job.remote_id for job in jobs):
+            raise Unavailable("a task of this key has no id")  # it is there: nobody may send it again
+        return sorted(jobs, key=_age)
 
     def get(self, remote_id: str) -> RemoteJob:
         """GET /tasks/{taskId}/."""
@@ -102,7 +105,7 @@ class SakuraDok(
         """GET /tasks/?tag=jga&created_after=: a hundred tasks a call."""
         for task in self._tasks({"tag": TAG, "created_after": _date(since)}):
             job = remote_job(task)
-            if job.key.startswith(key_prefix) and job.key:
+            if job.key.startswith(key_prefix) and job.key and job.remote_id:
                 yield job
 
     def cancel(self, remote_id: str) -> None:
@@ -271,7 +274,7 @@ class SakuraDok(
             task = self._client.get(f"/tasks/{segment(remote_id)}/")
         except Rejected as error:
             raise NotFound(error.summary, code=error.code) from None
-        if not isinstance(task, dict) or not text(task.get("id")):
+        if not isinstance(task, dict) or not task_id(task):
             raise Unavailable("the answer holds no task")
         return task
 

@@ -6,6 +6,7 @@ path ends with a slash; no idempotency key, no error schema and no rate limit ar
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -21,10 +22,11 @@ from portal.providers.http_client import (
     LIST_LIMIT_BYTES,
     Answer,
     HttpClient,
-    without,
 )
+from portal.providers.sakura_dok.translation import task_id
 
 PAGE_SIZE = 100
+STREAM_TIMEOUT_S = 10.0
 IDLE_S = 0.3  # a stream that is silent so long has told all there is by now
 _PAGES_MOST = 1000
 
@@ -35,7 +37,7 @@ class DokClient:
             token, secret = account.credentials["token"], account.credentials["secret"]
         except KeyError as error:
             raise Misconfigured(f"the account's credentials lack {error}") from None
-        self._secrets = (token, secret)
+        self._secrets = (token, secret, f"{token}:{secret}")  # the last in base64 is what is sent
         self._http = HttpClient(account.endpoint, auth=(token, secret))
 
     def get(self, path: str, params: Mapping[str, str] | None = None, *, limit: int = JSON_LIMIT_BYTES) -> Any:
@@ -44,15 +46,16 @@ class DokClient:
 
     def pages(self, path: str, params: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Every result of a paged list. A task that is created meanwhile shifts the pages: doubles are left out."""
-        seen: set[object] = set()
+        seen: set[str] = set()
         for page in range(1, _PAGES_MOST):
             wanted = {**params, "page": str(page), "page_size": str(PAGE_SIZE)}
             answer = self.get(path, wanted, limit=LIST_LIMIT_BYTES)
             if not isinstance(answer, dict) or not isinstance(answer.get("results"), list):
                 raise Unavailable("the list cannot be read")
             for item in answer["results"]:
-                if isinstance(item, dict) and item.get("id") not in seen:
-                    seen.add(item.get("id"))
+                name = str(item.get("id")) if isinstance(item, dict) else ""
+                if isinstance(item, dict) and name not in seen:
+                    seen.add(name)
                     yield item
             meta = answer.get("meta")
             pages = meta.get("total_pages") if isinstance(meta, dict) else None
@@ -77,10 +80,10 @@ class DokClient:
                 task = answer.json()
             except ValueError:
                 task = None
-            if isinstance(task, dict) and isinstance(task.get("id"), str) and task["id"]:
+            if isinstance(task, dict) and task_id(task):
                 return task
             raise OutcomeUnknown("the answer holds no task", code=str(answer.status))
-        detail = without(answer.one_line(), (*self._secrets, *secrets))
+        detail = answer.one_line((*self._secrets, *secrets))
         if answer.status in (401, 403):
             raise Misconfigured(f"DOK refuses the credentials: {detail}", code=str(answer.status))
         if answer.status in (400, 413, 422):
@@ -94,7 +97,7 @@ class DokClient:
 
     def read_stream(self, url: str, token: str, *, offset: int, max_bytes: int) -> bytes:
         """What the stream has told beyond `offset` bytes by now. [?] It is taken to begin anew with each connection."""
-        skipped, kept = 0, bytearray()
+        skipped, kept, until = 0, bytearray(), time.monotonic() + STREAM_TIMEOUT_S
         try:
             with connect(
                 url,
@@ -105,7 +108,7 @@ class DokClient:
                 max_size=LIST_LIMIT_BYTES,
                 proxy=None,
             ) as stream:
-                while len(kept) < max_bytes:
+                while len(kept) < max_bytes and time.monotonic() < until:
                     message = stream.recv(timeout=IDLE_S)
                     data = message.encode() if isinstance(message, str) else message
                     skip = min(len(data), offset - skipped)
@@ -113,7 +116,7 @@ class DokClient:
                     kept += data[skip:]
         except (TimeoutError, ConnectionClosed):
             pass  # silent for now, or at its end
-        except (OSError, InvalidHandshake, InvalidURI) as error:
+        except (OSError, InvalidHandshake, InvalidURI, ValueError) as error:  # ValueError: no port, no header
             raise Unavailable("the log stream cannot be opened", code=type(error).__name__) from None
         return bytes(kept[:max_bytes])
 
@@ -128,7 +131,7 @@ class DokClient:
                 return answer.json()
             except ValueError:
                 raise Unavailable("the answer cannot be read", code=str(answer.status)) from None
-        detail = without(answer.one_line(), (*self._secrets, *secrets))
+        detail = answer.one_line((*self._secrets, *secrets))
         match answer.status:
             case 404:
                 raise NotFound("DOK does not know it", code="404")

@@ -62,7 +62,7 @@ def remote_job(task: Mapping[str, Any]) -> RemoteJob:
     codes = [code for item in containers if (code := _whole(item.get("exit_code"))) is not None]
     name, tags = _text(task.get("name")), _list(task.get("tags"))
     return RemoteJob(
-        remote_id=_text(task.get("id")),
+        remote_id=task_id(task),
         key=name if name and name in tags and TAG in tags else "",
         state=state,
         reason=" ".join(_text(task.get("error_message")).split())[:200],
@@ -72,6 +72,12 @@ def remote_job(task: Mapping[str, Any]) -> RemoteJob:
         ended_at=_ended_at(task, containers) if state.is_final else None,
         gpu_seconds=sum(counted) if counted else None,
     )
+
+
+def task_id(task: Mapping[str, Any]) -> str:
+    """A uuid by the document; "" for what nobody could store or ask for again."""
+    found = _text(task.get("id"))
+    return found if re.fullmatch(r"[!-~]{1,100}", found) else ""
 
 
 def offerings(plans: object, prices: object, *, now: datetime) -> list[RemoteOffering]:
@@ -219,6 +225,8 @@ def _decimal(value: object) -> Decimal | None:
 
 
 def _whole(value: object) -> int | None:
+    if isinstance(value, str):
+        return int(value) if re.fullmatch(r"[0-9]{1,12}", value) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**12 else None
 
 

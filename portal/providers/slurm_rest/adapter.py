@@ -66,9 +66,11 @@ class SlurmRest(Adapter, UsageStatement, Availability):
 
     def find(self, key: str) -> list[RemoteJob]:
         """By job name, in the controller's memory (minutes after the end) and in accounting (long after)."""
-        found = {job.remote_id: job for job in self._accounted({"job_name": key})}
-        found.update({job.remote_id: job for job in map(remote_job, self._jobs())})
-        return sorted((job for job in found.values() if job.key == key), key=lambda job: int(job.remote_id or 0))
+        told = [*self._accounted({"job_name": key}), *map(remote_job, self._jobs())]
+        found = {job.remote_id: job for job in told if job.key == key}
+        if "" in found:
+            raise Unavailable("a job of this key has no number")  # it is there: nobody may send it again
+        return sorted(found.values(), key=lambda job: int(job.remote_id))
 
     def get(self, remote_id: str) -> RemoteJob:
         """GET /slurm/vX/job/{id}; after MinJobAge (300 s) only accounting knows it."""
@@ -93,6 +95,7 @@ class SlurmRest(Adapter, UsageStatement, Availability):
         found = {job.remote_id: job for job in self._accounted({"start_time": _epoch(since)})}
         found.update({job.remote_id: job for job in map(remote_job, self._jobs())})
         whole_second = since.replace(microsecond=0)  # Slurm counts no finer
+        found.pop("", None)
         for job in found.values():
             if job.key.startswith(key_prefix) and (job.created_at is None or job.created_at >= whole_second):
                 yield job
@@ -184,8 +187,11 @@ class SlurmRest(Adapter, UsageStatement, Availability):
 
 
 def _entries(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Raises Unavailable: an answer without the list is not an empty list."""
     entries = answer.get(name)
-    return [item for item in entries if isinstance(item, dict)] if isinstance(entries, list) else []
+    if not isinstance(entries, list):
+        raise Unavailable(f"the answer holds no {name}")
+    return [item for item in entries if isinstance(item, dict)]
 
 
 def _epoch(at: datetime) -> str:

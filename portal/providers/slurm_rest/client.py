@@ -15,8 +15,10 @@ import jwt
 
 from portal.providers.base import Account
 from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, ProviderError, Rejected, Unavailable
-from portal.providers.http_client import JSON_LIMIT_BYTES, Answer, HttpClient, without
+from portal.providers.http_client import JSON_LIMIT_BYTES, Answer, HttpClient
+from portal.providers.redaction import without
 from portal.providers.slurm import refusal
+from portal.providers.slurm_rest.translation import whole
 
 # Slurm 22.05 to 26.05, newest first. v0.0.38 was tried with the real thing, the others are read from SchedMD's tags.
 VERSIONS = ("v0.0.45", "v0.0.44", "v0.0.43", "v0.0.42", "v0.0.41", "v0.0.40", "v0.0.39", "v0.0.38")
@@ -60,10 +62,11 @@ class SlurmRestClient:
         lost = OutcomeUnknown if creates else Unavailable
         content = _content(answer)
         if content is None:
-            raise self._without_content(answer, lost)
-        errors = [item for item in content.get("errors") or [] if isinstance(item, dict)]
+            raise self._without_content(answer, lost, (*self._secrets, *secrets))
+        told = content.get("errors")
+        errors = [item for item in told if isinstance(item, dict)] if isinstance(told, list) else []
         if errors:
-            text = without("; ".join(_describe(item) for item in errors)[:300], (*self._secrets, *secrets))
+            text = without("; ".join(_describe(item) for item in errors), (*self._secrets, *secrets))[:300]
             raise classify([_number(item) for item in errors], text, lost)
         if not answer.ok:
             raise lost(f"slurmrestd answered {answer.status}", code=str(answer.status))
@@ -72,9 +75,9 @@ class SlurmRestClient:
     def close(self) -> None:
         self._http.close()
 
-    def _without_content(self, answer: Answer, lost: type[ProviderError]) -> ProviderError:
+    def _without_content(self, answer: Answer, lost: type[ProviderError], secrets: tuple[str, ...]) -> ProviderError:
         """The few answers that are plain text."""
-        text, code = without(answer.one_line(), self._secrets), str(answer.status)
+        text, code = answer.one_line(secrets), str(answer.status)
         if answer.status in (401, 403):
             return Misconfigured(f"slurmrestd refuses the credentials: {text}", code=code)
         if answer.status == 404:
@@ -88,7 +91,7 @@ class SlurmRestClient:
 
 def classify(numbers: list[int], text: str, lost: type[ProviderError]) -> ProviderError:
     """One error for the numbers in errors[]. -1 says nothing: the controller is down, or the token is not good."""
-    code = ",".join(str(number) for number in numbers)
+    code = ",".join(str(number) for number in numbers[:5])
     known = set(numbers)
     if known & _NO_SUCH_JOB:
         return NotFound("Slurm does not know this job", code=code)
@@ -112,15 +115,15 @@ def _content(answer: Answer) -> dict[str, Any] | None:
 def _number(error: Mapping[str, Any]) -> int:
     """`error_number` in some answers, `error_code` in others."""
     for name in ("error_number", "error_code"):
-        value = error.get(name)
-        if isinstance(value, int) and value:
+        value = whole(error.get(name))
+        if value:
             return value
     return -1
 
 
 def _describe(error: Mapping[str, Any]) -> str:
     parts = [error.get("error"), error.get("description")]
-    return " ".join(" ".join(part.split()) for part in parts if isinstance(part, str) and part)[:200]
+    return " ".join(" ".join(part.split()) for part in parts if isinstance(part, str) and part)
 
 
 def _expiry(token: str) -> float | None:

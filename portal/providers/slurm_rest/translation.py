@@ -7,6 +7,7 @@ others from SchedMD's release tags and test specifications (read 2026-11-23).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -97,9 +98,13 @@ def accounted_job(raw: Mapping[str, Any]) -> RemoteJob:
 
 
 def whole(value: object) -> int | None:
-    """7, or {"set": true, "infinite": false, "number": 7}; anything else is not said."""
+    """7, "7", or {"set": true, "infinite": false, "number": 7}; anything else is not said."""
     if isinstance(value, dict):
-        return whole(value.get("number")) if value.get("set") and not value.get("infinite") else None
+        number = value.get("number")
+        said = value.get("set") and not value.get("infinite") and not isinstance(number, dict)
+        return whole(number) if said else None
+    if isinstance(value, str):
+        return int(value) if re.fullmatch(r"[0-9]{1,15}", value) else None
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53:
         return value
     return None
@@ -121,8 +126,8 @@ def _exit_code(value: object, state: RemoteState) -> int | None:
     else:
         status = whole(value)
         code = None if status is None else code_of_wait_status(status)
-    if state is RemoteState.FAILED and code == 0:
-        return None  # the bug of 22.05: better nothing than wrong
+    if state is not RemoteState.SUCCEEDED and code == 0:
+        return None  # [T] accounting of 22.05 says so of every bad end: better nothing than wrong
     return code
 
 

@@ -24,6 +24,7 @@ from portal.providers.base import (
     UsageStatement,
 )
 from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, Unavailable
+from portal.providers.redaction import without
 from portal.providers.slurm_ssh.client import SshClient
 from portal.providers.slurm_ssh.translation import (
     SACCT_FORMAT,
@@ -32,6 +33,7 @@ from portal.providers.slurm_ssh.translation import (
     environment_file,
     has_no_accounting,
     is_already_ended,
+    is_list,
     is_unknown_job,
     job_script,
     queued_jobs,
@@ -84,7 +86,7 @@ class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
             raise Unavailable("the job's directory vanished") from None
         finished = self._ssh.run(command, creates=True)
         if finished.exit_code != 0:
-            raise sbatch_error(finished.exit_code, finished.errors)
+            raise sbatch_error(finished.exit_code, without(finished.errors, spec.environment.values())[:300])
         number = submitted_number(finished.output)
         if not number:
             raise OutcomeUnknown("sbatch printed no job number")
@@ -176,6 +178,8 @@ class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
             if is_unknown_job(finished.errors):
                 return []
             raise Unavailable(f"squeue ended with {finished.exit_code}", code=str(finished.exit_code))
+        if not is_list(finished.output, separators=SQUEUE_FORMAT.count("|")):
+            raise Unavailable("squeue printed no list of jobs")
         return list(queued_jobs(finished.output))
 
     def _accounted(self, filters: list[str]) -> list[RemoteJob]:
@@ -188,6 +192,8 @@ class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
                 self._has_accounting = False
                 return []
             raise Unavailable(f"sacct ended with {finished.exit_code}", code=str(finished.exit_code))
+        if not is_list(finished.output, separators=SACCT_FORMAT.count(",")):
+            raise Unavailable("sacct printed no list of jobs")
         return list(accounted_jobs(finished.output))
 
     def _directory(self, key: str) -> str:

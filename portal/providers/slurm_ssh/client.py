@@ -25,6 +25,7 @@ CONNECT_TIMEOUT_S = 3.0
 COMMAND_TIMEOUT_S = 20.0
 FILE_TIMEOUT_S = 20.0
 OUTPUT_LIMIT_BYTES = 32 << 20
+ERRORS_LIMIT = 20_000  # characters; what is shown of them is a line
 PIECE_BYTES = 1 << 20
 _CHANNELS = 6  # OpenSSH allows ten on one connection (MaxSessions); one that was closed still counts for a moment
 
@@ -150,7 +151,7 @@ class SshClient:
                 process.close()
             if process.returncode is None:
                 raise lost("the command ended without a code")
-            text = " ".join(errors.decode(errors="replace").split())[:300]
+            text = " ".join(errors.decode(errors="replace").split())[:ERRORS_LIMIT]
             return Finished(process.returncode, output.decode(errors="replace"), text)
 
     async def _with_files(self, act: Callable[[asyncssh.SFTPClient], Awaitable[T]]) -> T:

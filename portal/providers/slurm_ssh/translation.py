@@ -27,6 +27,7 @@ from portal.providers.slurm import (
 SQUEUE_FORMAT = "%i|%T|%r|%V|%S|%e|%j"
 SACCT_FORMAT = "JobIDRaw,State,ExitCode,Submit,Start,End,ElapsedRaw,AllocTRES,Reason,JobName"
 
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _NOT_REACHED = re.compile(r"unable to contact slurm controller|connect failure|connection refused", re.IGNORECASE)
 _NO_ACCOUNTING = re.compile(r"accounting storage is disabled", re.IGNORECASE)
 
@@ -68,7 +69,7 @@ def environment_file(environment: Mapping[str, str]) -> str:
 
 def submitted_number(output: str) -> str:
     """The job's number in what `sbatch --parsable` prints ("17" or "17;cluster"); empty: there is none."""
-    match = re.fullmatch(r"(\d{1,18})(;\S+)?", output.strip())
+    match = re.fullmatch(r"([0-9]{1,18})(;\S+)?", output.strip())
     return match[1] if match else ""
 
 
@@ -98,11 +99,16 @@ def has_no_accounting(errors: str) -> bool:
     return bool(_NO_ACCOUNTING.search(errors))
 
 
+def is_list(output: str, *, separators: int) -> bool:
+    """Whether the command told of jobs, or of none. Other words are no empty list."""
+    return not output.strip() or any(line.count("|") >= separators for line in output.splitlines())
+
+
 def queued_jobs(output: str) -> Iterator[RemoteJob]:
     """squeue's lines. A waiting job's start and a running job's end are forecasts: left out."""
     for line in output.splitlines():
         fields = line.split("|", 6)
-        if len(fields) != 7 or not fields[0].isdigit():
+        if len(fields) != 7 or not _NUMBER.fullmatch(fields[0]):
             continue
         number, state_word, reason, submitted, started, ended, name = fields
         state = remote_state([state_word])
@@ -126,7 +132,7 @@ def accounted_jobs(output: str) -> Iterator[RemoteJob]:
     """sacct's lines, allocations only."""
     for line in output.splitlines():
         fields = line.split("|", 9)
-        if len(fields) != 10 or not fields[0].isdigit():
+        if len(fields) != 10 or not _NUMBER.fullmatch(fields[0]):
             continue
         number, state_word, exit_code, submitted, started, ended, elapsed, tres, reason, name = fields
         state = remote_state([state_word])

@@ -14,6 +14,7 @@ from portal.providers.errors import Misconfigured, OutcomeUnknown, Rejected, Una
 from portal.providers.slurm_ssh.translation import (
     accounted_jobs,
     environment_file,
+    is_list,
     queued_jobs,
     sbatch_command,
     sbatch_error,
@@ -50,6 +51,14 @@ def test_any_text_of_a_command_is_read_without_surprise(text: str) -> None:
     list(queued_jobs(text))
     submitted_number(text)
     sbatch_error(1, text)
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [("", True), (" \n", True), ("a|b|c\n", True), ("warning\na|b|\n", True), ("a|b\n", False), ("<html>", False)],
+)
+def test_words_that_are_no_list(output: str, expected: bool) -> None:
+    assert is_list(output, separators=2) is expected
 
 
 def test_the_sbatch_command() -> None:
