@@ -91,6 +91,7 @@ def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
         },
         nodes=offering.nodes_for(job.gpus),
         gpu_type=offering.gpu_model.lower(),
+        architecture=offering.architecture if offering.architecture_confirmed else "",
     )
 
 

@@ -22,8 +22,9 @@ from tests.providers.emulated import KINDS, bench_of, emulator
 from tests.providers.file_server import FileServer
 
 # What an interface does not have, and what its adapter therefore does not claim.
+ARRAYS = {one.name for one in all_promises() if one.area == "arrays"}
 NOT_OFFERED = {
-    "sakura_dok": {
+    "sakura_dok": ARRAYS | {
         "two_gpus_count_twice", "more_gpus_than_there_are_is_refused_as_no_capacity",
         "gpus_that_nodes_cannot_share_are_refused", "what_is_free_is_told_by_plan",
     },

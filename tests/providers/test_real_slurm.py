@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from portal.providers.architectures import architecture
 from portal.providers.conformance import Bench, Result, Target, all_promises, begin, examine
 from portal.providers.slurm_rest import SlurmRest
 from portal.providers.slurm_ssh import SlurmSsh
@@ -17,7 +19,7 @@ from tests.providers.test_conformance import NOT_OFFERED
 
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(missing()), reason=missing())]
 
-TARGET = Target("gpu", gpu_type="h200", gpus_max=8)
+TARGET = Target("gpu", gpu_type="h200", gpus_max=8, architecture=architecture(platform.machine()))
 PROMISES = {one.name: one for one in all_promises()}
 SLOW = [one for one in PROMISES.values() if one.slow]
 
