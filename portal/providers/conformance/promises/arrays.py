@@ -107,11 +107,8 @@ def ending_an_array_ends_every_element(bench: Bench) -> str:
 @patient_promise
 def an_element_that_is_ended_leaves_the_others(bench: Bench) -> str:
     adapter = bench.ability(Arrays)
-    array = bench.submit_array("sleep 6", SIZE)
-    bench.wait(
-        array, until=lambda job: all(one.state is RemoteState.RUNNING for one in adapter.array_jobs(job.remote_id))
-    )
-    first = adapter.array_jobs(array.remote_id)[0]
+    array = bench.submit_array('[ "$PORTAL_ARRAY_INDEX" != 0 ] || sleep 120', SIZE)
+    first = bench.wait_until_running(adapter.array_jobs(array.remote_id)[0])
     bench.adapter.cancel(first.remote_id)
     bench.wait(array)
     states = [job.state for job in adapter.array_jobs(array.remote_id)]
