@@ -118,6 +118,8 @@ class Adapter(ABC):
     one_at_a_time: bool = False
     #: True where a second submit with the same key is answered with the first job or refused
     submit_is_idempotent: bool = False
+    #: False where the account runs no containers, and a job's image is not used
+    runs_images: bool = True
 
     @abstractmethod
     def check(self) -> str:

@@ -23,7 +23,7 @@ from portal.providers.base import (
 from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, Rejected, Unavailable
 from portal.providers.http_client import LIST_LIMIT_BYTES
 from portal.providers.slurm_arrays import age, check_size, checked_id, chosen, elements_in, with_wholes
-from portal.providers.slurm_containers import container_runtime
+from portal.providers.slurm_containers import ContainerRuntime, container_runtime
 from portal.providers.slurm_rest.availability import architectures_by_partition, free_by_partition
 from portal.providers.slurm_rest.client import VERSIONS, NoSuchPath, SlurmRestClient
 from portal.providers.slurm_rest.translation import accounted_jobs, remote_job, remote_jobs, submission, whole
@@ -44,6 +44,7 @@ class SlurmRest(Adapter, Arrays, UsageStatement, Availability):
         if not self._work_dir.startswith("/"):
             raise Misconfigured("the option work_dir must be an absolute path on the cluster")
         self._runtime = container_runtime(account.options)
+        self.runs_images = self._runtime is not ContainerRuntime.NONE
         self._architectures = KnownArchitectures(self._ask_architectures)
         self._version = account.options.get("api_version", "")
         self._has_accounting = True

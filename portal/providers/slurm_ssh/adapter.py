@@ -28,7 +28,7 @@ from portal.providers.base import (
 )
 from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, Unavailable
 from portal.providers.slurm_arrays import age, check_size, checked_id, chosen, element_of, elements_in, with_wholes
-from portal.providers.slurm_containers import container_runtime
+from portal.providers.slurm_containers import ContainerRuntime, container_runtime
 from portal.providers.slurm_ssh.client import SshClient
 from portal.providers.slurm_ssh.translation import (
     SACCT_FORMAT,
@@ -63,6 +63,7 @@ class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, UsageStatement):
         self._work_dir_wanted = account.options.get("work_dir") or "jga-jobs"
         self._work_dir_known = ""
         self._runtime = container_runtime(account.options)
+        self.runs_images = self._runtime is not ContainerRuntime.NONE
         self._architectures = KnownArchitectures(self._ask_architectures)
         self._has_accounting = True
         self._lock = threading.Lock()
