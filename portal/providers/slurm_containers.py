@@ -6,7 +6,8 @@ doc/cmd/import.md and src/docker.sh (5e00ade, 067079e), apptainer-exec(1) of 202
 signals on where there is no terminal (all read 2026-11-25). Tried: the script around them with real srun on Debian's
 Slurm 22.05.8, whose plugin's options a stand-in takes away; and a stand-in for apptainer that checks its arguments.
 
-A job of several nodes runs on its first, as without a container, but srun is not within reach of its program.
+Both programs must be on the job's path, which over slurmrestd is /usr/local/bin:/usr/bin:/bin. A job of several nodes
+runs on its first, as without a container, but srun is not within reach of its program.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ PROMISES = [
     "a_log_of_three_megabytes_comes_whole",
     "colours_markup_and_broken_utf8_stay_the_bytes_they_are",
     "a_last_line_without_its_end_is_not_lost",
-    "every_element_of_an_array_runs_once_and_knows_its_index",
+    "every_element_has_a_place_and_results_of_its_own",
     "an_element_that_fails_leaves_the_others",
 ]
 

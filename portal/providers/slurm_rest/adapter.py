@@ -166,8 +166,8 @@ class SlurmRest(Adapter, Arrays, UsageStatement, Availability):
         return [job for raw in _entries(answer, "jobs") for job in remote_jobs(raw)]
 
     def _jobs_of(self, remote_id: str) -> list[RemoteJob]:
-        """The job, the element, or all elements of the array that has this number."""
-        number = checked_id(remote_id)
+        """The job, or all elements of the array. [T] 22.05 finds no element by its own number while it waits."""
+        number = checked_id(remote_id).partition("_")[0]
         try:
             answer = self._client.call("GET", f"/slurm/{self._newest_version()}/job/{number}", limit=LIST_LIMIT_BYTES)
         except NoSuchPath:
@@ -203,7 +203,8 @@ class SlurmRest(Adapter, Arrays, UsageStatement, Availability):
         if not self._has_accounting:
             return []
         try:
-            answer = self._client.call("GET", f"/slurmdb/{self._newest_version()}/job/{remote_id}")
+            path = f"/slurmdb/{self._newest_version()}/job/{remote_id}"
+            answer = self._client.call("GET", path, limit=LIST_LIMIT_BYTES)
         except NotFound:
             return []
         except Rejected as error:

@@ -48,6 +48,8 @@ from portal.providers.slurm_ssh.translation import (
 )
 
 LOOK_BACK = timedelta(days=35)  # longer than any job may run
+# [T] Accounting learns of an element's end up to seconds after the controller; only it knows the exit code.
+ACCOUNTING_LAG = timedelta(seconds=10)
 
 
 class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, UsageStatement):
@@ -198,10 +200,18 @@ class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, UsageStatement):
         for job in queued:
             known = jobs.get(job.remote_id)
             if known is None or not known.state.is_final:
-                jobs[job.remote_id] = job
+                jobs[job.remote_id] = self._until_accounted(job)
             elif known.key != job.key:  # [T] of a job that ended at once accounting may not have the name yet
                 jobs[job.remote_id] = replace(known, key=job.key)
         return list(jobs.values())
+
+    def _until_accounted(self, job: RemoteJob) -> RemoteJob:
+        """What has run and ended a moment ago still runs, until accounting tells how it ended."""
+        if not self._has_accounting or not job.started_at or not job.ended_at:
+            return job
+        if job.ended_at < datetime.now(UTC) - ACCOUNTING_LAG:
+            return job
+        return replace(job, state=RemoteState.RUNNING, reason="", ended_at=None)
 
     def _queued(self, filters: list[str]) -> list[RemoteJob]:
         command = ["squeue", "--noheader", "--array", f"--user={self._ssh.user}", "--states=all"]
