@@ -33,7 +33,7 @@ from portal.providers.base import (
     RemoteState,
 )
 from portal.providers.bootstrap import Manifest, ManifestFile, bootstrap_script, render_manifest
-from portal.providers.errors import NotFound, ProviderError
+from portal.providers.errors import Misconfigured, NotFound, ProviderError
 
 log = structlog.get_logger(__name__)
 
@@ -71,9 +71,12 @@ class Collected:
 def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
     """Write the attempt's script and manifest to storage and say what the provider is to be given.
 
-    Safe to repeat. Raises StorageUnavailable, CannotPrepare.
+    Safe to repeat. Raises StorageUnavailable, CannotPrepare; Misconfigured where the offering is sold with containers
+    and its account runs none: nobody's job runs without the image that was asked for.
     """
-    job = attempt.job
+    job, offering = attempt.job, attempt.offering
+    if offering.containers and not adapter.runs_images:
+        raise Misconfigured("the offering runs containers, and its account none: set the option container_runtime")
     try:
         manifest = render_manifest(
             Manifest(
@@ -90,7 +93,6 @@ def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
     except (ValueError, CannotOpen) as wrong:
         raise CannotPrepare(str(wrong)) from wrong
     storage.put_bytes(manifest_key(attempt), manifest.encode(), "text/plain; charset=utf-8")
-    offering = attempt.offering
     return JobSpec(
         key=key,
         script=bootstrap_script(),
@@ -105,6 +107,7 @@ def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
         nodes=offering.nodes_for(job.gpus),
         gpu_type=offering.gpu_model.lower(),
         registry=registry,
+        architecture=offering.architecture if offering.architecture_confirmed else "",
     )
 
 

@@ -25,4 +25,9 @@ Decisions
       (DOK), the look before every repeat is what prevents the second.
     * Where a provider hands out log and output (DOK, SFTP), the adapter collects them; where it does not (slurmrestd),
       the bootstrap sends them to put addresses in the manifest.
+    * Slurm knows no containers of its own: which program enters an image is a setting of the account, and both adapters
+      share the shell around it (slurm_containers.py). Without one an image is not used, and `runs_images` says so.
+    * What a plan's machines are is asked of the provider, and a job that was sold for others is refused before anything
+      is sent (architectures.py). A provider that does not say is believed.
+    * An array's element is a job with the array's key and its index in brackets, which no other job can be called.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -43,12 +43,13 @@ class JobSpec:
     plan: str  # the provider's own id of the offering: DOK plan, Slurm partition
     gpus: int  # in all, not per node
     time_limit_s: int
-    image: str = ""  # container image, where the provider runs containers
+    image: str = ""  # container image; not used where the account runs none
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold the user's secrets
     nodes: int = 1
     gpu_type: str = ""  # Slurm's gres type, "gb200"
     registry: RegistryLogin | None = None  # given to adapters with PrivateImages alone
     web_port: int | None = None  # where the program answers HTTP; given to adapters with WebAccess alone
+    architecture: str = ""  # of the machines that the plan is sold with, "amd64" or "arm64"; "": not known
 
 
 class RemoteState(enum.Enum):
@@ -141,6 +142,8 @@ class Adapter(ABC):
     listing_lag_s: float = 0.0
     #: True where a second submit with the same key is answered with the first job or refused
     submit_is_idempotent: bool = False
+    #: False where the account runs no containers, and a job's image is not used
+    runs_images: bool = True
 
     @abstractmethod
     def check(self) -> str:
@@ -195,6 +198,28 @@ class Artifacts(ABC):
 
         A provider without this ability gets a put URL in the job's manifest instead (portal.providers.bootstrap).
         """
+
+
+class Arrays(ABC):
+    """Many copies of one job that the provider takes, counts and ends as one. Each copy is a job of its own as well."""
+
+    @abstractmethod
+    def submit_array(self, spec: JobSpec, each: Sequence[Mapping[str, str]]) -> RemoteJob:
+        """Hand over one copy for each mapping, whose variables that copy has besides the spec's: its manifest.
+
+        A copy has $PORTAL_ARRAY_INDEX (from 0) and $PORTAL_ARRAY_SIZE, and a directory, claim and log of its own.
+        `find` by the spec's key, `get` and `cancel` by the id returned mean the array as a whole; `list_jobs` and
+        `usage` name each copy by `element_key`. Raises as `submit`.
+        """
+
+    @abstractmethod
+    def array_jobs(self, remote_id: str) -> list[RemoteJob]:
+        """Its copies by index. One that was ended before it started may be missing. Raises as `get`."""
+
+
+def element_key(key: str, index: int) -> str:
+    """The key of one copy in an array. No job of ours can be called so."""
+    return f"{key}[{index}]"
 
 
 class PriceList(ABC):

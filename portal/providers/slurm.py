@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from portal.providers.base import JobSpec, RemoteState
@@ -92,9 +92,16 @@ def batch_script(lines: Iterable[str], script: str) -> str:
     return "\n".join(["#!/bin/sh", *lines, script])
 
 
-def enter(directory: str) -> str:
-    """A line of shell that makes the directory, private, and goes there."""
-    quoted = shlex.quote(directory)
+def exports(environment: Mapping[str, str]) -> str:
+    """Variables as lines of shell. Raises Misconfigured for a name that no shell takes."""
+    if wrong := [name for name in environment if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)]:
+        raise Misconfigured(f"{wrong[0]!r} is not the name of an environment variable")
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
+
+
+def enter(directory: str, *, of_element: bool = False) -> str:
+    """A line of shell that makes the directory, or an array element's own in it, private, and goes there."""
+    quoted = shlex.quote(directory) + ('/"$SLURM_ARRAY_TASK_ID"' if of_element else "")
     return f"umask 077; mkdir -p {quoted} && cd {quoted} || exit 95"
 
 

@@ -48,12 +48,13 @@ def attempt(funded, member, account, request_for, storage_ready: None) -> Attemp
 def test_what_goes_to_the_machine(attempt: Attempt) -> None:
     spec = staging.prepare(attempt, FakeProvider(), key="jga-test00-x")
     manifest = manifest_of(attempt)
-    assert (spec.key, spec.plan, spec.gpus, spec.nodes, spec.gpu_type, spec.time_limit_s) == (
+    assert (spec.key, spec.plan, spec.gpus, spec.nodes, spec.gpu_type, spec.architecture, spec.time_limit_s) == (
         "jga-test00-x",
         "h100-80gb",
         1,
         1,
         "h100",
+        "amd64",
         3600,
     )
     assert "canary" not in str(spec.environment) + spec.script
@@ -62,6 +63,24 @@ def test_what_goes_to_the_machine(attempt: Attempt) -> None:
     assert storage.read(staging.script_key(attempt)) == b"print(1)\n"
     assert [name for name, _ in manifest["env"]] == ["TOKEN"]
     assert ("put-output" in manifest, "put-log" in manifest) == (False, False)
+
+
+def test_an_architecture_that_nobody_confirmed_refuses_no_job(attempt: Attempt) -> None:
+    attempt.offering.architecture_confirmed = False
+    assert staging.prepare(attempt, FakeProvider(), key="k").architecture == ""
+
+
+def test_a_job_with_an_image_waits_for_an_account_that_runs_images(
+    job: Job, steps: Steps, provider: FakeProvider
+) -> None:
+    type(job.offering).objects.filter(pk=job.offering.pk).update(containers=True)
+    provider.runs_images = False
+    trouble = steps.hand_off().trouble
+    assert trouble is not None and "container_runtime" in trouble.summary
+    assert (fresh(job).state, fresh(job).waiting_reason, provider.calls) == ("submitted", "unreachable", [])
+    provider.runs_images = True
+    steps.pass_time(61)
+    assert steps.hand_off().accepted == 1
 
 
 def test_a_provider_without_logs_and_files_gets_addresses_to_put_them(attempt: Attempt) -> None:

@@ -28,9 +28,9 @@ _ADAPTERS: dict[str, Callable[[Account], Adapter]] = {
     "slurm_ssh": SlurmSsh,
 }
 TARGETS = {
-    "sakura_dok": Target("h100-80gb", image="docker.io/library/python:3.11"),
-    "slurm_rest": Target("gb200", gpu_type="gb200", gpus_max=4),
-    "slurm_ssh": Target("gpu", gpu_type="h200", gpus_max=8),
+    "sakura_dok": Target("h100-80gb", image="docker.io/library/python:3.11", architecture="amd64"),
+    "slurm_rest": Target("gb200", gpu_type="gb200", gpus_max=4, architecture="arm64"),
+    "slurm_ssh": Target("gpu", gpu_type="h200", gpus_max=8, architecture="amd64"),
 }
 
 

@@ -30,8 +30,9 @@ DOK_ALONE = {
     "forgetting_a_login_may_be_repeated_and_is_quiet_where_there_is_none",
     "a_web_port_is_answered_at_its_address_while_the_job_runs", "a_job_without_a_web_port_has_no_address",
 }  # fmt: skip
+ARRAYS = {one.name for one in all_promises() if one.area == "arrays"}
 NOT_OFFERED = {
-    "sakura_dok": {
+    "sakura_dok": ARRAYS | {
         "two_gpus_count_twice", "more_gpus_than_there_are_is_refused_as_no_capacity",
         "gpus_that_nodes_cannot_share_are_refused", "what_is_free_is_told_by_plan",
     },

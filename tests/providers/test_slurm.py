@@ -10,6 +10,7 @@ from portal.providers.slurm import (
     batch_script,
     code_of_wait_status,
     enter,
+    exports,
     gpus_in,
     gpus_per_node,
     instant,
@@ -81,6 +82,12 @@ def test_a_reason_is_one_line_and_no_reason_is_none() -> None:
 def test_a_directory_with_any_name_is_made_private_and_entered() -> None:
     assert enter("/home/a b/$(id)") == ("umask 077; mkdir -p '/home/a b/$(id)' && cd '/home/a b/$(id)' || exit 95")
     assert batch_script(["cd /w"], "echo") == "#!/bin/sh\ncd /w\necho"
+
+
+def test_values_of_the_environment_are_quoted() -> None:
+    assert exports({"A": "it's $HOME\n`id`"}) == "export A='it'\"'\"'s $HOME\n`id`'\n"
+    with pytest.raises(Misconfigured):
+        exports({"A;id": "1"})
 
 
 @pytest.mark.parametrize(

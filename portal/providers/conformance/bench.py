@@ -17,12 +17,14 @@ from typing import Any, Protocol, TypeVar
 from portal.providers.base import (
     Account,
     Adapter,
+    Arrays,
     Artifacts,
     Deletion,
     FinalLog,
     JobSpec,
     RemoteJob,
     RemoteState,
+    element_key,
 )
 from portal.providers.bootstrap import Manifest, bootstrap_script, render_manifest
 from portal.providers.conformance.kit import Broken, NotOffered
@@ -60,6 +62,7 @@ class Target:
     gpu_type: str = ""
     image: str = ""
     gpus_max: int = 1
+    architecture: str = ""  # "amd64", "arm64"; "": the catalog does not know
     time_limit_s: int = 600
 
 
@@ -138,6 +141,13 @@ class Bench:
 
     def submit(self, command: str, *, key: str = "", **changes: Any) -> RemoteJob:
         return self.adapter.submit(self.spec(command, key=key, **changes))
+
+    def submit_array(self, command: str, size: int) -> RemoteJob:
+        """Each element with a manifest of its own. Raises NotOffered."""
+        adapter, key = self.ability(Arrays), self.key()
+        spec = replace(self.spec(command, key=key), environment={})
+        each = [self._environment(element_key(key, index), Sample(command)) for index in range(size)]
+        return adapter.submit_array(spec, each)
 
     def start_samples(self) -> None:
         """All at once, so that they run beside each other where the provider lets them."""
@@ -228,6 +238,20 @@ class Bench:
                 adapter.delete((job if job.state.is_final else self.wait(job)).remote_id)
 
     def _spec(self, key: str, sample: Sample, **changes: Any) -> JobSpec:
+        spec = JobSpec(
+            key=key,
+            script=bootstrap_script(),
+            plan=self.target.plan,
+            gpus=sample.gpus or self.target.gpus,
+            time_limit_s=self.target.time_limit_s,
+            image=self.target.image,
+            environment=self._environment(key, sample),
+            gpu_type=self.target.gpu_type,
+            architecture=self.target.architecture,
+        )
+        return replace(spec, **changes)
+
+    def _environment(self, key: str, sample: Sample) -> dict[str, str]:
         manifest = Manifest(
             job=key,
             command=sample.command,
@@ -239,17 +263,7 @@ class Bench:
             log_every_s=1,
         )
         address = self.store.put(f"{key}/manifest", render_manifest(manifest).encode())
-        spec = JobSpec(
-            key=key,
-            script=bootstrap_script(),
-            plan=self.target.plan,
-            gpus=sample.gpus or self.target.gpus,
-            time_limit_s=self.target.time_limit_s,
-            image=self.target.image,
-            environment={"PORTAL_MANIFEST_URL": address},
-            gpu_type=self.target.gpu_type,
-        )
-        return replace(spec, **changes)
+        return {"PORTAL_MANIFEST_URL": address}
 
 
 def _unpacked(data: bytes) -> dict[str, bytes]:

@@ -124,6 +124,27 @@ class Machine:
             self._changed.notify_all()
             return job
 
+    def submit_array(
+        self, size: int, *, name: str, gpus: int, time_limit_s: int | None, request: dict[str, Any]
+    ) -> list[Job]:
+        """Slurm's array: jobs that are called by the first one's number and their index, "12_3"."""
+        with self._changed:
+            first = self._next_number
+            return [
+                self.submit(
+                    f"{first}_{index}",
+                    name=name,
+                    gpus=gpus,
+                    time_limit_s=time_limit_s,
+                    request={**request, "array": {"number": first, "index": index, "size": size}},
+                )
+                for index in range(size)
+            ]
+
+    def called(self, number: str) -> list[Job]:
+        """The job with this id, or all that are left of the array with this number."""
+        return [job for job in self.jobs() if number in (job.id, job.id.partition("_")[0])]
+
     def get(self, job_id: str) -> Job | None:
         return self._jobs.get(job_id)
 

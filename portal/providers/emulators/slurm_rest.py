@@ -2,7 +2,8 @@
 
 Ours, written from what Debian 12's Slurm answered when asked (v0.0.38), and from SchedMD's documents for v0.0.39 to
 v0.0.45. As there, no file goes over REST, nothing makes a submission idempotent, job names need not be unique, an ended
-job leaves the controller's memory after 300 s, and most refusals are HTTP 500 with a number in errors[].
+job leaves the controller's memory after 300 s, and most refusals are HTTP 500 with a number in errors[]. What waits of
+an array is one record; an element that is ended before it starts leaves none.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class SlurmRestd:
             case "slurm", "GET", ["nodes"]:
                 return _fine(nodes=self._show_nodes())
             case "slurm", "GET", ["jobs"]:
-                return _fine(jobs=[_show(job, version, self._machine) for job in self._remembered()])
+                return _fine(jobs=_show_all(self._remembered(), version, self._machine))
             case "slurm", "POST", ["job", "submit"]:
                 return self._submit(request, version)
             case "slurm", "GET" | "DELETE", ["job", number]:
@@ -116,10 +117,9 @@ class SlurmRestd:
             case "slurmdb", "GET", ["jobs"]:
                 return self._accounting(request, version)
             case "slurmdb", "GET", ["job", number]:
-                job = self._machine.get(number)
-                if job is None:
+                if not (jobs := self._machine.called(number)):
                     return _errors(200, (9003, "Nothing found"), jobs=[])
-                return _fine(jobs=[_account(job, version, self._machine)])
+                return _fine(jobs=_account_all(jobs, version, self._machine))
         return Answer(404, "Unable find requested URL.")
 
     def _remembered(self) -> list[Job]:
@@ -151,23 +151,33 @@ class SlurmRestd:
         if nodes > NODES or gpus is None or gpus > GPUS_PER_NODE:
             return _errors(500, (2014, "Requested node configuration is not available"))
         limit = _plain(job.get("time_limit"))
-        submitted = self._machine.submit(
-            "",
-            name=str(job.get("name", "")),
-            gpus=gpus * nodes,
-            time_limit_s=limit * 60 if limit else None,
-            request={"script": script, "environment": environment, "nodes": nodes},
-        )
+        name, total, limit_s = str(job.get("name", "")), gpus * nodes, limit * 60 if limit else None
+        content = {"script": script, "environment": environment, "nodes": nodes}
+        if array := job.get("array"):
+            match = re.fullmatch(r"0-(\d{1,3})", str(array))
+            if not match:
+                return _errors(500, (2081, "Invalid job array specification"))
+            size = int(match[1]) + 1
+            submitted = self._machine.submit_array(size, name=name, gpus=total, time_limit_s=limit_s, request=content)[
+                0
+            ]
+        else:
+            submitted = self._machine.submit("", name=name, gpus=total, time_limit_s=limit_s, request=content)
         return _fine(job_id=submitted.number, step_id="BATCH", job_submit_user_msg="")
 
     def _job(self, request: Request, number: str, version: str) -> Answer:
-        job = next((job for job in self._remembered() if job.id == number), None)
-        if job is None:
+        called = self._machine.called(number)
+        jobs = [job for job in self._remembered() if job in called]
+        if not jobs:
             return _errors(500, (2017, "Invalid job id specified"))
         if request.method == "DELETE":
-            self._machine.stop(job)
+            for job in jobs:
+                waited = job.state == "waiting"
+                self._machine.stop(job)
+                if waited and job.id == number and "_" in number:
+                    self._machine.forget(job)
             return _fine()
-        return _fine(jobs=[_show(job, version, self._machine)])
+        return _fine(jobs=_show_all(jobs, version, self._machine))
 
     def _accounting(self, request: Request, version: str) -> Answer:
         jobs, query = self._machine.jobs(), request.query
@@ -184,7 +194,7 @@ class SlurmRestd:
             jobs = [job for job in jobs if job.created_at < int(until[1])]
         if not jobs:
             return _errors(200, (9003, "Nothing found"), jobs=[])
-        return _fine(jobs=[_account(job, version, self._machine) for job in jobs])
+        return _fine(jobs=_account_all(jobs, version, self._machine))
 
     def _show_nodes(self) -> list[dict[str, Any]]:
         used = GPUS - self._machine.free_gpus()
@@ -219,11 +229,14 @@ class SlurmRestd:
         environment = {
             **base_environment(home=home),
             **given,
-            "SLURM_JOB_ID": job.id,
+            "SLURM_JOB_ID": str(job.number),
             "SLURM_JOB_NAME": job.name,
             "SLURM_JOB_PARTITION": PARTITION,
         }
-        environment["PATH"] = f"{base_environment(home=home)['PATH']}:{given.get('PATH', '')}"
+        if array := job.request.get("array"):
+            environment |= {"SLURM_ARRAY_JOB_ID": str(array["number"]), "SLURM_ARRAY_TASK_ID": str(array["index"])}
+        python, _, rest = base_environment(home=home)["PATH"].partition(":")
+        environment["PATH"] = f"{python}:{given.get('PATH') or rest}"
         if not job.request["script"].startswith("#!"):
             return Launch(["/bin/sh", "-c", "exit 8"], environment, home if not is_sandboxed() else "/", {})
         if not is_sandboxed():
@@ -253,12 +266,51 @@ def _reason(job: Job) -> str:
     return {"PENDING": "Resources", "FAILED": "NonZeroExitCode", "TIMEOUT": "TimeLimit"}.get(_state(job), "None")
 
 
+def _show_all(jobs: list[Job], version: str, machine: Machine) -> list[dict[str, Any]]:
+    """One record a job; one for all elements of an array that wait."""
+    shown = [_show(job, version, machine) for job in jobs if not _waits_in_array(job)]
+    for waiting in _waiting_arrays(jobs):
+        indexes = [job.request["array"]["index"] for job in waiting]
+        contiguous = indexes == list(range(indexes[0], indexes[-1] + 1))
+        words = f"{indexes[0]}-{indexes[-1]}" if contiguous and len(indexes) > 1 else ",".join(map(str, indexes))
+        number = waiting[0].request["array"]["number"]
+        record = {"job_id": number, "array_task_id": None, "array_task_string": words}
+        shown.append({**_show(waiting[0], version, machine), **record})
+    return shown
+
+
+def _account_all(jobs: list[Job], version: str, machine: Machine) -> list[dict[str, Any]]:
+    """The same in accounting, where the indexes that wait are a mask."""
+    shown = [_account(job, version, machine) for job in jobs if not _waits_in_array(job)]
+    for waiting in _waiting_arrays(jobs):
+        number = waiting[0].request["array"]["number"]
+        mask = sum(1 << job.request["array"]["index"] for job in waiting)
+        array = {"job_id": number, "task": f"0x{mask:X}", "task_id": None}
+        shown.append({**_account(waiting[0], version, machine), "job_id": number, "array": array})
+    return shown
+
+
+def _waits_in_array(job: Job) -> bool:
+    return job.state == "waiting" and "array" in job.request
+
+
+def _waiting_arrays(jobs: list[Job]) -> list[list[Job]]:
+    arrays: dict[int, list[Job]] = {}
+    for job in filter(_waits_in_array, jobs):
+        arrays.setdefault(job.request["array"]["number"], []).append(job)
+    return list(arrays.values())
+
+
 def _show(job: Job, version: str, machine: Machine) -> dict[str, Any]:
     states = {"COMPLETING": ["RUNNING", "COMPLETING"]}.get(_state(job), [_state(job)])
     since_40 = version >= "v0.0.40"
     forecast = int((job.started_at or 0) + (job.time_limit_s or 0))
+    array = job.request.get("array")
     return {
         "job_id": job.number,
+        "array_job_id": _count(array["number"] if array else 0, since_40),
+        "array_task_id": _count(array["index"], since_40) if array else None,
+        "array_task_string": "",
         "name": job.name,
         "partition": PARTITION,
         "user_name": USER,
@@ -286,8 +338,14 @@ def _account(job: Job, version: str, machine: Machine) -> dict[str, Any]:
         ]
     # 22.05 says SUCCESS for a job that failed with 3; what later versions say is their wait status.
     code: object = {"status": "SUCCESS", "return_code": 0} if version == "v0.0.38" else _exit_status(job, "v0.0.40")
+    array = job.request.get("array")
     return {
         "job_id": job.number,
+        "array": {
+            "job_id": array["number"] if array else 0,
+            "task": None,
+            "task_id": _count(array["index"], version >= "v0.0.40") if array else None,
+        },
         "name": job.name,
         "partition": PARTITION,
         "user": USER,

@@ -2,7 +2,8 @@
 
 Ours, written from Slurm 22.05's manual pages and from what Debian 12's Slurm printed; it understands the options and
 formats that the adapter uses, and refuses others aloud. One node of 8 GPUs in the partition "gpu". Jobs that ended are
-gone from squeue after 300 s; job names need not be unique. Faults are set over a small HTTP port of its own.
+gone from squeue after 300 s; job names need not be unique; an array's element that is ended before it starts leaves no
+trace. Faults are set over a small HTTP port of its own.
 """
 
 from __future__ import annotations
@@ -161,6 +162,7 @@ class Cluster:
         """What the command prints. Raises Refused."""
         name, arguments = (words[0], words[1:]) if words else ("", [])
         commands = {"sbatch": self._sbatch, "squeue": self._squeue, "sacct": self._sacct, "scancel": self._scancel}
+        commands["scontrol"] = self._scontrol
         if name not in commands:
             raise Refused(f"sh: 1: {name}: not found\n", 127)
         if arguments == ["--version"]:
@@ -169,7 +171,7 @@ class Cluster:
 
     def _sbatch(self, arguments: list[str]) -> str:
         parser = _Options("sbatch")
-        for option in ("job-name", "partition", "time", "chdir", "output", "gpus-per-node", "account", "qos"):
+        for option in ("job-name", "partition", "time", "chdir", "output", "gpus-per-node", "account", "qos", "array"):
             parser.add_argument(f"--{option}", default="")
         parser.add_argument("--nodes", type=int, default=1)
         parser.add_argument("--parsable", action="store_true")
@@ -192,20 +194,24 @@ class Cluster:
         directory = self.path(given.chdir or HOME)
         if not directory.is_dir():
             raise Refused(f"sbatch: error: Unable to change directory to {given.chdir}\n")
-        job = self._machine.submit(
-            "",
-            name=given.job_name or "job",
-            gpus=gpus,
-            time_limit_s=int(given.time) * 60 if given.time else None,
-            request={"script": text, "chdir": given.chdir or HOME, "output": given.output},
-        )
+        name, limit_s = given.job_name or "job", int(given.time) * 60 if given.time else None
+        request = {"script": text, "chdir": given.chdir or HOME, "output": given.output}
+        if given.array:
+            match = re.fullmatch(r"0-(\d{1,3})", given.array)
+            if not match:
+                raise _submission_failed("", "Invalid job array specification")
+            size = int(match[1]) + 1
+            job = self._machine.submit_array(size, name=name, gpus=gpus, time_limit_s=limit_s, request=request)[0]
+        else:
+            job = self._machine.submit("", name=name, gpus=gpus, time_limit_s=limit_s, request=request)
         return f"{job.number}\n" if given.parsable else f"Submitted batch job {job.number}\n"
 
     def _squeue(self, arguments: list[str]) -> str:
         parser = _Options("squeue")
         for option in ("format", "name", "jobs", "user", "states"):
             parser.add_argument(f"--{option}", default="")
-        parser.add_argument("--noheader", action="store_true", required=True)
+        for flag in ("noheader", "array"):
+            parser.add_argument(f"--{flag}", action="store_true", required=True)
         given = parser.parse_args(arguments)
         newest_end = time.time() - MEMORY_S
         jobs = [job for job in self._listed(given.name, given.jobs) if (job.ended_at or time.time()) > newest_end]
@@ -233,15 +239,29 @@ class Cluster:
         if given.endtime:
             jobs = [job for job in jobs if job.created_at < _seconds(given.endtime)]
         fields = given.format.split(",")
-        return "".join("|".join(self._accounting_field(job, name) for name in fields) + "\n" for job in jobs)
+        waiting: dict[int, list[str]] = {}  # one line for all elements of an array that wait
+        for job in jobs:
+            if job.state == "waiting" and (array := job.request.get("array")):
+                waiting.setdefault(array["number"], []).append(str(array["index"]))
+        together = {f"{number}_{some[0]}": f"{number}_[{','.join(some)}]" for number, some in waiting.items()}
+        jobs = [job for job in jobs if job.state != "waiting" or "_" not in job.id or job.id in together]
+        return "".join("|".join(self._accounting_field(job, name, together) for name in fields) + "\n" for job in jobs)
 
     def _scancel(self, arguments: list[str]) -> str:
         for number in arguments:
-            job = self._machine.get(number)
-            if job is None:
+            if not (jobs := self._machine.called(number)):
                 raise Refused(f"scancel: error: Kill job error on job id {number}: Invalid job id specified\n")
-            self._machine.stop(job)
+            for job in jobs:
+                waited = job.state == "waiting"
+                self._machine.stop(job)
+                if waited and job.id == number and "_" in number:
+                    self._machine.forget(job)
         return ""
+
+    def _scontrol(self, arguments: list[str]) -> str:
+        if arguments != ["show", "nodes", "--oneliner"]:
+            raise Refused("scontrol: error: this emulator shows nodes only\n")
+        return f"NodeName=hr01 Arch=x86_64 CPUTot=128 Gres=gpu:{GPU_TYPE}:{GPUS} State=IDLE Partitions={PARTITION}\n"
 
     def _listed(self, names: str, numbers: str) -> list[Job]:
         newest = time.time() - self._faults.listing_lag_s()
@@ -249,14 +269,14 @@ class Cluster:
         if names:
             jobs = [job for job in jobs if job.name in names.split(",")]
         if numbers:
-            jobs = [job for job in jobs if job.id in numbers.split(",")]
+            jobs = [job for job in jobs if {job.id, job.id.partition("_")[0]} & set(numbers.split(","))]
         return jobs
 
-    def _accounting_field(self, job: Job, name: str) -> str:
+    def _accounting_field(self, job: Job, name: str, together: dict[str, str]) -> str:
         started, ended = int(job.started_at or 0), int(job.ended_at or 0)
         match name:
-            case "JobIDRaw":
-                return job.id
+            case "JobID":
+                return together.get(job.id, job.id)
             case "JobName":
                 return job.name
             case "State":
@@ -289,14 +309,18 @@ class Cluster:
         script.chmod(0o700)
         inside = job.request["chdir"]
         directory = self.path(inside)
-        log = self.path(posixpath.join(inside, job.request["output"] or f"slurm-{job.id}.out"))
+        array = job.request.get("array")
+        output = (job.request["output"] or f"slurm-{job.id}.out").replace("%a", str(array["index"]) if array else "%a")
+        log = self.path(posixpath.join(inside, output))
         boxed = is_sandboxed()
         environment = {
             **base_environment(home=inside if boxed else str(directory)),
-            "SLURM_JOB_ID": job.id,
+            "SLURM_JOB_ID": str(job.number),
             "SLURM_JOB_NAME": job.name,
             "SLURM_JOB_PARTITION": PARTITION,
         }
+        if array:
+            environment |= {"SLURM_ARRAY_JOB_ID": str(array["number"]), "SLURM_ARRAY_TASK_ID": str(array["index"])}
         if not boxed:
             return Launch([str(script)], environment, str(directory), {}, log)
         spooled = f"/var/spool/slurmd/job{job.number:05}"

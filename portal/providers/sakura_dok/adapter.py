@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from portal.providers.architectures import refuse_others
 from portal.providers.base import (
     Account,
     Adapter,
@@ -76,6 +77,7 @@ class SakuraDok(
 
     def submit(self, spec: JobSpec) -> RemoteJob:
         """POST /tasks/. The time limit is read back: a task without one runs for ever (since 2026-05-21)."""
+        refuse_others(spec, {"amd64"})  # images of linux/amd64 only [R]
         body = create_task(spec)
         if spec.registry is None:
             task = self._client.create_task(body, secrets=tuple(spec.environment.values()))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from portal.providers.architectures import KnownArchitectures, refuse_others
 from portal.providers.base import (
     Account,
     Adapter,
+    Arrays,
     Availability,
     JobSpec,
     RemoteAvailability,
@@ -20,15 +22,17 @@ from portal.providers.base import (
 )
 from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, Rejected, Unavailable
 from portal.providers.http_client import LIST_LIMIT_BYTES
-from portal.providers.slurm_rest.availability import free_by_partition
+from portal.providers.slurm_arrays import age, check_size, checked_id, chosen, element_of, elements_in, with_wholes
+from portal.providers.slurm_containers import ContainerRuntime, container_runtime
+from portal.providers.slurm_rest.availability import architectures_by_partition, free_by_partition
 from portal.providers.slurm_rest.client import VERSIONS, NoSuchPath, SlurmRestClient
-from portal.providers.slurm_rest.translation import accounted_job, remote_job, submission, whole
+from portal.providers.slurm_rest.translation import accounted_jobs, remote_job, remote_jobs, submission, whole
 
 
-class SlurmRest(Adapter, UsageStatement, Availability):
+class SlurmRest(Adapter, Arrays, UsageStatement, Availability):
     """Options: `work_dir` (required: an absolute path on the cluster's shared disk that exists), `account`, `qos`,
-    `gpu_type` (this cluster's own name of its GPUs; wins over the job's), `api_version` (else the newest that the
-    server speaks is asked for once)."""
+    `gpu_type` (this cluster's own name of its GPUs; wins over the job's), `container_runtime` (slurm_containers.py),
+    `api_version` (else the newest that the server speaks is asked for once)."""
 
     listing_lag_s = 0.0  # slurmctld answers from memory
     submit_is_idempotent = False
@@ -39,6 +43,9 @@ class SlurmRest(Adapter, UsageStatement, Availability):
         self._work_dir = account.options.get("work_dir", "").rstrip("/")
         if not self._work_dir.startswith("/"):
             raise Misconfigured("the option work_dir must be an absolute path on the cluster")
+        self._runtime = container_runtime(account.options)
+        self.runs_images = self._runtime is not ContainerRuntime.NONE
+        self._architectures = KnownArchitectures(self._ask_architectures)
         self._version = account.options.get("api_version", "")
         self._has_accounting = True
         self._lock = threading.Lock()
@@ -47,14 +54,33 @@ class SlurmRest(Adapter, UsageStatement, Availability):
         """GET /slurm/vX/ping, and the list of jobs, which needs a good token."""
         version = self._newest_version()
         jobs = self._jobs()
-        return f"slurmrestd {version}, {len(jobs)} jobs in sight"
+        self._architectures.of("")  # so that the first job need not wait for it
+        return f"slurmrestd {version}, {len(jobs)} jobs in sight, container runtime: {self._runtime.value}"
 
     def submit(self, spec: JobSpec) -> RemoteJob:
         """POST /slurm/vX/job/submit. The answer holds the number only: the rest is known from the request."""
+        return self._submit(spec, ())
+
+    def submit_array(self, spec: JobSpec, each: Sequence[Mapping[str, str]]) -> RemoteJob:
+        """The same with the key `array`."""
+        check_size(each)
+        return self._submit(spec, each)
+
+    def array_jobs(self, remote_id: str) -> list[RemoteJob]:
+        """GET /slurm/vX/job/{id}, where the number of an array brings all of it."""
+        if not (elements := elements_in(self._jobs_of(remote_id), remote_id)):
+            raise NotFound("Slurm does not know this array")
+        return elements
+
+    def _submit(self, spec: JobSpec, each: Sequence[Mapping[str, str]]) -> RemoteJob:
+        if spec.architecture:
+            refuse_others(spec, self._architectures.of(spec.plan))
         version = self._newest_version()
         spec = replace(spec, gpu_type=self._options.get("gpu_type") or spec.gpu_type)
-        body = submission(spec, version=version, work_dir=self._work_dir, options=self._options)
-        secrets = tuple(spec.environment.values())
+        body = submission(
+            spec, version=version, work_dir=self._work_dir, options=self._options, runtime=self._runtime, each=each
+        )
+        secrets = tuple(value for variables in (spec.environment, *each) for value in variables.values())
         try:
             answer = self._client.call("POST", f"/slurm/{version}/job/submit", body=body, creates=True, secrets=secrets)
         except NotFound as error:
@@ -66,34 +92,20 @@ class SlurmRest(Adapter, UsageStatement, Availability):
 
     def find(self, key: str) -> list[RemoteJob]:
         """By job name, in the controller's memory (minutes after the end) and in accounting (long after)."""
-        told = [*self._accounted({"job_name": key}), *map(remote_job, self._jobs())]
-        found = {job.remote_id: job for job in told if job.key == key}
-        if "" in found:
+        told = [*self._accounted({"job_name": key}), *self._jobs()]
+        if any(not job.remote_id and element_of(job.key)[0] == key for job in told):
             raise Unavailable("a job of this key has no number")  # it is there: nobody may send it again
-        return sorted(found.values(), key=lambda job: int(job.remote_id))
+        found = {job.remote_id: job for job in told}
+        return sorted(with_wholes(list(found.values()), key), key=age)
 
     def get(self, remote_id: str) -> RemoteJob:
         """GET /slurm/vX/job/{id}; after MinJobAge (300 s) only accounting knows it."""
-        if not (remote_id.isascii() and remote_id.isdigit()):
-            raise NotFound("not a Slurm job number")
-        try:
-            answer = self._client.call("GET", f"/slurm/{self._newest_version()}/job/{remote_id}")
-            jobs = [remote_job(raw) for raw in _entries(answer, "jobs")]
-        except NoSuchPath:
-            raise Unavailable("slurmrestd does not answer for jobs") from None
-        except NotFound:
-            jobs = self._accounted_by_number(remote_id)
-        except Rejected as error:
-            raise Unavailable(error.summary, code=error.code) from None
-        for job in jobs:
-            if job.remote_id == remote_id:
-                return job
-        raise NotFound("Slurm does not know this job")
+        return chosen(self._jobs_of(remote_id), remote_id)
 
     def list_jobs(self, key_prefix: str, *, since: datetime) -> Iterator[RemoteJob]:
         """One call to the controller and one to accounting, whatever the number of jobs."""
         found = {job.remote_id: job for job in self._accounted({"start_time": _epoch(since)})}
-        found.update({job.remote_id: job for job in map(remote_job, self._jobs())})
+        found.update({job.remote_id: job for job in self._jobs()})
         whole_second = since.replace(microsecond=0)  # Slurm counts no finer
         found.pop("", None)
         for job in found.values():
@@ -102,10 +114,8 @@ class SlurmRest(Adapter, UsageStatement, Availability):
 
     def cancel(self, remote_id: str) -> None:
         """DELETE /slurm/vX/job/{id}: answers 200 for a job that has ended too."""
-        if not (remote_id.isascii() and remote_id.isdigit()):
-            return
         try:
-            self._client.call("DELETE", f"/slurm/{self._newest_version()}/job/{remote_id}")
+            self._client.call("DELETE", f"/slurm/{self._newest_version()}/job/{checked_id(remote_id)}")
         except NotFound:
             return
         except Rejected as error:
@@ -121,11 +131,10 @@ class SlurmRest(Adapter, UsageStatement, Availability):
 
     def availability(self) -> list[RemoteAvailability]:
         """GET /slurm/vX/nodes: GPUs that are on good nodes and in nobody's hands."""
-        answer = self._read("GET", f"/slurm/{self._newest_version()}/nodes", limit=LIST_LIMIT_BYTES)
-        now = datetime.now(UTC)
+        nodes, now = self._nodes(), datetime.now(UTC)
         return [
             RemoteAvailability(partition, free, None, now)
-            for partition, free in sorted(free_by_partition(_entries(answer, "nodes")).items())
+            for partition, free in sorted(free_by_partition(nodes).items())
         ]
 
     def close(self) -> None:
@@ -148,9 +157,34 @@ class SlurmRest(Adapter, UsageStatement, Availability):
                     raise Misconfigured(f"slurmrestd speaks none of {VERSIONS[-1]} to {VERSIONS[0]}")
             return self._version
 
-    def _jobs(self) -> list[dict[str, Any]]:
+    def _nodes(self) -> list[dict[str, Any]]:
+        return _entries(self._read("GET", f"/slurm/{self._newest_version()}/nodes", limit=LIST_LIMIT_BYTES), "nodes")
+
+    def _ask_architectures(self) -> Mapping[str, Collection[str]]:
+        return architectures_by_partition(self._nodes())
+
+    def _jobs(self) -> list[RemoteJob]:
         """All that the controller has in memory. [T] 22.05 cannot filter by name here."""
-        return _entries(self._read("GET", f"/slurm/{self._newest_version()}/jobs", limit=LIST_LIMIT_BYTES), "jobs")
+        answer = self._read("GET", f"/slurm/{self._newest_version()}/jobs", limit=LIST_LIMIT_BYTES)
+        return [job for raw in _entries(answer, "jobs") for job in remote_jobs(raw)]
+
+    def _jobs_of(self, remote_id: str) -> list[RemoteJob]:
+        """The job, or all elements of the array. [T] 22.05 finds no element by its own number while it waits."""
+        number = checked_id(remote_id).partition("_")[0]
+        try:
+            answer = self._client.call("GET", f"/slurm/{self._newest_version()}/job/{number}", limit=LIST_LIMIT_BYTES)
+        except NoSuchPath:
+            raise Unavailable("slurmrestd does not answer for jobs") from None
+        except NotFound:
+            return self._accounted_by_number(number)
+        except Rejected as error:
+            raise Unavailable(error.summary, code=error.code) from None
+        jobs = [job for raw in _entries(answer, "jobs") for job in remote_jobs(raw)]
+        if not elements_in(jobs, number):
+            return jobs
+        # Elements leave the controller's memory one by one.
+        found = {job.remote_id: job for job in self._accounted_by_number(number)}
+        return list({**found, **{job.remote_id: job for job in jobs}}.values())
 
     def _accounted(self, params: Mapping[str, str]) -> list[RemoteJob]:
         """What accounting knows; nothing where the cluster has none."""
@@ -166,18 +200,19 @@ class SlurmRest(Adapter, UsageStatement, Availability):
             return []
         except Rejected as error:
             raise Unavailable(error.summary, code=error.code) from None
-        return [accounted_job(raw) for raw in _entries(answer, "jobs")]
+        return [job for raw in _entries(answer, "jobs") for job in accounted_jobs(raw)]
 
     def _accounted_by_number(self, remote_id: str) -> list[RemoteJob]:
         if not self._has_accounting:
             return []
         try:
-            answer = self._client.call("GET", f"/slurmdb/{self._newest_version()}/job/{remote_id}")
+            path = f"/slurmdb/{self._newest_version()}/job/{remote_id}"
+            answer = self._client.call("GET", path, limit=LIST_LIMIT_BYTES)
         except NotFound:
             return []
         except Rejected as error:
             raise Unavailable(error.summary, code=error.code) from None
-        return [accounted_job(raw) for raw in _entries(answer, "jobs")]
+        return [job for raw in _entries(answer, "jobs") for job in accounted_jobs(raw)]
 
     def _read(self, method: str, path: str, *, limit: int) -> dict[str, Any]:
         try:

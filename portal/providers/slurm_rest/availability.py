@@ -1,10 +1,12 @@
-"""Free GPUs by partition, from what /slurm/vX/nodes says: pure functions."""
+"""Free GPUs and processors by partition, from what /slurm/vX/nodes says: pure functions."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from portal.providers.architectures import architecture
 
 _UNUSABLE = {"DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "FUTURE", "MAINT", "NOT_RESPONDING", "UNKNOWN"}
 _UNUSABLE |= {"INVALID", "INVALID_REG", "POWERED_DOWN", "REBOOT_ISSUED", "RESERVED"}
@@ -19,6 +21,16 @@ def free_by_partition(nodes: Iterable[Mapping[str, Any]]) -> dict[str, int]:
         for partition in _words(node.get("partitions")):
             free[partition] = free.get(partition, 0) + left
     return free
+
+
+def architectures_by_partition(nodes: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
+    """ "amd64", "arm64"; a node that never reported says nothing."""
+    known: dict[str, set[str]] = {}
+    for node in nodes:
+        for word in _words(node.get("architecture")):
+            for partition in _words(node.get("partitions")):
+                known.setdefault(partition, set()).add(architecture(word))
+    return known
 
 
 def _gpus(gres: object) -> int:

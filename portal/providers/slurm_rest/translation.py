@@ -8,7 +8,7 @@ others from SchedMD's release tags and test specifications (read 2026-11-23).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from portal.providers.base import JobSpec, RemoteJob, RemoteState
@@ -23,12 +23,25 @@ from portal.providers.slurm import (
     one_reason,
     remote_state,
 )
+from portal.providers.slurm_arrays import array_lines, as_element, indexes, own_variables
+from portal.providers.slurm_containers import ContainerRuntime, work_of
 
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
-def submission(spec: JobSpec, *, version: str, work_dir: str, options: Mapping[str, str]) -> dict[str, Any]:
-    """The body of POST /slurm/vX/job/submit. The job's directory is `work_dir`/key, made by the script itself."""
+def submission(
+    spec: JobSpec,
+    *,
+    version: str,
+    work_dir: str,
+    options: Mapping[str, str],
+    runtime: ContainerRuntime = ContainerRuntime.NONE,
+    each: Sequence[Mapping[str, str]] = (),
+) -> dict[str, Any]:
+    """The body of POST /slurm/vX/job/submit. The job's directory is `work_dir`/key, made by the script itself.
+
+    An array with `each`: a directory in that one for each element, whose own variables are in the script.
+    """
     old = version == "v0.0.38"
     # 22.05 refuses a job without environment.
     environment = {"PATH": DEFAULT_PATH, **spec.environment, "PORTAL_CLEAN_UP": "1"}
@@ -36,7 +49,7 @@ def submission(spec: JobSpec, *, version: str, work_dir: str, options: Mapping[s
         "name": spec.key,
         "partition": spec.plan,
         "current_working_directory": work_dir,
-        "standard_output": f"{work_dir}/{spec.key}.log",
+        "standard_output": f"{work_dir}/{spec.key}{'.%a' if each else ''}.log",
         "time_limit": minutes(spec.time_limit_s) if old else _number(minutes(spec.time_limit_s)),
         "requeue": False,  # a second run is the portal's decision
         "environment": environment if old else [f"{name}={value}" for name, value in environment.items()],
@@ -44,6 +57,8 @@ def submission(spec: JobSpec, *, version: str, work_dir: str, options: Mapping[s
     for name in ("account", "qos"):
         if options.get(name):
             job[name] = options[name]
+    if each:
+        job["array"] = f"0-{len(each) - 1}"
     if spec.nodes > 1:
         job["nodes"] = [spec.nodes, spec.nodes] if old else str(spec.nodes)
     if spec.gpus:
@@ -52,8 +67,22 @@ def submission(spec: JobSpec, *, version: str, work_dir: str, options: Mapping[s
             job["gpus_per_node"] = f"{kind}{gpus_per_node(spec)}"
         else:
             job["tres_per_node"] = f"gres/gpu:{kind}{gpus_per_node(spec)}"
-    script = batch_script([enter(f"{work_dir}/{spec.key}")], spec.script)
+    preparation = [enter(f"{work_dir}/{spec.key}", of_element=bool(each))]
+    if each:
+        preparation += [*array_lines(len(each)), *own_variables(each)]
+    script = batch_script(preparation, work_of(spec, runtime))
     return {"job": job, "script": script} if old else {"job": {**job, "script": script}}
+
+
+def remote_jobs(raw: Mapping[str, Any]) -> list[RemoteJob]:
+    """What a record of /slurm/vX/jobs stands for: a job, an array's element, or all its elements that wait."""
+    return _elements(remote_job(raw), raw.get("array_job_id"), raw.get("array_task_id"), raw.get("array_task_string"))
+
+
+def accounted_jobs(raw: Mapping[str, Any]) -> list[RemoteJob]:
+    """The same of a record of /slurmdb/vX/jobs."""
+    array = _dict(raw.get("array"))
+    return _elements(accounted_job(raw), array.get("job_id"), array.get("task_id"), array.get("task"))
 
 
 def remote_job(raw: Mapping[str, Any]) -> RemoteJob:
@@ -108,6 +137,13 @@ def whole(value: object) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53:
         return value
     return None
+
+
+def _elements(job: RemoteJob, array: object, index: object, waiting: object) -> list[RemoteJob]:
+    number, own = whole(array), whole(index)
+    if not number:
+        return [job]
+    return [as_element(job, number, one) for one in (indexes(_text(waiting)) if own is None else [own])]
 
 
 def _number(value: int) -> dict[str, Any]:

@@ -1,18 +1,21 @@
 """The Adapter of a Slurm cluster that is reached as its users reach it: commands over SSH, files by SFTP.
 
-A job's directory is `work_dir`/key: job.sh, log, work/ (claimed by the bootstrap) and output.tar.gz.
+A job's directory is `work_dir`/key: job.sh, log, work/ (claimed by the bootstrap) and output.tar.gz. The elements of an
+array share it: job.sh, and 3.log, 3.work/ and 3.output.tar.gz of the fourth.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from portal.providers.architectures import KnownArchitectures, refuse_others
 from portal.providers.base import (
     Account,
     Adapter,
+    Arrays,
     Artifacts,
     FinalLog,
     JobSpec,
@@ -25,12 +28,16 @@ from portal.providers.base import (
 )
 from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, Unavailable
 from portal.providers.redaction import without
+from portal.providers.slurm_arrays import age, check_size, checked_id, chosen, element_of, elements_in, with_wholes
+from portal.providers.slurm_containers import ContainerRuntime, container_runtime
 from portal.providers.slurm_ssh.client import SshClient
 from portal.providers.slurm_ssh.translation import (
     SACCT_FORMAT,
     SQUEUE_FORMAT,
     accounted_jobs,
-    environment_file,
+    architectures_by_partition,
+    element_file,
+    environment_files,
     has_no_accounting,
     is_already_ended,
     is_list,
@@ -43,11 +50,13 @@ from portal.providers.slurm_ssh.translation import (
 )
 
 LOOK_BACK = timedelta(days=35)  # longer than any job may run
+# [T] Accounting learns of an element's end up to seconds after the controller; only it knows the exit code.
+ACCOUNTING_LAG = timedelta(seconds=10)
 
 
-class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
+class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, UsageStatement):
     """Options: `work_dir` (default jga-jobs; relative to the home directory, or absolute), `account`, `qos`,
-    `gpu_type` (this cluster's own name of its GPUs; wins over the job's)."""
+    `gpu_type` (this cluster's own name of its GPUs; wins over the job's), `container_runtime` (slurm_containers.py)."""
 
     listing_lag_s = 0.0  # slurmctld answers from memory
     submit_is_idempotent = False
@@ -57,6 +66,9 @@ class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
         self._options = account.options
         self._work_dir_wanted = account.options.get("work_dir") or "jga-jobs"
         self._work_dir_known = ""
+        self._runtime = container_runtime(account.options)
+        self.runs_images = self._runtime is not ContainerRuntime.NONE
+        self._architectures = KnownArchitectures(self._ask_architectures)
         self._has_accounting = True
         self._lock = threading.Lock()
 
@@ -66,22 +78,40 @@ class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
         if finished.exit_code != 0:
             raise Misconfigured("there is no sbatch on the log-in node", code=str(finished.exit_code))
         self._ssh.make_directory(self._work_dir())
-        return f"{finished.output.strip()[:100]} as {self._ssh.user}"
+        self._architectures.of("")  # so that the first job need not wait for it
+        return f"{finished.output.strip()[:100]} as {self._ssh.user}, container runtime: {self._runtime.value}"
 
     def submit(self, spec: JobSpec) -> RemoteJob:
         """mkdir, upload, sbatch --parsable. A directory that exists means: somebody was here before, so look first."""
+        return self._submit(spec, ())
+
+    def submit_array(self, spec: JobSpec, each: Sequence[Mapping[str, str]]) -> RemoteJob:
+        """The same with sbatch --array."""
+        check_size(each)
+        return self._submit(spec, each)
+
+    def array_jobs(self, remote_id: str) -> list[RemoteJob]:
+        """squeue and sacct by --jobs, where the number of an array brings all of it."""
+        if not (elements := elements_in(self._jobs_of(remote_id), remote_id)):
+            raise NotFound("Slurm does not know this array")
+        return elements
+
+    def _submit(self, spec: JobSpec, each: Sequence[Mapping[str, str]]) -> RemoteJob:
+        if spec.architecture:
+            refuse_others(spec, self._architectures.of(spec.plan))
         spec = replace(spec, gpu_type=self._options.get("gpu_type") or spec.gpu_type)
         directory = self._directory(spec.key)
-        command = sbatch_command(spec, directory=directory, options=self._options)
-        environment = environment_file(spec.environment)
+        command = sbatch_command(spec, directory=directory, options=self._options, size=len(each))
+        script = job_script(spec, runtime=self._runtime, size=len(each))
+        environments = environment_files(spec, each)
         if not self._ssh.make_directory(directory):
             if found := self.find(spec.key):
                 return found[0]
-            if self._ssh.exists(f"{directory}/work/.portal"):
+            if self._ssh.exists(f"{directory}/{element_file('0' if each else '', 'work')}/.portal"):
                 raise OutcomeUnknown("a copy of this job has started, and Slurm does not list it yet")
         try:
-            self._ssh.write(f"{directory}/job.sh", job_script(spec).encode(), mode=0o700)
-            self._ssh.write(f"{directory}/environment", environment.encode(), mode=0o600)
+            self._ssh.write({f"{directory}/job.sh": script.encode()}, mode=0o700)
+            self._ssh.write({f"{directory}/{name}": data for name, data in environments.items()}, mode=0o600)
         except NotFound:
             raise Unavailable("the job's directory vanished") from None
         finished = self._ssh.run(command, creates=True)
@@ -96,16 +126,11 @@ class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
         """squeue and sacct by --name, oldest first."""
         since = datetime.now(UTC) - LOOK_BACK
         jobs = self._merged([f"--name={key}"], [f"--name={key}", _start(since)])
-        return sorted((job for job in jobs if job.key == key), key=lambda job: int(job.remote_id))
+        return sorted(with_wholes(jobs, key), key=age)
 
     def get(self, remote_id: str) -> RemoteJob:
         """squeue and sacct by --jobs: the first forgets 300 s after the end, the second knows codes and seconds."""
-        if not (remote_id.isascii() and remote_id.isdigit()):
-            raise NotFound("not a Slurm job number")
-        for job in self._merged([f"--jobs={remote_id}"], [f"--jobs={remote_id}"]):
-            if job.remote_id == remote_id:
-                return job
-        raise NotFound("Slurm does not know this job")
+        return chosen(self._jobs_of(remote_id), remote_id)
 
     def list_jobs(self, key_prefix: str, *, since: datetime) -> Iterator[RemoteJob]:
         """Two commands, whatever the number of jobs."""
@@ -118,9 +143,10 @@ class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
 
     def cancel(self, remote_id: str) -> None:
         """scancel: TERM, and KILL after the cluster's KillWait."""
-        if not (remote_id.isascii() and remote_id.isdigit()):
+        try:
+            finished = self._ssh.run(["scancel", checked_id(remote_id)])
+        except NotFound:
             return
-        finished = self._ssh.run(["scancel", remote_id])
         if finished.exit_code == 0 or is_unknown_job(finished.errors) or is_already_ended(finished.errors):
             return
         raise Unavailable(f"scancel ended with {finished.exit_code}", code=str(finished.exit_code))
@@ -129,22 +155,22 @@ class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
         """The job's log file by SFTP, from `offset` on. Not there yet: nothing."""
         data = b""
         try:
-            data = self._ssh.read(f"{self._directory(job.key)}/log", offset=offset, max_bytes=max_bytes)
+            data = self._ssh.read(self._file(job.key, "log"), offset=offset, max_bytes=max_bytes)
         except NotFound:
-            if not self._ssh.exists(self._directory(job.key)):
+            if not self._ssh.exists(self._directory(element_of(job.key)[0])):
                 raise NotFound("the job's directory is gone") from None
         return LogPiece(data, offset + len(data))
 
     def fetch_log(self, job: RemoteJob) -> Iterator[bytes]:
         """The job's log file by SFTP. A job that never started has none: NotFound."""
-        path = f"{self._directory(job.key)}/log"
+        path = self._file(job.key, "log")
         if not self._ssh.exists(path):
             raise NotFound("the job left no log")
         return self._ssh.pieces(path)
 
     def fetch_artifacts(self, job: RemoteJob) -> Iterator[bytes] | None:
         """output.tar.gz, which the bootstrap packs before it ends."""
-        path = f"{self._directory(job.key)}/output.tar.gz"
+        path = self._file(job.key, "output.tar.gz")
         return self._ssh.pieces(path) if self._ssh.exists(path) else None
 
     def usage(self, *, since: datetime, until: datetime) -> Iterator[RemoteUsage]:
@@ -159,6 +185,16 @@ class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
     def close(self) -> None:
         self._ssh.close()
 
+    def _jobs_of(self, remote_id: str) -> list[RemoteJob]:
+        """The job, the element, or all elements of the array that has this number."""
+        chosen_by = [f"--jobs={checked_id(remote_id)}"]
+        return self._merged(chosen_by, chosen_by)
+
+    def _ask_architectures(self) -> Mapping[str, Collection[str]]:
+        """scontrol show nodes."""
+        finished = self._ssh.run(["scontrol", "show", "nodes", "--oneliner"])
+        return architectures_by_partition(finished.output) if finished.exit_code == 0 else {}
+
     def _merged(self, queue_filter: list[str], accounting_filter: list[str]) -> list[RemoteJob]:
         """What the controller and accounting know: accounting wins for what has ended, it knows codes and seconds."""
         queued = self._queued(queue_filter)  # first: what ends in between is told by accounting, with its exit code
@@ -166,14 +202,22 @@ class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
         for job in queued:
             known = jobs.get(job.remote_id)
             if known is None or not known.state.is_final:
-                jobs[job.remote_id] = job
+                jobs[job.remote_id] = self._until_accounted(job)
             elif known.key != job.key:  # [T] of a job that ended at once accounting may not have the name yet
                 jobs[job.remote_id] = replace(known, key=job.key)
         return list(jobs.values())
 
+    def _until_accounted(self, job: RemoteJob) -> RemoteJob:
+        """What has run and ended a moment ago still runs, until accounting tells how it ended."""
+        if not self._has_accounting or not job.started_at or not job.ended_at:
+            return job
+        if job.ended_at < datetime.now(UTC) - ACCOUNTING_LAG:
+            return job
+        return replace(job, state=RemoteState.RUNNING, reason="", ended_at=None)
+
     def _queued(self, filters: list[str]) -> list[RemoteJob]:
-        command = ["squeue", "--noheader", f"--user={self._ssh.user}", "--states=all", f"--format={SQUEUE_FORMAT}"]
-        finished = self._ssh.run([*command, *filters])
+        command = ["squeue", "--noheader", "--array", f"--user={self._ssh.user}", "--states=all"]
+        finished = self._ssh.run([*command, f"--format={SQUEUE_FORMAT}", *filters])
         if finished.exit_code != 0:
             if is_unknown_job(finished.errors):
                 return []
@@ -195,6 +239,10 @@ class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
         if not is_list(finished.output, separators=SACCT_FORMAT.count(",")):
             raise Unavailable("sacct printed no list of jobs")
         return list(accounted_jobs(finished.output))
+
+    def _file(self, key: str, name: str) -> str:
+        array_key, index = element_of(key)
+        return f"{self._directory(array_key)}/{element_file(index, name)}"
 
     def _directory(self, key: str) -> str:
         if not key or "/" in key or key.startswith("."):

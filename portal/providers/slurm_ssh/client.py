@@ -11,7 +11,7 @@ import contextlib
 import os
 import shlex
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ OUTPUT_LIMIT_BYTES = 32 << 20
 ERRORS_LIMIT = 20_000  # characters; what is shown of them is a line
 PIECE_BYTES = 1 << 20
 _CHANNELS = 6  # OpenSSH allows ten on one connection (MaxSessions); one that was closed still counts for a moment
+_FILES_AT_ONCE = 32
 
 T = TypeVar("T")
 
@@ -92,10 +93,17 @@ class SshClient:
     def exists(self, path: str) -> bool:
         return _wait(self._with_files(lambda sftp: sftp.exists(path)))
 
-    def write(self, path: str, data: bytes, *, mode: int) -> None:
+    def write(self, files: Mapping[str, bytes], *, mode: int) -> None:
+        """Each path's bytes, some at a time beside each other."""
+
         async def write(sftp: asyncssh.SFTPClient) -> None:
-            async with sftp.open(path, "wb", asyncssh.SFTPAttrs(permissions=mode)) as file:
-                await file.write(data)
+            at_once = asyncio.Semaphore(_FILES_AT_ONCE)
+
+            async def write_one(path: str, data: bytes) -> None:
+                async with at_once, sftp.open(path, "wb", asyncssh.SFTPAttrs(permissions=mode)) as file:
+                    await file.write(data)
+
+            await asyncio.gather(*(write_one(path, data) for path, data in files.items()))
 
         _wait(self._with_files(write))
 

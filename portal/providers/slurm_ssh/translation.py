@@ -1,20 +1,23 @@
 """What squeue and sacct print, as ours, and what sbatch is given: pure functions.
 
 Formats are asked for field by field with "|" between, the job's name last: it is the one field that may hold anything.
+An array's element is "12_3"; sacct shows those that wait as one, "12_[4-7%2]".
 Times come as epoch seconds (SLURM_TIME_FORMAT=%s). Sources: Slurm 22.05 squeue(1), sacct(1), sbatch(1).
 """
 
 from __future__ import annotations
 
+import functools
 import re
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
+from portal.providers.architectures import architecture
 from portal.providers.base import JobSpec, RemoteJob, RemoteState
 from portal.providers.errors import Misconfigured, OutcomeUnknown, ProviderError, Unavailable
 from portal.providers.slurm import (
     batch_script,
+    exports,
     gpus_in,
     gpus_per_node,
     instant,
@@ -23,17 +26,19 @@ from portal.providers.slurm import (
     refusal,
     remote_state,
 )
+from portal.providers.slurm_arrays import array_lines, as_element, indexes
+from portal.providers.slurm_containers import ContainerRuntime, work_of
 
 SQUEUE_FORMAT = "%i|%T|%r|%V|%S|%e|%j"
-SACCT_FORMAT = "JobIDRaw,State,ExitCode,Submit,Start,End,ElapsedRaw,AllocTRES,Reason,JobName"
+SACCT_FORMAT = "JobID,State,ExitCode,Submit,Start,End,ElapsedRaw,AllocTRES,Reason,JobName"
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _NOT_REACHED = re.compile(r"unable to contact slurm controller|connect failure|connection refused", re.IGNORECASE)
 _NO_ACCOUNTING = re.compile(r"accounting storage is disabled", re.IGNORECASE)
 
 
-def sbatch_command(spec: JobSpec, *, directory: str, options: Mapping[str, str]) -> list[str]:
-    """sbatch(1). Raises Rejected for GPUs that cannot be shared by the nodes."""
+def sbatch_command(spec: JobSpec, *, directory: str, options: Mapping[str, str], size: int = 0) -> list[str]:
+    """sbatch(1). With a `size` it is an array. Raises Rejected for GPUs that cannot be shared by the nodes."""
     command = ["sbatch", "--parsable", f"--job-name={spec.key}", f"--partition={spec.plan}", f"--nodes={spec.nodes}"]
     if spec.gpus:
         kind = f"{spec.gpu_type}:" if spec.gpu_type else ""
@@ -41,30 +46,45 @@ def sbatch_command(spec: JobSpec, *, directory: str, options: Mapping[str, str])
     for name in ("account", "qos"):
         if options.get(name):
             command.append(f"--{name}={options[name]}")
-    command += [f"--time={minutes(spec.time_limit_s)}", f"--chdir={directory}", f"--output={directory}/log"]
+    if size:
+        command.append(f"--array=0-{size - 1}")
+    log = element_file("%a" if size else "", "log")
+    command += [f"--time={minutes(spec.time_limit_s)}", f"--chdir={directory}", f"--output={directory}/{log}"]
     return [*command, "--no-requeue", f"{directory}/job.sh"]
 
 
-def job_script(spec: JobSpec) -> str:
-    """job.sh: starts in the job's directory, whose `environment` it reads and removes. The work is done one below."""
+def element_file(index: str, name: str) -> str:
+    """A file of the job's directory: `log`, or an array's "3.log"."""
+    return f"{index}.{name}" if index else name
+
+
+def job_script(spec: JobSpec, *, runtime: ContainerRuntime = ContainerRuntime.NONE, size: int = 0) -> str:
+    """job.sh: starts in the job's directory, whose `environment` it reads and removes. The work is done one below.
+
+    An array's elements share the directory: each has files of its own there, named as `element_file` names them.
+    """
+    own = functools.partial(element_file, "$SLURM_ARRAY_TASK_ID" if size else "")
     lines = [
         # [T] sacct shows exit 137 as 9:0, as if it were exit 9; a script that dies of the signal itself is 0:9.
         "trap 'code=$?; trap - EXIT TERM INT",
         "[ $code -le 128 ] || kill -$((code - 128)) $$ 2>/dev/null; exit $code' EXIT",
         "umask 077",
-        "[ ! -e environment ] || . ./environment",
-        "rm -f environment",
-        'PORTAL_WORK_DIR="$PWD/work" PORTAL_OUTPUT_ARCHIVE="$PWD/output.tar.gz" PORTAL_CLEAN_UP=1',
+        f"[ ! -e {own('environment')} ] || . ./{own('environment')}",
+        f"rm -f {own('environment')}",
+        f'PORTAL_WORK_DIR="$PWD/{own("work")}" PORTAL_OUTPUT_ARCHIVE="$PWD/{own("output.tar.gz")}" PORTAL_CLEAN_UP=1',
         "export PORTAL_WORK_DIR PORTAL_OUTPUT_ARCHIVE PORTAL_CLEAN_UP",
     ]
-    return batch_script(lines, spec.script)
+    return batch_script(lines + (array_lines(size) if size else []), work_of(spec, runtime))
 
 
-def environment_file(environment: Mapping[str, str]) -> str:
-    """Variables as lines of shell. Raises Misconfigured for a name that no shell takes."""
-    if wrong := [name for name in environment if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)]:
-        raise Misconfigured(f"{wrong[0]!r} is not the name of an environment variable")
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
+def environment_files(spec: JobSpec, each: Sequence[Mapping[str, str]]) -> dict[str, bytes]:
+    """Variables as lines of shell, by the file's name. Raises Misconfigured for a name that no shell takes."""
+    if not each:
+        return {"environment": exports(spec.environment).encode()}
+    return {
+        element_file(str(index), "environment"): exports({**spec.environment, **variables}).encode()
+        for index, variables in enumerate(each)
+    }
 
 
 def submitted_number(output: str) -> str:
@@ -104,21 +124,31 @@ def is_list(output: str, *, separators: int) -> bool:
     return not output.strip() or any(line.count("|") >= separators for line in output.splitlines())
 
 
+def architectures_by_partition(output: str) -> dict[str, set[str]]:
+    """Of scontrol's lines, "NodeName=n1 Arch=aarch64 ... Partitions=gpu,all". A new node has no Arch yet."""
+    known: dict[str, set[str]] = {}
+    for line in output.splitlines():
+        fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        for partition in fields.get("Partitions", "").split(",") if "Arch" in fields else []:
+            known.setdefault(partition, set()).add(architecture(fields["Arch"]))
+    return known
+
+
 def queued_jobs(output: str) -> Iterator[RemoteJob]:
     """squeue's lines. A waiting job's start and a running job's end are forecasts: left out."""
     for line in output.splitlines():
         fields = line.split("|", 6)
-        if len(fields) != 7 or not _NUMBER.fullmatch(fields[0]):
+        if len(fields) != 7 or not (ids := _numbers(fields[0])):
             continue
-        number, state_word, reason, submitted, started, ended, name = fields
+        _, state_word, reason, submitted, started, ended, name = fields
         state = remote_state([state_word])
         start, end = _at(started), _at(ended)
         # [T] A job that was cancelled while it waited has its end as its start, or a forecast after it.
         never_ran = state is RemoteState.QUEUED or (
             state is RemoteState.CANCELLED and start is not None and end is not None and start >= end
         )
-        yield RemoteJob(
-            remote_id=number,
+        job = RemoteJob(
+            remote_id=ids[0],
             key=name,
             state=state,
             reason=one_reason(reason),
@@ -126,20 +156,21 @@ def queued_jobs(output: str) -> Iterator[RemoteJob]:
             started_at=None if never_ran else start,
             ended_at=end if state.is_final else None,
         )
+        yield from _elements(job, ids)
 
 
 def accounted_jobs(output: str) -> Iterator[RemoteJob]:
     """sacct's lines, allocations only."""
     for line in output.splitlines():
         fields = line.split("|", 9)
-        if len(fields) != 10 or not _NUMBER.fullmatch(fields[0]):
+        if len(fields) != 10 or not (ids := _numbers(fields[0])):
             continue
-        number, state_word, exit_code, submitted, started, ended, elapsed, tres, reason, name = fields
+        _, state_word, exit_code, submitted, started, ended, elapsed, tres, reason, name = fields
         state = remote_state([state_word])
         # [T] A job that was cancelled while it waited has a start here too; nothing was allocated to it.
         never_ran = state is RemoteState.QUEUED or (state.is_final and not tres)
-        yield RemoteJob(
-            remote_id=number,
+        job = RemoteJob(
+            remote_id=ids[0],
             key=name,
             state=state,
             reason=one_reason(reason),
@@ -149,6 +180,21 @@ def accounted_jobs(output: str) -> Iterator[RemoteJob]:
             ended_at=_at(ended) if state.is_final else None,
             gpu_seconds=int(elapsed) * gpus_in(tres) if state.is_final and re.fullmatch(r"\d{1,12}", elapsed) else None,
         )
+        yield from _elements(job, ids)
+
+
+def _numbers(text: str) -> list[str]:
+    """ "12", "12_3", or each of "12_[4-7%2]"; nothing for a step or what is no number."""
+    match = re.fullmatch(r"(\d{1,18})(?:_(?:(\d{1,7})|\[([^\]]*)\]))?", text, re.ASCII)
+    if not match:
+        return []
+    waiting = match[2] or match[3]
+    return [match[1]] if waiting is None else [f"{match[1]}_{index}" for index in indexes(waiting)]
+
+
+def _elements(job: RemoteJob, ids: Sequence[str]) -> Iterator[RemoteJob]:
+    for number, _, index in (one.partition("_") for one in ids):
+        yield as_element(job, number, int(index)) if index else job
 
 
 def _exit_code(text: str) -> int | None:

@@ -3,7 +3,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.providers.slurm_rest.availability import free_by_partition
+from portal.providers.slurm_rest.availability import architectures_by_partition, free_by_partition
 from tests.providers.hostile import JSON
 
 
@@ -33,3 +33,13 @@ def test_other_resources_are_no_gpus() -> None:
 @given(st.dictionaries(st.sampled_from(["state", "state_flags", "partitions", "gres", "gres_used"]), JSON))
 def test_any_json_is_read_without_surprise(raw: dict[str, Any]) -> None:
     free_by_partition([raw])
+
+
+def test_processors_by_partition() -> None:
+    nodes = [
+        {"architecture": "x86_64", "partitions": ["gpu", "all"]},
+        {"architecture": "aarch64", "partitions": "grace,all"},
+        {"architecture": "", "partitions": ["gpu"]},
+        {"partitions": ["gpu"]},
+    ]
+    assert architectures_by_partition(nodes) == {"gpu": {"amd64"}, "all": {"amd64", "arm64"}, "grace": {"arm64"}}

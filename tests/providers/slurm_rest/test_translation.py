@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,14 @@ from hypothesis import strategies as st
 
 from portal.providers.base import JobSpec, RemoteJob, RemoteState
 from portal.providers.errors import Rejected
-from portal.providers.slurm_rest.translation import accounted_job, remote_job, submission
+from portal.providers.slurm_containers import ContainerRuntime
+from portal.providers.slurm_rest.translation import (
+    accounted_job,
+    accounted_jobs,
+    remote_job,
+    remote_jobs,
+    submission,
+)
 from tests.providers.hostile import JSON
 
 SPEC = JobSpec("jga-t-1", "echo", "gb200", 8, 3601, environment={"A": "1"}, nodes=2, gpu_type="gb200")
@@ -44,6 +52,26 @@ def test_the_submission_of_newer_versions() -> None:
         "2",
     )
     assert job["script"].startswith("#!/bin/sh\n")
+
+
+def test_an_array_is_one_submission_whose_elements_know_their_own_variables_only() -> None:
+    body = submission(SPEC, version="v0.0.38", work_dir="/w", options={}, each=[{"U": "a"}, {"U": "b"}])
+    assert (body["job"]["array"], body["job"]["standard_output"]) == ("0-1", "/w/jga-t-1.%a.log")
+    assert body["script"] == (
+        '#!/bin/sh\numask 077; mkdir -p /w/jga-t-1/"$SLURM_ARRAY_TASK_ID" && '
+        'cd /w/jga-t-1/"$SLURM_ARRAY_TASK_ID" || exit 95\n'
+        "export PORTAL_ARRAY_INDEX=$SLURM_ARRAY_TASK_ID PORTAL_ARRAY_SIZE=2\n"
+        "case $SLURM_ARRAY_TASK_ID in\n0)\nexport U=a\n;;\n1)\nexport U=b\n;;\nesac\necho"
+    )
+
+
+def test_a_job_with_an_image_runs_in_it_where_the_account_runs_images() -> None:
+    spec = replace(SPEC, image="python:3.11")
+    plain, contained = (
+        submission(spec, version="v0.0.40", work_dir="/w", options={}, runtime=runtime)["job"]["script"]
+        for runtime in (ContainerRuntime.NONE, ContainerRuntime.APPTAINER)
+    )
+    assert (plain.splitlines()[2:], "docker://python:3.11 /bin/sh -c echo" in contained) == (["echo"], True)
 
 
 def test_gpus_that_do_not_divide_are_refused() -> None:
@@ -120,8 +148,47 @@ def test_forecasts_are_no_times() -> None:
 
 
 @given(
-    st.dictionaries(st.sampled_from([*ENDED.__dataclass_fields__, "job_id", "name", "job_state", "exit_code"]), JSON)
+    st.dictionaries(
+        st.sampled_from(
+            [
+                *ENDED.__dataclass_fields__,
+                "job_id",
+                "name",
+                "job_state",
+                "exit_code",
+                "array_job_id",
+                "array_task_id",
+                "array_task_string",
+                "task_id",
+                "task",
+            ]
+        ),
+        JSON,
+    )
 )
 def test_any_json_is_read_without_surprise(raw: dict[str, Any]) -> None:
-    remote_job(raw)
-    accounted_job({"state": raw, "time": raw, "tres": raw, **raw})
+    remote_jobs(raw)
+    accounted_jobs({"state": raw, "time": raw, "tres": raw, "array": raw, **raw})
+
+
+@pytest.mark.parametrize("index", [0, number(0)], ids=["v0.0.38", "v0.0.40"])
+def test_an_element_is_named_by_its_arrays_number_and_its_index(index: object) -> None:
+    raw = {"job_id": 15, "name": "k", "array_job_id": 12, "array_task_id": index, "array_task_string": ""}
+    accounted = {"job_id": 15, "name": "k", "array": {"job_id": 12, "task_id": index, "task": None}}
+    assert [[(job.remote_id, job.key) for job in jobs] for jobs in (remote_jobs(raw), accounted_jobs(accounted))] == [
+        [("12_0", "k[0]")]
+    ] * 2
+
+
+@pytest.mark.parametrize("nothing", [None, {"set": False, "infinite": False, "number": 0}], ids=["v0.0.38", "v0.0.40"])
+def test_elements_that_wait_are_one_record_and_several_jobs(nothing: object) -> None:
+    raw = {"job_id": 12, "name": "k", "array_job_id": 12, "array_task_id": nothing, "array_task_string": "2-3%2"}
+    accounted = {"job_id": 12, "name": "k", "array": {"job_id": 12, "task_id": nothing, "task": "0xC"}}
+    assert [[(job.remote_id, job.key) for job in jobs] for jobs in (remote_jobs(raw), accounted_jobs(accounted))] == [
+        [("12_2", "k[2]"), ("12_3", "k[3]")]
+    ] * 2
+
+
+def test_a_job_that_is_no_array_is_one_job() -> None:
+    raw = {"job_id": 7, "name": "k", "array_job_id": 0, "array_task_id": None, "array_task_string": ""}
+    assert [(job.remote_id, job.key) for job in remote_jobs(raw)] == [("7", "k")]

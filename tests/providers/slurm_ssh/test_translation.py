@@ -13,8 +13,10 @@ from portal.providers.base import JobSpec, RemoteJob, RemoteState
 from portal.providers.errors import Misconfigured, OutcomeUnknown, Rejected, Unavailable
 from portal.providers.slurm_ssh.translation import (
     accounted_jobs,
-    environment_file,
+    architectures_by_partition,
+    environment_files,
     is_list,
+    job_script,
     queued_jobs,
     sbatch_command,
     sbatch_error,
@@ -108,14 +110,60 @@ def test_what_a_failed_sbatch_means(code: int, text: str, expected: type[Excepti
     assert type(sbatch_error(code, text)) is expected
 
 
-def test_values_of_the_environment_are_quoted() -> None:
-    assert environment_file({"A": "it's $HOME\n`id`"}) == "export A='it'\"'\"'s $HOME\n`id`'\n"
-    with pytest.raises(Misconfigured):
-        environment_file({"A;id": "1"})
-
-
 @pytest.mark.parametrize("start", ["1795000100", "1795003600"], ids=["its end", "a forecast"])
 def test_a_job_that_was_cancelled_while_it_waited_has_no_start(start: str) -> None:
     (queued,) = queued_jobs(f"7|CANCELLED|None|1795000000|{start}|1795000100|jga-t-1\n")
     (accounted,) = accounted_jobs(f"7|CANCELLED by 0|0:0|1795000000|{start}|1795000100|0||None|jga-t-1\n")
     assert [(job.state, job.started_at) for job in (queued, accounted)] == [(RemoteState.CANCELLED, None)] * 2
+
+
+def test_an_array_is_one_submission_with_a_log_for_each_element() -> None:
+    assert sbatch_command(SPEC, directory="/w/k", options={}, size=3)[-5:] == [
+        "--time=1", "--chdir=/w/k", "--output=/w/k/%a.log", "--no-requeue", "/w/k/job.sh",
+    ]  # fmt: skip
+    assert "--array=0-2" in sbatch_command(SPEC, directory="/w/k", options={}, size=3)
+
+
+def test_elements_share_the_script_and_have_files_of_their_own() -> None:
+    lines = job_script(SPEC, size=3).splitlines()
+    assert lines[3:] == [
+        "umask 077",
+        "[ ! -e $SLURM_ARRAY_TASK_ID.environment ] || . ./$SLURM_ARRAY_TASK_ID.environment",
+        "rm -f $SLURM_ARRAY_TASK_ID.environment",
+        'PORTAL_WORK_DIR="$PWD/$SLURM_ARRAY_TASK_ID.work" '
+        'PORTAL_OUTPUT_ARCHIVE="$PWD/$SLURM_ARRAY_TASK_ID.output.tar.gz" PORTAL_CLEAN_UP=1',
+        "export PORTAL_WORK_DIR PORTAL_OUTPUT_ARCHIVE PORTAL_CLEAN_UP",
+        "export PORTAL_ARRAY_INDEX=$SLURM_ARRAY_TASK_ID PORTAL_ARRAY_SIZE=3",
+        "echo",
+    ]
+    assert environment_files(SPEC, [{"B": "0"}, {"A": "2"}]) == {
+        "0.environment": b"export A=1\nexport B=0\n",
+        "1.environment": b"export A=2\n",
+    }
+    assert environment_files(SPEC, []) == {"environment": b"export A=1\n"}
+
+
+def test_elements_as_squeue_and_sacct_print_them() -> None:
+    queued = "12_0|RUNNING|None|1795000000|1795000001|N/A|jga-t\n12_1|PENDING|Resources|1795000000|N/A|N/A|jga-t\n"
+    accounted = (
+        "12_0|FAILED|3:0|1795000000|1795000001|1795000003|2|gres/gpu=2|None|jga-t\n"
+        "12_[1-2,5%2]|PENDING|0:0|1795000000|Unknown|Unknown|0||None|jga-t\n"
+    )
+    assert [(job.remote_id, job.key, job.state) for job in queued_jobs(queued)] == [
+        ("12_0", "jga-t[0]", RemoteState.RUNNING),
+        ("12_1", "jga-t[1]", RemoteState.QUEUED),
+    ]
+    assert [(job.remote_id, job.key, job.state, job.gpu_seconds) for job in accounted_jobs(accounted)] == [
+        ("12_0", "jga-t[0]", RemoteState.FAILED, 4),
+        ("12_1", "jga-t[1]", RemoteState.QUEUED, None),
+        ("12_2", "jga-t[2]", RemoteState.QUEUED, None),
+        ("12_5", "jga-t[5]", RemoteState.QUEUED, None),
+    ]
+
+
+def test_processors_by_partition() -> None:
+    said = (
+        "NodeName=a1 Arch=x86_64 OS=Linux 6.1 #1 SMP Partitions=gpu,all \n"
+        "NodeName=b1 Arch=aarch64 Partitions=grace,all \nNodeName=new State=UNKNOWN Partitions=gpu \nnoise\n"
+    )
+    assert architectures_by_partition(said) == {"gpu": {"amd64"}, "all": {"amd64", "arm64"}, "grace": {"arm64"}}

@@ -145,5 +145,6 @@ def _target(offering: Offering) -> Target:
         image="docker.io/library/python:3.11-slim" if offering.containers else "",
         gpus=offering.gpus_min,
         gpus_max=offering.gpus_max,
+        architecture=offering.architecture if offering.architecture_confirmed else "",
         time_limit_s=TIME_LIMIT_S,
     )

@@ -41,6 +41,19 @@ def gpus_that_nodes_cannot_share_are_refused(bench: Bench) -> str:
 
 
 @promise
+def a_job_for_another_architecture_is_refused_before_anything_is_sent(bench: Bench) -> str:
+    own = bench.target.architecture
+    if not own:
+        raise NotOffered("the catalog does not know what these machines are")
+    other = {"amd64": "arm64", "arm64": "amd64"}[own]
+    spec = replace(bench.spec("true"), architecture=other)
+    error = raises(Rejected, lambda: bench.adapter.submit(spec))
+    hold(own in error.summary and other in error.summary, f"{error.summary!r} does not name both")
+    equal(bench.adapter.find(spec.key), [], "jobs made")
+    return error.summary
+
+
+@promise
 def a_refusal_tells_no_secret(bench: Bench) -> str:
     spec = replace(bench.spec("true"), plan="no-such-plan", environment={"TOKEN": "canary-in-environment"})
     error = raises(ProviderError, lambda: bench.adapter.submit(spec))

@@ -33,7 +33,7 @@ def a_job_that_failed_is_counted_too(bench: Bench) -> str:
 @promise
 def the_statement_has_a_job_once_with_the_same_count(bench: Bench) -> str:
     job = bench.sample("good").job
-    lines = [line for line in _statement(bench) if line.key == job.key]
+    lines = [line for line in statement(bench) if line.key == job.key]
     equal([(line.remote_id, line.gpu_seconds) for line in lines], [(job.remote_id, job.gpu_seconds)], "lines")
     return f"{lines[0].gpu_seconds} GPU-seconds"
 
@@ -41,14 +41,14 @@ def the_statement_has_a_job_once_with_the_same_count(bench: Bench) -> str:
 @promise
 def the_statement_has_the_times_of_a_job(bench: Bench) -> str:
     job = bench.sample("good").job
-    lines = [line for line in _statement(bench) if line.key == job.key]
+    lines = [line for line in statement(bench) if line.key == job.key]
     equal([(line.started_at, line.ended_at) for line in lines], [(job.started_at, job.ended_at)], "times")
     return "start and end are the job's"
 
 
 @promise
 def no_line_of_the_statement_comes_twice(bench: Bench) -> str:
-    ids = [line.line_id for line in _statement(bench)]
+    ids = [line.line_id for line in statement(bench)]
     equal(len(ids), len(set(ids)), "different lines")
     return f"{len(ids)} lines"
 
@@ -84,7 +84,7 @@ def what_is_free_is_told_by_plan(bench: Bench) -> str:
     return f"{free.free_gpus} GPUs"
 
 
-def _statement(bench: Bench) -> list[RemoteUsage]:
+def statement(bench: Bench) -> list[RemoteUsage]:
     now = datetime.now(UTC)
     return list(bench.ability(UsageStatement).usage(since=now - timedelta(hours=1), until=now + timedelta(minutes=5)))
 
