@@ -74,7 +74,7 @@ def test_the_free_gpus_of_the_nodes(version: str) -> None:
 def test_a_server_of_one_version_is_understood_whole(version: str) -> None:
     with serving(version) as server:
         adapter = adapter_of(server)
-        assert adapter.check() == f"slurmrestd {version}, 8 jobs in sight"
+        assert adapter.check() == f"slurmrestd {version}, 8 jobs in sight, container runtime: none"
         assert adapter.submit(SPEC) == RemoteJob("1", "jga-r-ok", RemoteState.QUEUED)
         assert adapter.get("1") == JOBS[0]
         with pytest.raises(NotFound):
