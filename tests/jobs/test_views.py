@@ -604,6 +604,29 @@ def test_a_silent_provider_is_told_with_the_age_of_its_news(client_of, member, p
     assert "last news of this job is from 7 min ago" in page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
 
 
+@pytest.mark.parametrize(
+    ("attempt", "look", "words"),
+    [
+        ({}, "live needs-js", "Live"),
+        ({"seen_at": timedelta(minutes=7)}, "live silent", "The provider does not answer at the moment"),
+        ({"state": "unknown"}, "live silent", "The provider does not answer at the moment"),
+    ],
+)
+def test_the_log_is_live_only_while_the_provider_answers(client_of, member, project, attempt, look, words):
+    """In the page, with new lines, and by the poll that brings the head."""
+    job = running_job(project)
+    job.attempts.update(**{k: timezone.now() - v if k == "seen_at" else v for k, v in attempt.items()})
+    log_of(job, 1)
+    client = client_of(member, "en")
+    page = client.get(f"/jobs/{job.code}/")
+    lines = client.get(f"/jobs/{job.code}/lines/?after=0", headers=HTMX)
+    head = client.get(f"/jobs/{job.code}/", headers=HTMX)
+    news = re.compile(r'<span id="log-news" class="([^"]*)"([^>]*)><i></i>([^<]*)<')
+    assert [news.findall(page_of(answer)) for answer in (page, lines, head)] == [
+        [(look, "", words)], [(look, "", words)], [(look, ' hx-swap-oob="outerMorph"', words)],
+    ]  # fmt: skip
+
+
 def test_strangers_and_accountants_get_404_everywhere(client_of, stranger, billing, project):
     job = JobFactory(project=project)
     found = ArtifactFactory(job=job)
