@@ -139,7 +139,6 @@
     // New lines: keep the end in view if it was, and hide those that the search leaves out.
     on('htmx:after:settle', () => { if ($('#log-q')?.value) search(false); if (following()) follow(true); });
   }
-  $$('.chart-box').forEach((box) => { box.scrollLeft = box.scrollWidth; });
 
   // Offers to compare: the server disables the others once the most are chosen; a tick that was faster is taken back.
   on('change', (e) => {

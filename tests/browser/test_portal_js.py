@@ -204,6 +204,51 @@ def test_log_search_folds_width_and_case_and_says_how_many(site: tuple[Site, str
     assert page.locator("#log li:visible").count() == 2
 
 
+def test_the_last_lines_of_a_log_are_followed_to_their_end(site: tuple[Site, str], page: Page) -> None:
+    known, url = site
+    known.page(_log(first=1, last=100))
+    known.answers["GET /lines"] = [
+        (200, {}, f'{_foot("")}<ol id="log-lines" hx-swap-oob="beforeend">{_lines(101, 300)}</ol>')
+    ]
+    page.goto(url)
+    page.wait_for_selector("[data-log=follow]", state="detached")  # it is over
+    seen = page.eval_on_selector("#log", "log => [log.lastElementChild.lastElementChild.id, log.scrollTop > 3000]")
+    assert seen == ["L300", True]
+    assert page.eval_on_selector("#log", "log => log.scrollHeight - log.scrollTop - log.clientHeight") < 24
+
+
+def test_a_link_to_a_line_shows_it_though_a_search_hides_it_or_the_page_has_it_not(
+    site: tuple[Site, str], page: Page
+) -> None:
+    known, url = site
+    known.page(_log(first=1, last=300))
+    known.answers["GET /lines"] = [(204, {}, "")]
+    page.goto(url)
+    page.fill("#log-q", "line 7")
+    assert page.is_hidden("#L123")
+    page.evaluate("location.hash = '#L123'")
+    page.wait_for_selector("#L123")
+    top = page.eval_on_selector("#L123", "line => line.offsetTop - line.closest('#log').scrollTop")
+    assert (page.input_value("#log-q"), page.is_visible("#L124"), 0 < top < 600) == ("", True, True)
+    page.evaluate("location.hash = '#L9000'")
+    page.wait_for_url("**/?line=9000#L9000")
+
+
+def _log(*, first: int, last: int) -> str:
+    return f"""<link rel="stylesheet" href="/static/css/portal.css"><script src="/static/js/joblog.js" defer></script>
+        <button data-log="follow" aria-pressed="true">f</button><input id="log-q">
+        <div class="log scroll" id="log"><ol id="log-lines">{_lines(first, last)}</ol></div>{_foot("/lines")}"""
+
+
+def _lines(first: int, last: int) -> str:
+    return "".join(f'<li id="L{n}"><span class="msg">line {n}</span></li>' for n in range(first, last + 1))
+
+
+def _foot(address: str) -> str:
+    polls = f' hx-get="{address}" hx-trigger="every 500ms" hx-swap="outerHTML" data-quiet' if address else ""
+    return f'<div id="log-foot"{polls}>foot</div>'
+
+
 def test_theme_is_kept_in_a_cookie_that_the_server_reads(site: tuple[Site, str], page: Page) -> None:
     known, url = site
     known.page('<form method="post" action="/theme"><button data-theme-toggle>t</button></form>')

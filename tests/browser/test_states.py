@@ -64,6 +64,37 @@ def test_page_of_a_job(face: str, jobs_under_way: World, page_for: Callable[...,
     assert page.locator("#log-foot[hx-get]").count() == moving
 
 
+def test_without_script_nothing_is_called_live_and_reloading_is_offered(
+    jobs_under_way: World, page_for: Callable[..., Page]
+) -> None:
+    page = page_for(javascript=False, width=390)
+    sign_in_as("owner", page, jobs_under_way)
+    page.goto(jobs_under_way.address("/jobs/{running}/"))
+    foot = page.inner_text("#log-foot").split("\n")
+    assert [foot[0], len(foot)] == ["最新の行は再読み込みで表示されます", 2]  # and how many lines there are
+    page.click("#job-live .page-head a:text('最新の状態は再読み込みで表示されます')")
+    assert page.inner_text("#job-live h1 + .badge").strip() == "実行中"
+    page.goto(jobs_under_way.address("/jobs/{done}/"))
+    assert page.locator("a:text('再読み込み')").count() == 0
+
+
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_a_phone_shows_every_tab_and_every_day_at_once(
+    language: str, jobs_under_way: World, page_for: Callable[..., Page]
+) -> None:
+    page = page_for(javascript=False, width=390, language=language)
+    sign_in_as("owner", page, jobs_under_way)
+    beyond = (
+        "all => all.filter(one => { const at = one.getBoundingClientRect(); return at.left < 0 || at.right > 390; })"
+    )
+    page.goto(jobs_under_way.address("/jobs/{done}/config/"))
+    assert page.locator(".tabs a").count() == 4
+    assert page.eval_on_selector_all(".tabs a", beyond) == []
+    page.goto("/usage/")
+    assert page.locator(".chart.days .day").count() >= 28
+    assert page.eval_on_selector_all(".chart.days rect, .chart.days text", beyond) == []
+
+
 def _take_pictures(page: Page, name: Path) -> None:
     for width in (1440, 390):
         page.set_viewport_size({"width": width, "height": 900})

@@ -80,7 +80,8 @@ def test_nothing_to_compare_shows_no_bar_but_a_button_for_those_without_script(c
 
 
 def _prices(html: str) -> dict[str, tuple[str, str]]:
-    row = r'id="offer-([^"]+)">.*?<span class="price">([^<]+)</span><br><span class="sub">([^<]+)<'
+    price = r'<span class="price">([^<]+)</span><br><span class="sub per">[^<]+<br></span>'
+    row = rf'id="offer-([^"]+)">.*?{price}<span class="sub">([^<]+)<'
     rows = re.findall(row, html, re.S)
     return {slug: (price, total.rsplit(" ", 1)[1]) for slug, price, total in rows}
 
@@ -106,6 +107,19 @@ def test_prices_without_tax_keep_their_fraction_and_one_hour_of_one_gpu_is_the_u
         "dok-v100": ("¥52.36", "¥52.36"),
         "soroban-a100-40": ("¥328.18", "¥328.18"),
     }
+
+
+def test_each_price_has_its_unit_and_tax_beside_it(catalog: None, client: Client) -> None:
+    """Narrow pages hide the head of the table."""
+    units = {
+        tax: re.findall(
+            r'<span class="price">[^<]+</span><br><span class="sub per">([^<]+)<',
+            client.get(f"/catalog/?tax={tax}", headers={"accept-language": "en"}).content.decode(),
+        )
+        for tax in ("in", "ex")
+    }
+    assert units["in"] and set(units["in"]) == {"per GPU and hour (tax incl.)"}
+    assert units["ex"] == ["per GPU and hour (tax excl.)"] * len(units["in"])
 
 
 @pytest.mark.parametrize(

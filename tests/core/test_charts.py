@@ -38,6 +38,16 @@ def test_stacked_days_draws_any_number_of_days(length: int) -> None:
     assert all(len(g.findall("rect")) == 2 for g in bars)
 
 
+def test_days_fit_any_width_and_no_other_day_is_named_close_to_today() -> None:
+    svg = drawn(stacked_days(month(30, kddi=5), SERIES, title="t", desc="d", today=date(2026, 11, 22)))
+    across = [element.attrib[name] for element in svg.iter() for name in ("x", "x1", "x2") if name in element.attrib]
+    fixed = [place for place in across if not place.endswith("%")]
+    named = [text.text for text in svg.iter("text") if re.fullmatch(r"\d+日", text.text or "")]
+    assert (svg.get("viewBox"), max(float(place.rstrip("%")) for place in across)) == (None, 100)
+    assert sorted(set(fixed)) == ["-8", "0"]  # numbers of the axis; where its lines begin
+    assert named == ["1日", "5日", "10日", "15日", "22日", "30日"]
+
+
 def test_a_day_says_its_numbers_and_that_it_is_forecast() -> None:
     svg = drawn(
         stacked_days(

@@ -65,14 +65,16 @@ def test_unit_price_without_tax_has_two_decimals_at_most_whatever_its_size() -> 
     ("gpu_seconds", "ja", "en"),
     [
         (4_718_520, "1,310.7 GPU時間", "1,310.7 GPU-hours"),
-        (86_400, "24.0 GPU時間", "24.0 GPU-hours"),
-        (45, "0.013 GPU時間", "0.013 GPU-hours"),
-        (0, "0.0 GPU時間", "0.0 GPU-hours"),
+        (3600, "1.0 GPU時間", "1.0 GPU-hours"),
+        (750, "12.5 GPU分", "12.5 GPU-minutes"),
+        (38, "38 GPU秒", "38 GPU-seconds"),
+        (1, "1 GPU秒", "1 GPU-second"),
+        (0, "0 GPU秒", "0 GPU-seconds"),
         (None, "–", "–"),
     ],
 )
-def test_gpu_hours(gpu_seconds: int | None, ja: str, en: str) -> None:
-    assert both(formats.gpu_hours, gpu_seconds) == (ja, en)
+def test_gpu_time(gpu_seconds: int | None, ja: str, en: str) -> None:
+    assert both(formats.gpu_time, gpu_seconds) == (ja, en)
 
 
 @pytest.mark.parametrize(
@@ -81,10 +83,12 @@ def test_gpu_hours(gpu_seconds: int | None, ja: str, en: str) -> None:
         (7, "7秒", "7 s"),
         (67, "1分7秒", "1 min 7 s"),
         (600, "10分", "10 min"),
-        (10_800, "3時間00分", "3 h 00 min"),
+        (10_800, "3時間", "3 h"),
+        (11_100, "3時間05分", "3 h 05 min"),
         (timedelta(hours=2, minutes=40, seconds=59), "2時間40分", "2 h 40 min"),
         (47 * 3600 + 3599, "47時間59分", "47 h 59 min"),
         (51 * 3600, "2日3時間", "2 d 3 h"),
+        (72 * 3600, "3日", "3 d"),
         (-5, "0秒", "0 s"),
         (None, "–", "–"),
     ],
@@ -144,8 +148,6 @@ def test_percent_and_number() -> None:
     assert [formats.number(v) for v in (4218, Decimal("1.5"), None)] == ["4,218", "1.5", "–"]
 
 
-@pytest.mark.parametrize(
-    "name", ["instant", "instant_short", "day", "day_short", "month", "clock", "ago", "gpu_hours_number"]
-)
+@pytest.mark.parametrize("name", ["instant", "instant_short", "day", "day_short", "month", "clock", "ago", "gpu_time"])
 def test_unknown_is_a_dash(name: str) -> None:
     assert getattr(formats, name)(None) == "–"

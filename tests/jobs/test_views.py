@@ -148,7 +148,7 @@ def test_the_same_form_sent_twice_gives_one_job(client_of, member, project, cont
         ({"gpus": "8"}, "has 1 GPU."),
         ({"gpus": "one"}, "Enter the number of GPUs as a whole number of 1 or more."),
         ({"time_amount": "0"}, "Enter the time limit as a whole number of 1 or more."),
-        ({"time_amount": "21", "time_unit": "days"}, "The time limit on this plan is from 1 min to 20 d 0 h."),
+        ({"time_amount": "21", "time_unit": "days"}, "The time limit on this plan is from 1 min to 20 d."),
         ({"time_unit": "years"}, "Choose minutes, hours or days."),
         ({"cost_cap": "¥1"}, "The cap on this plan must be at least ¥17, the cost of 1 min. Raise it."),
         ({"cost_cap": "-5"}, "Enter the cost cap as a whole number of yen"),
@@ -325,14 +325,14 @@ def test_the_quote_follows_the_choice(client_of, member, project, cluster_plan, 
     assert re.findall(r'<option value="(\d)"', page) == ["1", "2", "3", "4"]
     assert 'name="cost_cap" value="8000"' in page  # the cap was our suggestion, so it follows
     own = page_of(client_of(member, "en").get("/jobs/new/quote/", asked | {"cost_cap": "4000"}, headers=HTMX))
-    assert "The cap ends the job after about 1 h 00 min." in own
+    assert "The cap ends the job after about 1 h." in own
     assert "cost_cap" not in own
 
 
 def test_the_quote_says_what_is_wrong_with_a_time_that_the_plan_has_not(client_of, member, project, cluster_plan):
     asked = {"project": project.code, "offering": "cluster", "gpus": "4", "time_amount": "30", "time_unit": "days"}
     page = page_of(client_of(member, "en").get("/jobs/new/quote/", asked, headers=HTMX))
-    assert "The time limit on this plan is from 1 min to 20 d 0 h." in page
+    assert "The time limit on this plan is from 1 min to 20 d." in page
     assert "Choose a plan and a time limit" not in page
 
 
@@ -553,7 +553,7 @@ def test_a_running_job_shows_its_timeline_and_cost_against_the_cap(client_of, me
     assert "Charging starts" in page
     assert "¥504" in page  # 30 min x ¥0.28/s
     assert "50% of the cap of ¥1,000" in page
-    assert "0.500 GPU-hours" in page
+    assert "30.0 GPU-minutes" in page
 
 
 @pytest.mark.parametrize(
@@ -603,6 +603,29 @@ def test_a_silent_provider_is_told_with_the_age_of_its_news(client_of, member, p
     job = running_job(project)
     job.attempts.update(seen_at=timezone.now() - timedelta(minutes=7))
     assert "last news of this job is from 7 min ago" in page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
+
+
+@pytest.mark.parametrize(
+    ("attempt", "look", "words"),
+    [
+        ({}, "live needs-js", "Live"),
+        ({"seen_at": timedelta(minutes=7)}, "live silent", "The provider does not answer at the moment"),
+        ({"state": "unknown"}, "live silent", "The provider does not answer at the moment"),
+    ],
+)
+def test_the_log_is_live_only_while_the_provider_answers(client_of, member, project, attempt, look, words):
+    """In the page, with new lines, and by the poll that brings the head."""
+    job = running_job(project)
+    job.attempts.update(**{k: timezone.now() - v if k == "seen_at" else v for k, v in attempt.items()})
+    log_of(job, 1)
+    client = client_of(member, "en")
+    page = client.get(f"/jobs/{job.code}/")
+    lines = client.get(f"/jobs/{job.code}/lines/?after=0", headers=HTMX)
+    head = client.get(f"/jobs/{job.code}/", headers=HTMX)
+    news = re.compile(r'<span id="log-news" class="([^"]*)"([^>]*)><i></i>([^<]*)<')
+    assert [news.findall(page_of(answer)) for answer in (page, lines, head)] == [
+        [(look, "", words)], [(look, "", words)], [(look, ' hx-swap-oob="outerMorph"', words)],
+    ]  # fmt: skip
 
 
 def test_strangers_and_accountants_get_404_everywhere(client_of, stranger, billing, project):

@@ -50,43 +50,48 @@ class ChartDay:
 def stacked_days(
     days: Sequence[ChartDay], series: Series, *, title: Any, desc: Any, today: date | None = None, prefix: str = "days"
 ) -> SafeString:
-    """Cost per day, stacked by provider. `today` gets the line between what was and what is expected."""
-    width, height, left, right, top, bottom = 1000, 292, 52, 6, 22, 44
-    plot_w, plot_h = width - left - right, height - top - bottom
+    """Cost per day, stacked by provider. `today` gets the line between what was and what is expected.
+
+    As wide as its place, a phone's too: across it counts in percent, and letters keep their size. The numbers of the
+    axis stand left of it, where portal.css leaves room.
+    """
+    height, top, bottom = 280, 26, 44
+    plot_h = height - top - bottom
     highest = axis_top(max((d.total for d in days), default=Decimal(0)))
-    step = plot_w / max(len(days), 1)
-    bar_w = min(22.0, step * 0.68)
+    step = 100 / max(len(days), 1)
+    bar_w = min(2.4, step * 0.68)
 
     def y(value: Decimal) -> float:
         return top + plot_h - plot_h * float(value) / highest
 
-    parts = [_patterns(series, prefix), _grid(highest, left, width - right, y)]
+    parts = [_patterns(series, prefix), _grid(highest, 0, "100%", y)]
     labelled = _labelled_days(days, today)
     for i, d in enumerate(days):
-        x = left + step * i + (step - bar_w) / 2
+        x = step * i + (step - bar_w) / 2
         parts.append(_day_bar(d, series, x, bar_w, y, prefix))
         if i in labelled:
             is_today = d.on == today
             parts.append(
                 format_html(
-                    '<text{} x="{}" y="{}" text-anchor="middle">{}</text>'
-                    '<text x="{}" y="{}" text-anchor="middle">{}</text>',
+                    '<text{} x="{}%" y="{}" text-anchor="middle">{}</text>'
+                    '<text x="{}%" y="{}" text-anchor="middle">{}</text>',
                     SafeString(' class="tday"') if is_today else "",
                     _f(x + bar_w / 2), height - bottom + 17, _day_label(d.on),
                     _f(x + bar_w / 2), height - bottom + 34, weekday(d.on),
                 )
             )  # fmt: skip
         if d.on == today and i + 1 < len(days):
-            line = x + bar_w + (step - bar_w) / 2
+            near = len(days) - i - 1 <= len(days) // 5  # to the right edge: a phone has no room for the word
             parts.append(
                 format_html(
-                    '<line class="today" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>'
-                    '<text class="tday" x="{3}" y="{4}" text-anchor="end">{5}</text><text x="{6}" y="{4}">{7}</text>',
-                    _f(line), top - 8, top + plot_h, _f(line - 5), top - 9, pgettext("chart", "To date"),
-                    _f(line + 5), pgettext("chart", "Forecast"),
+                    '<line class="today" x1="{0}%" x2="{0}%" y1="{1}" y2="{2}"/>'
+                    '<text class="tday" x="{0}%" dx="-5" y="{3}" text-anchor="end">{4}</text>'
+                    '<text{5} x="{0}%" dx="5" y="{3}">{6}</text>',
+                    _f(step * (i + 1)), top - 12, top + plot_h, top - 13, pgettext("chart", "To date"),
+                    SafeString(' class="wide-only"') if near else "", pgettext("chart", "Forecast"),
                 )
             )  # fmt: skip
-    return _svg(width, height, title, desc, prefix, parts)
+    return _svg("", title, desc, prefix, parts, look=" days")
 
 
 @register.simple_tag
@@ -94,7 +99,7 @@ def cumulative(
     actual: Sequence[Amount], forecast: Sequence[Amount] = (), budget: Amount | None = None, *,
     first: date, days: int, title: Any, desc: Any, prefix: str = "sum",
 ) -> SafeString:  # fmt: skip
-    """Cost added up from `first` over `days` days beside the budget: one value a day, `forecast` follows `actual`."""
+    """Cumulative cost from `first` over `days` days beside the budget: one value a day, `forecast` follows `actual`."""
     width, height, left, right, top, bottom = (
         300,
         216,
@@ -162,7 +167,7 @@ def cumulative(
             parts.append(
                 format_html('<text x="{}" y="{}" text-anchor="end">{}</text>', width - right, _f(forecast_y), words)
             )
-    return _svg(width, height, title, desc, prefix, parts)
+    return _svg(f' viewBox="0 0 {width} {height}"', title, desc, prefix, parts)
 
 
 @register.simple_tag
@@ -253,7 +258,7 @@ def _labelled_days(days: Sequence[ChartDay], today: date | None) -> set[int]:
     else:
         chosen = {i for i in range(len(days)) if i % every == 0}
     if at is not None:
-        chosen = {i for i in chosen if abs(i - at) > 1} | {at}
+        chosen = {i for i in chosen if abs(i - at) > 3} | {at}
     return chosen
 
 
@@ -270,7 +275,7 @@ def _day_bar(d: ChartDay, series: Series, x: float, width: float, y: Any, prefix
         tip += f" / {name} {yen(value)}"
         upper, lower = y(base + value), y(base)
         # Numbers and _fill are safe as they are; escaping each of a month's hundreds would double the page's cost.
-        size = f'x="{_f(x)}" y="{_f(upper)}" width="{_f(width)}" height="{_f(max(0.8, lower - upper - 1))}"'
+        size = f'x="{x:.2f}%" y="{_f(upper)}" width="{_f(width)}%" height="{_f(max(0.8, lower - upper - 1))}"'
         rects.append(f'<rect {size} rx="1.5" {_fill(slug, prefix)}/>')
         base += value
     return format_html(
@@ -281,15 +286,15 @@ def _day_bar(d: ChartDay, series: Series, x: float, width: float, y: Any, prefix
     )
 
 
-def _svg(width: int, height: int, title: Any, desc: Any, prefix: str, parts: Iterable[SafeString]) -> SafeString:
+def _svg(size: str, title: Any, desc: Any, prefix: str, parts: Iterable[SafeString], *, look: str = "") -> SafeString:
     return format_html(
-        '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-labelledby="{p}-t {p}-desc">'
+        '<svg class="chart{}"{} role="img" aria-labelledby="{p}-t {p}-desc">'
         '<title id="{p}-t">{}</title><desc id="{p}-desc">{}</desc>{}</svg>',
-        width, height, title, desc, SafeString("".join(parts)), p=prefix,
+        look, SafeString(size), title, desc, SafeString("".join(parts)), p=prefix,
     )  # fmt: skip
 
 
-def _grid(highest: int, left: int, right: int, y: Any) -> SafeString:
+def _grid(highest: int, left: int, right: int | str, y: Any) -> SafeString:
     lines = []
     for i in range(5):
         value = Decimal(highest * i) / 4

@@ -59,31 +59,30 @@ def tax_words(tax: str) -> str:
 
 
 @register.filter
-def gpu_hours(gpu_seconds: int | None) -> str:
-    """From whole GPU-seconds: 1,310.7 GPU時間. Under one hour three decimals: a short job must not read as nothing."""
+def gpu_time(gpu_seconds: int | None) -> str:
+    """What one job used, from whole GPU-seconds: 1,310.7 GPU時間, 12.5 GPU分, 38 GPU秒. Sums of jobs are in hours."""
     if gpu_seconds is None:
         return NOTHING
-    return f"{gpu_hours_number(gpu_seconds)} {'GPU時間' if is_japanese() else 'GPU-hours'}"
-
-
-@register.filter
-def gpu_hours_number(gpu_seconds: int | None) -> str:
-    if gpu_seconds is None:
-        return NOTHING
-    step = "0.001" if 0 < gpu_seconds < 3600 else "0.1"
-    return f"{(Decimal(gpu_seconds) / 3600).quantize(Decimal(step), ROUND_HALF_UP):,}"
+    if gpu_seconds < 60:
+        return f"{gpu_seconds} {'GPU秒' if is_japanese() else 'GPU-second' if gpu_seconds == 1 else 'GPU-seconds'}"
+    size, ja, en = (60, "GPU分", "GPU-minutes") if gpu_seconds < 3600 else (3600, "GPU時間", "GPU-hours")
+    return f"{(Decimal(gpu_seconds) / size).quantize(Decimal('0.1'), ROUND_HALF_UP):,} {ja if is_japanese() else en}"
 
 
 @register.filter
 def duration(value: int | timedelta | None) -> str:
-    """Whole seconds or a timedelta: 7秒, 1分7秒, 10分, 3時間00分, 2日3時間."""
+    """Whole seconds or a timedelta: 7秒, 1分7秒, 10分, 3時間, 3時間05分, 2日3時間."""
     if value is None:
         return NOTHING
     seconds = max(0, int(value.total_seconds()) if isinstance(value, timedelta) else int(value))
     minutes, s = divmod(seconds, 60)
     h, m = divmod(minutes, 60)
-    if h >= 48:
+    if h >= 48 and h % 24:
         return f"{h // 24}日{h % 24}時間" if is_japanese() else f"{h // 24} d {h % 24} h"
+    if h >= 48:
+        return f"{h // 24}日" if is_japanese() else f"{h // 24} d"
+    if h and not m:
+        return f"{h}時間" if is_japanese() else f"{h} h"
     if h:
         return f"{h}時間{m:02}分" if is_japanese() else f"{h} h {m:02} min"
     if m and not s:

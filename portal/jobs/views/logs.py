@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
@@ -21,6 +22,7 @@ from portal.jobs import logs
 from portal.jobs.ansi import line_html
 from portal.jobs.models import Job
 from portal.jobs.views.finding import find_job, record_download
+from portal.jobs.views.timeline import silent_since, unknown_since
 
 LINES = 1000
 SHOWN_MAX = 4000  # letters of one line; the download has them all
@@ -60,8 +62,11 @@ def lines(request: HttpRequest, code: str) -> HttpResponse:
     new = logs.after(job, after) if job.log_lines > after else []
     if not new and not job.is_final:
         return HttpResponse(status=204)
+    attempt = job.attempts.order_by("-number").first()
     context = {
         "job": job,
+        "unknown_since": unknown_since(attempt),
+        "silent_since": silent_since(job, attempt, now=timezone.now()),
         "log_html": lines_html(new),
         "last_line": new[-1].number if new else after,
         "log_live": not job.is_final or (bool(new) and new[-1].number < job.log_lines),

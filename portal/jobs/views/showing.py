@@ -22,15 +22,14 @@ from portal.core.limits import limited
 from portal.core.periods import JST
 from portal.datasets import storage
 from portal.jobs import line, logs
-from portal.jobs.models import Attempt, Job
+from portal.jobs.models import Job
 from portal.jobs.starters import starter
-from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
+from portal.jobs.states import FailureClass, JobState, WaitingReason
 from portal.jobs.views.finding import find_job, may_stop, record_download, user_of
 from portal.jobs.views.logs import log_context
-from portal.jobs.views.timeline import cost_now, ran_s, state_shown, tick, timeline
+from portal.jobs.views.timeline import cost_now, ran_s, silent_since, state_shown, tick, timeline, unknown_since
 from portal.jobs.wording import FAILURES, event_sentence
 
-SILENT = timedelta(minutes=2)  # a provider that has not spoken of a running job for so long is worth a word
 LINK_S = 60
 
 
@@ -132,8 +131,8 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "waiting_reason": WaitingReason(job.waiting_reason).label if job.waiting_reason else "",
         "failure_name": FailureClass(job.failure).label if job.failure else "",
         "explanation": FAILURES.get(job.failure) if job.is_final else None,
-        "unknown_since": _unknown_since(attempt),
-        "silent_since": _silent_since(job, attempt, now),
+        "unknown_since": unknown_since(attempt),
+        "silent_since": silent_since(job, attempt, now=now),
         "elapsed_s": ran_s(job, now=now),
         # What price and cost can be reckoned from: a job that ran at all is charged at least the plan's minimum.
         "charged_s": max(job.gpu_seconds // job.gpus, cost.quote.minimum_s) if job.is_final and job.gpu_seconds else 0,
@@ -157,22 +156,6 @@ def _still(job: Job, can_copy: bool, now: datetime) -> tuple[object, ...] | None
     place = (offering.name, offering.provider.slug, offering.provider.name, offering.site and offering.site.name)
     # Days of other years are written out with their year.
     return (job.code, job.version, job.name, str(job.submitted_by), can_copy, *place, now.astimezone(JST).year)
-
-
-def _unknown_since(attempt: Attempt | None) -> datetime | None:
-    if attempt is None or attempt.state != AttemptState.UNKNOWN:
-        return None
-    return attempt.sent_at or attempt.created_at
-
-
-def _silent_since(job: Job, attempt: Attempt | None, now: datetime) -> datetime | None:
-    if (
-        attempt is None
-        or attempt.seen_at is None
-        or job.state not in (JobState.QUEUED, JobState.STARTING, JobState.RUNNING)
-    ):
-        return None
-    return attempt.seen_at if now - attempt.seen_at > SILENT else None
 
 
 def _version(request: HttpRequest, job: Job, now: datetime) -> str:

@@ -16,6 +16,7 @@ from portal.jobs.metering import seconds_between
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.states import AttemptState, FailureClass, JobState
 
+SILENT = timedelta(minutes=2)  # a provider that has not spoken of a running job for so long is worth a word
 _WAITING = (JobState.SUBMITTED, JobState.PLACING, JobState.QUEUED)
 
 
@@ -38,6 +39,22 @@ def state_shown(job: Job, attempt: Attempt | None = None) -> Shown:
     if state == JobState.EXPIRED and job.failure == FailureClass.TIME_LIMIT:
         return Shown(FailureClass.TIME_LIMIT.label, state.face.badge, state.face.icon)
     return Shown(state.label, state.face.badge, state.face.icon)
+
+
+def unknown_since(attempt: Attempt | None) -> datetime | None:
+    if attempt is None or attempt.state != AttemptState.UNKNOWN:
+        return None
+    return attempt.sent_at or attempt.created_at
+
+
+def silent_since(job: Job, attempt: Attempt | None, *, now: datetime) -> datetime | None:
+    if (
+        attempt is None
+        or attempt.seen_at is None
+        or job.state not in (JobState.QUEUED, JobState.STARTING, JobState.RUNNING)
+    ):
+        return None
+    return attempt.seen_at if now - attempt.seen_at > SILENT else None
 
 
 @dataclass(frozen=True)
