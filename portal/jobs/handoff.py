@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from portal.accounts.access import access_of
 from portal.accounts.roles import Permission
@@ -38,6 +39,7 @@ log = structlog.get_logger(__name__)
 LEASE_S = 45  # more than three times the longest call of an adapter
 LOOKS = 3  # times a job is looked for in vain, after the listing lag, before its key is sent again
 LOOK_EVERY_S = 5
+CLAIMED_FOR = timedelta(hours=24)  # how long a job that a machine has asked for may be missing from its provider's list
 BACKOFF_MAX_S = 60
 MISCONFIGURED_WAIT_S = 60
 BY = "portal:handoff"
@@ -189,8 +191,9 @@ def _accepted(taken: Taken, remote: RemoteJob, reason: str, done: Round) -> None
             )
             failpoint("handoff.before_commit")
     except IntegrityError:
-        # The provider gave one id to two of our jobs. Never merge them: this one is looked for by its own key.
-        log.error("provider gave an id that another job has", remote_id=remote.remote_id[:100])
+        # The provider gave one id to two of our jobs: never merge them. Or another copy has claimed the attempt
+        # meanwhile: that one runs. Either way the right one is looked for by its key.
+        log.error("provider gave an id that cannot be this job's", remote_id=remote.remote_id[:100])
         _answer_lost(taken, "the provider's answer carried another job's id")
         return
     done.accepted += 1
@@ -261,6 +264,7 @@ def _look(taken: Taken, adapter: Adapter, done: Round) -> None:
     key = key_of(taken.attempt)
     try:
         found = [remote for remote in adapter.find(key) if remote.key == key]
+        found.sort(key=lambda remote: remote.remote_id != taken.attempt.claimed_remote_id)  # what runs already, first
     except ProviderError as trouble:
         _look_again(taken, trouble, done)
         return
@@ -268,6 +272,9 @@ def _look(taken: Taken, adapter: Adapter, done: Round) -> None:
     if found:
         _cancel_extras(taken, adapter, found[1:])
         _accepted(taken, found[0], "adopted", done)
+    elif (claimed_at := taken.attempt.claimed_at) is not None and timezone.now() - claimed_at < CLAIMED_FOR:
+        # A machine has asked for it, so it is there and will be listed.
+        _settle(taken, AttemptState.UNKNOWN, looks=0, not_before=Now() + timedelta(seconds=LOOK_EVERY_S))
     elif (wait := _too_early(taken, adapter)) is not None:
         _settle(taken, AttemptState.UNKNOWN, looks=wait.looks, not_before=Now() + timedelta(seconds=wait.seconds))
     elif taken.job.stop_requested_at is not None:

@@ -17,7 +17,7 @@ import structlog
 
 from portal.core.sealing import CannotOpen, unseal
 from portal.datasets import storage
-from portal.jobs import logs
+from portal.jobs import claims, logs
 from portal.jobs.keys import key_of
 from portal.jobs.models import Artifact, Attempt, Job
 from portal.providers.base import Adapter, Artifacts, FinalLog, JobSpec, LiveLog, RemoteJob, RemoteState
@@ -70,6 +70,7 @@ def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
                 inputs=_inputs(job),
                 scripts=_scripts(attempt),
                 environment={**job.environment, **unseal(job.sealed_secrets)},
+                claim_url="" if adapter.shares_disk else claims.address_of(attempt),
                 put_output_url="" if isinstance(adapter, Artifacts) else _put_url(output_key(attempt)),
                 put_log_url="" if isinstance(adapter, FinalLog) else _put_url(raw_log_key(attempt)),
             )

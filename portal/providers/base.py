@@ -117,6 +117,8 @@ class Adapter(ABC):
     one_at_a_time: bool = False
     #: True where a second submit with the same key is answered with the first job or refused
     submit_is_idempotent: bool = False
+    #: True where all copies of a job begin in one directory: the bootstrap's mkdir lets one of them run
+    shares_disk: bool = False
 
     @abstractmethod
     def check(self) -> str:

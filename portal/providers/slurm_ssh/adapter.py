@@ -49,6 +49,7 @@ class SlurmSsh(Adapter, LiveLog, FinalLog, Artifacts, UsageStatement):
 
     listing_lag_s = 0.0  # slurmctld answers from memory
     submit_is_idempotent = False
+    shares_disk = True
 
     def __init__(self, account: Account) -> None:
         self._ssh = SshClient(account)
