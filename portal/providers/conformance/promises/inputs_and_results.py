@@ -104,6 +104,14 @@ def the_program_knows_the_job_and_not_the_manifests_address(bench: Bench) -> str
 
 
 @promise
+def the_job_knows_the_id_by_which_its_provider_knows_it(bench: Bench) -> str:
+    """By it the portal tells a second copy from the one that it follows."""
+    job = bench.sample_job("values")
+    equal((bench.sample("values").output or {}).get("remote_id"), job.remote_id.encode(), "id")
+    return job.remote_id
+
+
+@promise
 def standard_input_is_empty(bench: Bench) -> str:
     equal((bench.sample("values").output or {}).get("stdin"), b"", "standard input")
     return "reading it ends at once"
