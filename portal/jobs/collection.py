@@ -67,20 +67,21 @@ def collect(attempt: Attempt) -> Results | None:
     """Fetch what a taken attempt left. None: not possible yet, asked again later; given up openly after six hours."""
     results = Results(attempt)
     try:
+        adapter = adapter_of(attempt.account)
         if attempt.remote_id:
             with _lease_renewed(attempt):
-                found = staging.collect(attempt, adapter_of(attempt.account))
+                found = staging.collect(attempt, adapter)
             results.log_key, results.files = found.log_key, found.files
             results.notes = ["results_cut"] * found.was_cut + ["results_skipped"] * bool(found.skipped)
-        staging.forget(attempt)
+        staging.forget(attempt, adapter)
     except (ProviderError, StorageError, staging.DamagedResults) as trouble:
         log.warning("results not collected", job=attempt.job.code, reason=str(trouble))
         if not _is_hopeless(attempt, damaged=isinstance(trouble, staging.DamagedResults)):
             _collect_later(attempt, str(trouble))
             return None
         results.notes = ["results_lost"]
-        with suppress(StorageError):
-            staging.forget(attempt)
+        with suppress(ProviderError, StorageError):
+            staging.forget(attempt, adapter_of(attempt.account))
     failpoint("collect.before_settle")
     return results
 

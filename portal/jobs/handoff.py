@@ -7,6 +7,7 @@ looked up at the provider by our own key before anything is sent again. RELIABIL
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
@@ -31,7 +32,7 @@ from portal.jobs import staging
 from portal.jobs.keys import key_of, worker_name
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
-from portal.providers.base import Adapter, RemoteJob
+from portal.providers.base import Adapter, DataPush, RemoteJob
 from portal.providers.errors import Misconfigured, OutcomeUnknown, ProviderError, Rejected, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -150,6 +151,8 @@ def _send(taken: Taken, adapter: Adapter, done: Round) -> None:
     except (staging.CannotPrepare, StorageError) as wrong:
         log.error("attempt cannot be prepared", reason=str(wrong))
         return _end_unsent(taken, JobState.FAILED, "cannot_prepare", failure=FailureClass.PORTAL)
+    if staging.is_pushed(adapter) and not _push(taken, adapter, done):
+        return None
     failpoint("handoff.before_send")
     try:
         remote = adapter.submit(spec)
@@ -168,6 +171,53 @@ def _send(taken: Taken, adapter: Adapter, done: Round) -> None:
         _answer_lost(taken, one_line(getattr(lost, "summary", "") or type(lost).__name__))
     else:
         _accepted(taken, remote, "accepted", done)
+
+
+class NoLongerOurs(Exception):
+    """The lease ran out, and another worker has taken the attempt."""
+
+
+class StopWanted(Exception):
+    """Somebody wishes the job to end while its data is still on the way."""
+
+
+def _push(taken: Taken, adapter: DataPush, done: Round) -> bool:
+    """Bring the job's data to the provider, which may take hours. True: all is there, and the job may be sent now.
+
+    The lease is renewed on the way. Whoever has lost it stops; the next one goes on where this one came to.
+    """
+    renewed_at = time.monotonic()
+
+    def renew(**changes: Any) -> None:
+        nonlocal renewed_at
+        lease = Now() + timedelta(seconds=LEASE_S)
+        if not _settle(taken, AttemptState.SENDING, lease_until=lease, **changes):
+            raise NoLongerOurs
+        renewed_at = time.monotonic()
+        taken.job.refresh_from_db(fields=["stop_requested_at"])
+        if taken.job.stop_requested_at is not None:
+            raise StopWanted
+
+    def keep() -> None:
+        if time.monotonic() - renewed_at > LEASE_S / 3:
+            renew()
+
+    taken.job.touch(waiting_reason=WaitingReason.DATA_TRANSFER)
+    try:
+        staging.push(taken.attempt, adapter, key=key_of(taken.attempt), keep=keep)
+        renew(sent_at=Now())  # what may be lost is looked for by when it was sent
+    except NoLongerOurs:
+        return False
+    except StopWanted:
+        _end_unsent(taken, JobState.CANCELLED, "stopped_before_sending")
+        return False
+    except StorageError as trouble:
+        _wait(taken, WaitingReason.DATA_TRANSFER, str(trouble))
+        return False
+    except (Unavailable, Misconfigured) as not_now:
+        _not_received(taken, not_now, done)
+        return False
+    return True
 
 
 def _accepted(taken: Taken, remote: RemoteJob, reason: str, done: Round) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -173,6 +173,25 @@ class Artifacts(ABC):
 
         A provider without this ability gets a put URL in the job's manifest instead (portal.providers.bootstrap).
         """
+
+
+class DataPush(ABC):
+    """Files laid beside the job before it is handed over, for machines that reach nothing outside their cluster."""
+
+    #: whether this account's jobs get their manifest and inputs so, instead of fetching them by address
+    pushes: bool = False
+
+    @abstractmethod
+    def push(self, key: str, name: str, pieces: Callable[[int], Iterator[bytes]], *, size_bytes: int) -> None:
+        """Bring one file to the job with this key, where its manifest calls it `file:<name>`. `pieces`: its bytes from
+        an offset on. One that is whole is left alone, and one that broke off goes on where it broke.
+
+        Raises Unavailable, Misconfigured: the job itself has certainly not been handed over.
+        """
+
+    @abstractmethod
+    def take_back(self, key: str) -> None:
+        """Remove what was pushed and is still there. Nothing there: return quietly. Raises Unavailable."""
 
 
 class PriceList(ABC):

@@ -8,7 +8,11 @@ The call is a POST of a form: `copy`, made anew by each copy, and `remote_id`, t
 environment tells it. 200: this copy may run, also when it asks again. 409 or 410: another has begun, or none is wanted
 any more. Everything else is asked again for two minutes, since the machine is paid for meanwhile.
 
-Environment: PORTAL_MANIFEST_URL (required); PORTAL_WORK_DIR (default: where the job starts); PORTAL_DATA_DIR (default:
+What the provider's adapter pushed lies in one directory with the manifest: there addresses are `file:<name>`, and no
+network is needed.
+
+Environment: PORTAL_MANIFEST_URL or PORTAL_MANIFEST_FILE (one is required; the file is moved away, and so is what lies
+beside it); PORTAL_WORK_DIR (default: where the job starts); PORTAL_DATA_DIR (default:
 `data` in it); PORTAL_OUTPUT_ARCHIVE (a file to pack the output into, for an adapter that collects it by SFTP);
 PORTAL_CLAIM_WAIT_S (how long the portal is asked, default 120); PORTAL_STOP_GRACE_S (seconds between TERM and KILL for
 the command, default 5); PORTAL_CLEAN_UP (not empty: remove what was staged and made, once it is saved).
@@ -31,6 +35,7 @@ END = "end"  # the last line, so that a cut answer is noticed
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _URL = re.compile(r"https?://[!#-\[\]-~]+\Z")  # no space, quote or backslash: safe in curl's config
+_PUSHED = re.compile(r"file:[a-z0-9-]+\Z")
 
 
 class BootstrapExit(enum.IntEnum):
@@ -47,7 +52,7 @@ class BootstrapExit(enum.IntEnum):
 class ManifestFile:
     """One file to lay on the machine. Inputs go below $PORTAL_DATA_DIR, scripts into the work directory."""
 
-    url: str = field(repr=False)  # presigned: whoever has it can read the file
+    url: str = field(repr=False)  # presigned: whoever has it can read the file; or file:<name>, where it was pushed
     sha256: str
     size_bytes: int
     path: str  # relative, "/" between the parts
@@ -106,7 +111,8 @@ def _file(kind: str, item: ManifestFile) -> str:
     parts = _text(item.path).split("/")
     if any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"{item.path!r} is not a plain relative path")
-    return f"{kind}\t{_url(item.url)}\t{item.sha256}\t{int(item.size_bytes)}\t{item.path}"
+    url = item.url if _PUSHED.match(item.url) else _url(item.url)
+    return f"{kind}\t{url}\t{item.sha256}\t{int(item.size_bytes)}\t{item.path}"
 
 
 def _variable(name: str, value: str) -> str:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs one job of the portal on a provider's machine. Needs a POSIX shell and one of curl, python3, wget.
+# Runs one job of the portal on a provider's machine. Needs a POSIX shell, and one of curl, python3 and wget where
+# something is to be fetched or sent.
 # Prints nothing of its own unless something fails, and never an address or a value. Manifest and exit codes: bootstrap.py.
 set -u
 
@@ -34,7 +35,6 @@ choose_tools() {
     if has curl; then web=curl
     elif has python3; then web=python3
     elif has wget; then web=wget
-    else die 97 "this image has none of curl, python3 and wget: one of them is needed to fetch the job"
     fi
     if has base64; then decoder=base64
     elif has openssl; then decoder=openssl
@@ -43,11 +43,21 @@ choose_tools() {
     fi
 }
 
+needs_web() {
+    [ -n "$web" ] || die 97 "this image has none of curl, python3 and wget: one of them is needed to fetch the job"
+}
+
 fetch_manifest() {
-    [ -n "${PORTAL_MANIFEST_URL:-}" ] || die 95 "PORTAL_MANIFEST_URL is not set"
-    fetch "$PORTAL_MANIFEST_URL" "$own/manifest" ||
-        { rm -f "$own/manifest"; fetch "$PORTAL_MANIFEST_URL" "$own/manifest"; } ||
-        die 95 "cannot fetch the job's manifest"
+    if [ -n "${PORTAL_MANIFEST_FILE:-}" ]; then
+        pushed=${PORTAL_MANIFEST_FILE%/*}
+        mv "$PORTAL_MANIFEST_FILE" "$own/manifest" || die 95 "cannot read the job's manifest"
+    else
+        needs_web
+        [ -n "${PORTAL_MANIFEST_URL:-}" ] || die 95 "PORTAL_MANIFEST_URL is not set"
+        fetch "$PORTAL_MANIFEST_URL" "$own/manifest" ||
+            { rm -f "$own/manifest"; fetch "$PORTAL_MANIFEST_URL" "$own/manifest"; } ||
+            die 95 "cannot fetch the job's manifest"
+    fi
     first='' last=''
     while read -r line <&9; do
         last=$line
@@ -57,6 +67,7 @@ fetch_manifest() {
     put_output=$(record put-output)
     put_log=$(record put-log)
     log_every=$(record log-every)
+    [ -z "$put_output$put_log$(record claim)" ] || needs_web
     if [ -n "$put_output$put_log" ] && [ "$web" = wget ] && ! wget --help 2>&1 | grep -q body-file; then
         die 97 "this image's wget cannot upload: curl or python3 is needed"
     fi
@@ -114,6 +125,7 @@ stage() {
                 ;;
         esac
     done 9<"$own/manifest"
+    [ -z "$pushed" ] || rmdir "$pushed" 2>/dev/null # all that was in it has moved
 }
 
 place() { # url sha256 size_bytes directory relative_path
@@ -121,6 +133,17 @@ place() { # url sha256 size_bytes directory relative_path
     target=$4/$5
     mkdir -p "${target%/*}" || die 95 "cannot make the directory of $5"
     [ ! -d "$target" ] || die 95 "cannot write the file $5: a directory has this name" # mv would put it inside
+    case $1 in
+        file:*)
+            part=$pushed/${1#file:}
+            [ -f "$part" ] || die 96 "input $5 was not brought to this machine"
+            [ "$(size_of "$part")" = "$3" ] || die 96 "input $5 has another size than the portal stored"
+            [ "$(sha256_of "$part")" = "$2" ] || die 96 "input $5 has another checksum than the portal stored"
+            mv "$part" "$target" || die 95 "cannot write the file $5"
+            return 0
+            ;;
+    esac
+    needs_web
     : >"$own/part"
     anew='' pause=1
     while :; do
@@ -164,7 +187,8 @@ run_command() {
             value=$(printf '%s' "$value" | decode; printf x) # the x keeps newlines at the end
             set -- "$@" "$name=${value%x}"
         done 9<"$own/manifest"
-        unset PORTAL_MANIFEST_URL PORTAL_WORK_DIR PORTAL_OUTPUT_ARCHIVE PORTAL_STOP_GRACE_S PORTAL_CLEAN_UP
+        unset PORTAL_MANIFEST_URL PORTAL_MANIFEST_FILE PORTAL_WORK_DIR PORTAL_OUTPUT_ARCHIVE PORTAL_CLEAN_UP
+        unset PORTAL_CLAIM_WAIT_S PORTAL_STOP_GRACE_S
         exec 3>&-
         set -- "$@" --
         if has setsid; then set -- "$@" "$(command -v setsid)"; fi
@@ -453,5 +477,6 @@ die() { # exit_code sentence
 }
 
 tab=$(printf '\t')
-code=0 stopped='' child='' group='' killer='' tee_pid='' saver='' put_output='' put_log='' log_every='' own=/nonexistent
+web='' pushed='' put_output='' put_log='' log_every='' own=/nonexistent
+code=0 stopped='' child='' group='' killer='' tee_pid='' saver=''
 main

@@ -45,6 +45,8 @@ KINDS = {
     "sakura_dok": {"slug": "sakura", "plan": "h100-80gb", "containers": True},
     "slurm_rest": {"slug": "kddi", "plan": "gb200", "gpu_model": "GB200", "gpus_min": 4, "gpus_max": 8, "gpus_step": 4},
     "slurm_ssh": {"slug": "highreso", "plan": "gpu", "gpu_model": ""},
+    # A cluster whose machines reach nothing outside.
+    "slurm_ssh, pushed": {"slug": "highreso", "plan": "gpu", "gpu_model": "", "options": {"staging": "push"}},
 }
 
 
@@ -52,8 +54,8 @@ KINDS = {
 def place(
     request: pytest.FixtureRequest, db: None, emulator: Callable[[str], Account]
 ) -> tuple[Offering, ProviderAccount]:
-    kind, facts = request.param, dict(KINDS[request.param])
-    reached = emulator(kind)
+    kind, facts = request.param.partition(",")[0], dict(KINDS[request.param])
+    reached, options = emulator(kind), facts.pop("options", {})
     provider = ProviderFactory(slug=facts.pop("slug"))
     offering = OfferingFactory(provider=provider, site=None, adapter=kind, gpus_per_node=4, **facts)
     PriceFactory(offering=offering)
@@ -62,7 +64,7 @@ def place(
         kind=kind,
         endpoint=reached.endpoint,
         sealed_credentials=seal(dict(reached.credentials)),
-        options=dict(reached.options),
+        options={**reached.options, **options},
         emulated=True,
     )
     return offering, account

@@ -24,7 +24,7 @@ from tests.providers.file_server import FileServer
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
 BASIC = ["sh", "dash", "setsid", "mkdir", "chmod", "mkfifo", "tee", "cat", "cp", "mv", "rm", "ls", "tar", "gzip"]
-BASIC += ["find", "sort", "grep", "sleep", "env", "kill", "wc", "base64", "sha256sum", "date"]
+BASIC += ["find", "sort", "grep", "sleep", "env", "kill", "wc", "base64", "sha256sum", "date", "rmdir"]
 WEB = ["curl", "python3", "wget"]
 
 
@@ -266,6 +266,65 @@ def test_a_second_copy_leaves_the_log_of_the_first_alone(store: FileServer, tmp_
     manifest = Manifest(job="J", command="echo ran", claim_url=store.claim_url("claim"), put_log_url=store.url("log"))
     assert run(store, manifest, tmp_path) == (BootstrapExit.SECOND_COPY, "")
     assert store.objects["log"] == b"the first one's"
+
+
+def run_pushed(tmp_path: Path, manifest: Manifest, **files: bytes) -> tuple[int, str]:
+    """As on a cluster that reaches nothing outside, by an image without any download tool."""
+    pushed, work = tmp_path / "pushed", tmp_path / "work"
+    pushed.mkdir()
+    for name, data in files.items():
+        (pushed / name.replace("_", "-")).write_bytes(data)
+    (pushed / "manifest").write_text(render_manifest(manifest))
+    environment = {
+        "PATH": tools(tmp_path / "bin"),
+        "PORTAL_WORK_DIR": str(work),
+        "PORTAL_MANIFEST_FILE": str(pushed / "manifest"),
+        "PORTAL_OUTPUT_ARCHIVE": str(tmp_path / "output.tar.gz"),
+    }
+    done = subprocess.run(
+        ["dash", "-c", bootstrap_script()], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def pushed_file(name: str, data: bytes, path: str) -> ManifestFile:
+    return ManifestFile(f"file:{name}", hashlib.sha256(data).hexdigest(), len(data), path)
+
+
+def test_what_was_pushed_is_moved_into_place_without_a_network_or_a_download_tool(tmp_path: Path) -> None:
+    manifest = Manifest(
+        job="J",
+        command='cat "$PORTAL_DATA_DIR/texts/日本 語.txt"; ./run.sh; env | grep -c PORTAL_MANIFEST',
+        inputs=(pushed_file("input-0", "かな\n".encode(), "texts/日本 語.txt"),),
+        scripts=(pushed_file("script", b'echo x >"$PORTAL_OUTPUT_DIR/x"', "run.sh"),),
+        environment={"TOKEN": "canary"},
+    )
+    done = run_pushed(tmp_path, manifest, input_0="かな\n".encode(), script=b'echo x >"$PORTAL_OUTPUT_DIR/x"')
+    assert done == (1, "かな\n0\n")  # grep counts none
+    assert unpacked((tmp_path / "output.tar.gz").read_bytes()) == {"x": b"x\n"}
+    assert not (tmp_path / "pushed").exists()
+    assert not list(tmp_path.rglob("manifest"))
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "was not brought to this machine"),
+        ({"input_0": b"goo"}, "has another size than the portal stored"),
+        ({"input_0": b"evil"}, "has another checksum than the portal stored"),
+    ],
+)
+def test_what_was_pushed_and_is_not_what_it_should_be_ends_with_96(
+    tmp_path: Path, files: dict[str, bytes], words: str
+) -> None:
+    manifest = Manifest(job="J", command="echo ran", inputs=(pushed_file("input-0", b"good", "a/words.txt"),))
+    assert run_pushed(tmp_path, manifest, **files) == (96, f"portal: input a/words.txt {words}\n")
+
+
+@pytest.mark.parametrize("url", ["file:../x", "file:a/b", "file:", "file:A", "file:a\n", "file:a b"])
+def test_a_name_of_something_pushed_is_plain(url: str) -> None:
+    with pytest.raises(ValueError, match="address"):
+        render_manifest(Manifest(job="J", command="true", inputs=(ManifestFile(url, "0" * 64, 1, "a"),)))
 
 
 LARGE = bytes(range(256)) * 400

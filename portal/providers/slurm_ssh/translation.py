@@ -24,6 +24,8 @@ from portal.providers.slurm import (
     remote_state,
 )
 
+PUSHED = "pushed"  # the folder in a job's directory that holds what was pushed
+
 SQUEUE_FORMAT = "%i|%T|%r|%V|%S|%e|%j"
 SACCT_FORMAT = "JobIDRaw,State,ExitCode,Submit,Start,End,ElapsedRaw,AllocTRES,Reason,JobName"
 
@@ -53,6 +55,7 @@ def job_script(spec: JobSpec) -> str:
         "umask 077",
         "[ ! -e environment ] || . ./environment",
         "rm -f environment",
+        f'[ ! -e {PUSHED}/manifest ] || export PORTAL_MANIFEST_FILE="$PWD/{PUSHED}/manifest"',
         'PORTAL_WORK_DIR="$PWD/work" PORTAL_OUTPUT_ARCHIVE="$PWD/output.tar.gz" PORTAL_CLEAN_UP=1',
         "export PORTAL_WORK_DIR PORTAL_OUTPUT_ARCHIVE PORTAL_CLEAN_UP",
     ]
