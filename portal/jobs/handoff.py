@@ -27,7 +27,7 @@ from portal.catalog.models import ProviderAccount
 from portal.catalog.provider_accounts import adapter_of
 from portal.core.failpoints import failpoint
 from portal.core.plain_text import one_line
-from portal.datasets.storage import StorageError, StorageUnavailable
+from portal.datasets.storage import NotInStorage, StorageError, StorageUnavailable
 from portal.jobs import staging
 from portal.jobs.keys import key_of, worker_name
 from portal.jobs.models import Attempt, Job, JobEvent
@@ -210,6 +210,9 @@ def _push(taken: Taken, adapter: DataPush, done: Round) -> bool:
         return False
     except StopWanted:
         _end_unsent(taken, JobState.CANCELLED, "stopped_before_sending")
+        return False
+    except NotInStorage:
+        _end_unsent(taken, JobState.FAILED, "input_missing", failure=FailureClass.DATA_MISSING)
         return False
     except StorageError as trouble:
         _wait(taken, WaitingReason.DATA_TRANSFER, str(trouble))

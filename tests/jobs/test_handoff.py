@@ -13,7 +13,7 @@ from django.utils import timezone
 from portal.accounts.models import Membership
 from portal.billing.models import Hold
 from portal.core import failpoints
-from portal.datasets.storage import StorageUnavailable
+from portal.datasets.storage import NotInStorage, StorageUnavailable
 from portal.jobs import handoff
 from portal.jobs.cancellation import ask_stop
 from portal.jobs.keys import key_of
@@ -262,6 +262,18 @@ def test_a_wish_to_stop_while_pushing_ends_the_job_unsent(
     steps.hand_off()
     steps.collect()
     assert (pushing.calls, fresh(job).state, pushing.pushed) == (["push", "take back"], "cancelled", {})
+    assert Hold.objects.get(job_code=job.code).released_at is not None
+
+
+def test_an_input_that_is_gone_from_the_store_ends_the_job_unsent(
+    job: Job, steps: Steps, pushing: FakeProvider
+) -> None:
+    def gone() -> None:
+        raise NotInStorage("input-0")
+
+    pushing.while_pushing = gone
+    steps.hand_off()
+    assert (pushing.calls, fresh(job).state, fresh(job).failure) == (["push"], "failed", "data_missing")
     assert Hold.objects.get(job_code=job.code).released_at is not None
 
 
