@@ -86,14 +86,19 @@ INSTALLATION_ID = checked(
 )
 DEBUG = False
 PORTAL_URL = needed("PORTAL_URL", demo="http://localhost:8000").rstrip("/")
+# The portal's address as providers' machines reach it; empty: they do not.
+MACHINES_URL = os.environ.get("MACHINES_URL") or PORTAL_URL
+MACHINES_URL = "" if MACHINES_URL == "none" else MACHINES_URL.rstrip("/")
 PORTAL_DATA = Path(os.environ.get("PORTAL_DATA") or BASE_DIR / "var")
 EMULATORS_DIR = Path(os.environ.get("EMULATORS_DIR") or PORTAL_DATA / "emulators")
 ALLOWED_HOSTS = [
     host_of("PORTAL_URL", PORTAL_URL, "http", "https"),
+    *([host_of("MACHINES_URL", MACHINES_URL, "http", "https")] if MACHINES_URL not in ("", PORTAL_URL) else []),
     *(host.strip() for host in os.environ.get("ALLOWED_HOSTS", "").split(",") if host.strip()),
     *([] if PRODUCTION else ["localhost", "127.0.0.1", "testserver"]),
 ]
 CSRF_TRUSTED_ORIGINS = [PORTAL_URL]
+checked("MACHINES_URL", MACHINES_URL, r"(https://.+)?", "must begin with https://, or be none.")
 
 INSTALLED_APPS = [
     "django.contrib.auth",

@@ -52,6 +52,7 @@ def _set_up() -> None:
             "S3_BUCKET": f"portal-{worker or 'main'}",
             "INSTALLATION_ID": "test00",
             "PORTAL_URL": "http://localhost:8000",
+            "MACHINES_URL": "none",  # no web process answers jobs, but for tests that start one
             "SECRET_KEY": "for tests only",
             "DJANGO_ALLOW_ASYNC_UNSAFE": "true",  # Playwright's sync API runs a loop in the test's thread
         }

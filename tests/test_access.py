@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from portal.accounts.models import Invitation, Membership, Organization, Project, User
 from portal.accounts.roles import Role
+from portal.jobs import claims
 from tests.factories import (
     ArtifactFactory,
     AttemptFactory,
@@ -137,6 +138,7 @@ TABLE: dict[str, Pair] = {
     "jobs:lines": (READ, None),
     "jobs:log": (READ, None),
     "jobs:stop": (STOPPER, STOPPER),
+    "machine:claim": ACT_OPEN,  # whoever has the token
     # datasets
     "datasets:list": (with_empty_page(*READERS), None),
     "datasets:begin": (None, with_empty_page(*INSIDE)),
@@ -225,12 +227,13 @@ def test_every_url_has_a_row() -> None:
 
 
 @pytest.fixture
-def tenant(organization: Organization, project: Project) -> dict[str, Any]:
+def tenant(organization: Organization, project: Project, settings: Any) -> dict[str, Any]:
     """One of everything that a URL can name, in the organization of the personas."""
+    settings.MACHINES_URL = settings.PORTAL_URL
     BillingAccountFactory(organization=organization, credit=10_000)
     owner = MembershipFactory(organization=organization, role=Role.OWNER, user__email="owner@example.jp").user
     job = JobFactory(project=project, submitted_by=owner)
-    AttemptFactory(job=job)
+    attempt = AttemptFactory(job=job)
     data_file = DataFileFactory(dataset=DatasetFactory(project=project, created_by=owner))
     sending = DataFileFactory(dataset=data_file.dataset, state="uploading", sha256="", ready_at=None, size_bytes=5)
     token = "t" * 43
@@ -243,6 +246,7 @@ def tenant(organization: Organization, project: Project) -> dict[str, Any]:
     return {
         "owner": owner,
         "job": job.code,
+        "claim": claims.address_of(attempt).rstrip("/").rpartition("/")[2],
         "artifact": ArtifactFactory(job=job).pk,
         "file": data_file.code,
         "sending": sending.code,
@@ -314,6 +318,7 @@ def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
     if name.startswith("desk:") and name not in ("desk:offerings", "desk:offering_new"):
         return {"slug": tenant["offering"], **({"pk": tenant["price"]} if name == "desk:confirm_price" else {})}
     by_name = {
+        "machine:claim": {"token": tenant["claim"]},
         "accounts:member": {"pk": tenant["membership"]},
         "accounts:member_remove": {"pk": tenant["membership"]},
         "accounts:registry": {"pk": tenant["login"]},

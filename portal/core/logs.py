@@ -7,15 +7,15 @@ import re
 from collections.abc import MutableMapping
 from typing import Any
 
-# An invitation's link is as good as the invitation itself.
-_LINK_TOKEN = re.compile(r"(/invitations/)[^/\s?'\"]{8,}")
+# An invitation's link is as good as the invitation itself; a machine's address stands for its job.
+_LINK_TOKEN = re.compile(r"(/(?:invitations|machine/claims)/)[^/\s?'\"]{8,}")
 
 
 def without_link_tokens(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A structlog processor."""
     for name in ("request", "event"):
         value = event.get(name)
-        if isinstance(value, str) and "/invitations/" in value:
+        if isinstance(value, str) and ("/invitations/" in value or "/machine/" in value):
             event[name] = _LINK_TOKEN.sub(r"\1…", value)
     return event
 

@@ -190,9 +190,10 @@ def read(key: str, *, start: int = 0, length: int | None = None) -> bytes:
         return bytes(answer["Body"].read())
 
 
-def pieces(key: str) -> Iterator[bytes]:
-    """The whole object, about 1 MiB at a time. A connection that breaks is taken up where it broke, a few times."""
-    position, breaks, etag = 0, 0, ""
+def pieces(key: str, *, start: int = 0) -> Iterator[bytes]:
+    """The object from `start` on, about 1 MiB at a time. A connection that breaks is taken up where it broke, a few
+    times."""
+    position, breaks, etag = start, 0, ""
     while True:
         try:
             with _asking():

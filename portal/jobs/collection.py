@@ -68,15 +68,15 @@ def collect(attempt: Attempt) -> Results | None:
     """Fetch what a taken attempt left. None: not possible yet, asked again later; given up openly after six hours."""
     results = Results(attempt)
     try:
+        adapter = adapter_of(attempt.account)
         if attempt.remote_id:
-            adapter = adapter_of(attempt.account)
             with _lease_renewed(attempt):
                 staging.forget_login(attempt, adapter)
                 found = staging.collect(attempt, adapter)
             results.leftovers = staging.on_its_way(attempt, adapter)
             results.log_key, results.files = found.log_key, found.files
             results.notes = ["results_cut"] * found.was_cut + ["results_skipped"] * bool(found.skipped)
-        staging.forget(attempt)
+        staging.forget(attempt, adapter)
     except (ProviderError, StorageError, staging.DamagedResults) as trouble:
         log.warning("results not collected", job=attempt.job.code, reason=str(trouble))
         if not _is_hopeless(attempt, damaged=isinstance(trouble, staging.DamagedResults)):
@@ -85,7 +85,7 @@ def collect(attempt: Attempt) -> Results | None:
         results.notes = ["results_lost"]
         with suppress(ProviderError, StorageError):
             results.leftovers = staging.on_its_way(attempt, adapter_of(attempt.account))
-            staging.forget(attempt)
+            staging.forget(attempt, adapter_of(attempt.account))
     failpoint("collect.before_settle")
     return results
 

@@ -7,6 +7,7 @@ looked up at the provider by our own key before anything is sent again. RELIABIL
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
@@ -25,12 +26,12 @@ from portal.catalog.models import ProviderAccount
 from portal.catalog.provider_accounts import adapter_of
 from portal.core.failpoints import failpoint
 from portal.core.plain_text import one_line
-from portal.datasets.storage import StorageError, StorageUnavailable
+from portal.datasets.storage import NotInStorage, StorageError, StorageUnavailable
 from portal.jobs import line, orphans, staging
 from portal.jobs.keys import key_of, worker_name
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
-from portal.providers.base import Adapter, RemoteJob
+from portal.providers.base import Adapter, DataPush, RemoteJob
 from portal.providers.errors import Misconfigured, OutcomeUnknown, ProviderError, Rejected, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -38,6 +39,7 @@ log = structlog.get_logger(__name__)
 LEASE_S = 45  # more than three times the longest call of an adapter
 LOOKS = 3  # times a job is looked for in vain, after the listing lag, before its key is sent again
 LOOK_EVERY_S = 5
+CLAIMED_FOR = timedelta(hours=24)  # how long a job that a machine has asked for may be missing from its provider's list
 BACKOFF_MAX_S = 60
 MISCONFIGURED_WAIT_S = 60
 BEGAN = timezone.now()  # this process
@@ -182,6 +184,8 @@ def _send(taken: Taken, adapter: Adapter, done: Round) -> None:
         return _end_unsent(taken, JobState.FAILED, "cannot_prepare", failure=FailureClass.PORTAL)
     if spec.registry is not None:
         _say_with_login(job, spec.registry.hostname)
+    if staging.is_pushed(adapter) and not _push(taken, adapter, done):
+        return None
     failpoint("handoff.before_send")
     try:
         remote = adapter.submit(spec)
@@ -200,6 +204,56 @@ def _send(taken: Taken, adapter: Adapter, done: Round) -> None:
         _answer_lost(taken, one_line(getattr(lost, "summary", "") or type(lost).__name__))
     else:
         _accepted(taken, remote, "accepted", done)
+
+
+class NoLongerOurs(Exception):
+    """The lease ran out, and another worker has taken the attempt."""
+
+
+class StopWanted(Exception):
+    """Somebody wishes the job to end while its data is still on the way."""
+
+
+def _push(taken: Taken, adapter: DataPush, done: Round) -> bool:
+    """Bring the job's data to the provider, which may take hours. True: all is there, and the job may be sent now.
+
+    The lease is renewed on the way. Whoever has lost it stops; the next one goes on where this one came to.
+    """
+    renewed_at = time.monotonic()
+
+    def renew(**changes: Any) -> None:
+        nonlocal renewed_at
+        lease = Now() + timedelta(seconds=LEASE_S)
+        if not _settle(taken, AttemptState.SENDING, lease_until=lease, **changes):
+            raise NoLongerOurs
+        renewed_at = time.monotonic()
+        taken.job.refresh_from_db(fields=["stop_requested_at"])
+        if taken.job.stop_requested_at is not None:
+            raise StopWanted
+
+    def keep() -> None:
+        if time.monotonic() - renewed_at > LEASE_S / 3:
+            renew()
+
+    taken.job.touch(waiting_reason=WaitingReason.DATA_TRANSFER)
+    try:
+        staging.push(taken.attempt, adapter, key=key_of(taken.attempt), keep=keep)
+        renew(sent_at=Now())  # what may be lost is looked for by when it was sent
+    except NoLongerOurs:
+        return False
+    except StopWanted:
+        _end_unsent(taken, JobState.CANCELLED, "stopped_before_sending")
+        return False
+    except NotInStorage:
+        _end_unsent(taken, JobState.FAILED, "input_missing", failure=FailureClass.DATA_MISSING)
+        return False
+    except StorageError as trouble:
+        _wait(taken, WaitingReason.DATA_TRANSFER, str(trouble))
+        return False
+    except (Unavailable, Misconfigured) as not_now:
+        _not_received(taken, not_now, done)
+        return False
+    return True
 
 
 def _accepted(taken: Taken, remote: RemoteJob, reason: str, done: Round) -> None:
@@ -223,8 +277,9 @@ def _accepted(taken: Taken, remote: RemoteJob, reason: str, done: Round) -> None
             )
             failpoint("handoff.before_commit")
     except IntegrityError:
-        # The provider gave one id to two of our jobs. Never merge them: this one is looked for by its own key.
-        log.error("provider gave an id that another job has", remote_id=remote.remote_id[:100])
+        # The provider gave one id to two of our jobs: never merge them. Or another copy has claimed the attempt
+        # meanwhile: that one runs. Either way the right one is looked for by its key.
+        log.error("provider gave an id that cannot be this job's", remote_id=remote.remote_id[:100])
         _answer_lost(taken, "the provider's answer carried another job's id")
         return
     done.accepted += 1
@@ -301,6 +356,9 @@ def _look(taken: Taken, adapter: Adapter, done: Round) -> None:
     failpoint("handoff.after_look")
     if found:
         _adopt(taken, found, adapter, done)
+    elif (claimed_at := taken.attempt.claimed_at) is not None and timezone.now() - claimed_at < CLAIMED_FOR:
+        # A machine has asked for it, so it is there and will be listed.
+        _settle(taken, AttemptState.UNKNOWN, looks=0, not_before=Now() + timedelta(seconds=LOOK_EVERY_S))
     elif (wait := _too_early(taken, adapter)) is not None:
         _settle(taken, AttemptState.UNKNOWN, looks=wait.looks, not_before=Now() + timedelta(seconds=wait.seconds))
     elif taken.job.stop_requested_at is not None:
@@ -311,11 +369,13 @@ def _look(taken: Taken, adapter: Adapter, done: Round) -> None:
 
 def _found(taken: Taken, adapter: Adapter) -> list[RemoteJob]:
     key = key_of(taken.attempt)
-    return [remote for remote in adapter.find(key) if remote.key == key]
+    found = [remote for remote in adapter.find(key) if remote.key == key]
+    found.sort(key=lambda remote: remote.remote_id != taken.attempt.claimed_remote_id)  # what runs already, first
+    return found
 
 
 def _adopt(taken: Taken, found: list[RemoteJob], adapter: Adapter, done: Round) -> None:
-    for extra in found[1:]:  # the oldest is ours to keep
+    for extra in found[1:]:  # the one that runs, or the oldest, is ours to keep
         orphans.cancel(done.account, adapter, taken.attempt, extra)
     _accepted(taken, found[0], "adopted", done)
 

@@ -243,6 +243,11 @@ class Attempt(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     sent_at = models.DateTimeField(null=True, blank=True)
     accepted_at = models.DateTimeField(null=True, blank=True)
+    # The copy that may run, by the name it gave itself, and its job at the provider, where it knew. Defaults of the
+    # database too: the release before goes on writing rows while these columns are made.
+    claimed_by = models.CharField(max_length=64, blank=True, default="", db_default="")
+    claimed_remote_id = models.CharField(max_length=100, blank=True, default="", db_default="")
+    claimed_at = models.DateTimeField(null=True, blank=True)  # database clock
     started_at = models.DateTimeField(null=True, blank=True)  # as the provider says
     ended_at = models.DateTimeField(null=True, blank=True)
     seen_at = models.DateTimeField(null=True, blank=True)  # last time the provider spoke of it
@@ -260,6 +265,11 @@ class Attempt(models.Model):
             models.UniqueConstraint(fields=["job", "number"], name="attempt_number_once"),
             models.UniqueConstraint(
                 fields=["account", "remote_id"], condition=~Q(remote_id=""), name="remote_job_adopted_once"
+            ),
+            # The job that we track and pay for is the one that may run.
+            models.CheckConstraint(
+                condition=Q(remote_id="") | Q(claimed_remote_id="") | Q(remote_id=F("claimed_remote_id")),
+                name="claimed_by_the_job_adopted",
             ),
             # One accepted submit has at most one live try.
             models.UniqueConstraint(fields=["job"], condition=~Q(state="ended"), name="attempt_one_alive"),

@@ -36,15 +36,18 @@ def outcome_of(job: Job, attempt: Attempt) -> Outcome:
         return Outcome(JobState.FAILED, "interrupted", FailureClass.INTERRUPTED)
     if attempt.exit_code is None and any(word in attempt.remote_reason.lower() for word in ("image", "registry")):
         return Outcome(JobState.FAILED, "image_not_fetched", FailureClass.IMAGE)
-    return _by_exit_code(attempt.exit_code)
+    return _by_exit_code(attempt)
 
 
-def _by_exit_code(code: int | None) -> Outcome:
-    match code:
+def _by_exit_code(attempt: Attempt) -> Outcome:
+    match attempt.exit_code:
         case BootstrapExit.INPUT_MISMATCH:
             return Outcome(JobState.FAILED, "input_missing", FailureClass.DATA_MISSING)
         case BootstrapExit.NO_TOOL:
             return Outcome(JobState.FAILED, "image_lacks_tools", FailureClass.IMAGE)
+        case BootstrapExit.SECOND_COPY if attempt.claimed_by:
+            # The job we follow is the one that may run: it had begun, and the provider started it anew.
+            return Outcome(JobState.FAILED, "interrupted", FailureClass.INTERRUPTED)
         case BootstrapExit.NOT_STARTED | BootstrapExit.SECOND_COPY:
             return Outcome(JobState.FAILED, "not_started", FailureClass.PORTAL)
         case BootstrapExit.OUTPUT_NOT_SAVED:

@@ -9,21 +9,22 @@ from __future__ import annotations
 import hashlib
 import shlex
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, cast
+from typing import IO, TypeGuard, cast
 
 import structlog
 
 from portal.accounts import registries
 from portal.core.sealing import CannotOpen, unseal
 from portal.datasets import storage
-from portal.jobs import logs
+from portal.jobs import claims, logs
 from portal.jobs.keys import key_of
 from portal.jobs.models import Artifact, Attempt, Job, JobEvent
 from portal.providers.base import (
     Adapter,
     Artifacts,
+    DataPush,
     FinalLog,
     JobSpec,
     LiveLog,
@@ -45,6 +46,7 @@ FILES_BYTES_MAX = 20 * 1000**3
 PATH_MAX = 400
 BLOCK_BYTES = 512 * 512
 PULL_MAX_BYTES = 1024 * 1024
+PUSHED_SCRIPT = "script"
 PULLS_MAX = 4  # pieces of one live log in one turn, so that a chatty job leaves time for the others
 WITH_LOGIN = "with_login"  # reason of the event that says so
 
@@ -74,7 +76,7 @@ def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
     Safe to repeat. Raises StorageUnavailable, CannotPrepare; Misconfigured where the offering is sold with containers
     and its account runs none: nobody's job runs without the image that was asked for.
     """
-    job, offering = attempt.job, attempt.offering
+    job, offering, pushed = attempt.job, attempt.offering, is_pushed(adapter)
     if offering.containers and not adapter.runs_images:
         raise Misconfigured("the offering runs containers, and its account none: set the option container_runtime")
     try:
@@ -82,9 +84,10 @@ def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
             Manifest(
                 job=job.code,
                 command=command_of(job),
-                inputs=_inputs(job),
-                scripts=_scripts(attempt),
+                inputs=_inputs(job, pushed),
+                scripts=_scripts(attempt, pushed),
                 environment={**job.environment, **unseal(job.sealed_secrets)},
+                claim_url="" if adapter.shares_disk else claims.address_of(attempt),
                 put_output_url="" if isinstance(adapter, Artifacts) else _put_url(output_key(attempt)),
                 put_log_url="" if isinstance(adapter, FinalLog) else _put_url(raw_log_key(attempt)),
             )
@@ -101,7 +104,7 @@ def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
         time_limit_s=job.time_limit_s,
         image=job.image,
         environment={
-            "PORTAL_MANIFEST_URL": storage.presigned_get(manifest_key(attempt), expires_s=ADDRESS_S),
+            **({} if pushed else {"PORTAL_MANIFEST_URL": _get_url(manifest_key(attempt))}),
             "PORTAL_JOB": job.code,
         },
         nodes=offering.nodes_for(job.gpus),
@@ -109,6 +112,37 @@ def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
         registry=registry,
         architecture=offering.architecture if offering.architecture_confirmed else "",
     )
+
+
+def is_pushed(adapter: Adapter) -> TypeGuard[DataPush]:
+    """Whether manifest and inputs are brought to the machine, instead of being fetched by it."""
+    return isinstance(adapter, DataPush) and adapter.pushes
+
+
+def push(attempt: Attempt, adapter: DataPush, *, key: str, keep: Callable[[], None]) -> None:
+    """Bring what `prepare` has written, and the inputs, to the job's place at the provider. Safe to repeat.
+
+    `keep` is called between pieces, and what it raises ends the push. Raises StorageError, Unavailable, Misconfigured.
+    """
+    inputs = list(attempt.job.inputs.select_related("data_file").order_by("pk"))
+    files = [(_pushed_input(number), item.data_file.storage_key) for number, item in enumerate(inputs)]
+    if attempt.job.script:
+        files.append((PUSHED_SCRIPT, script_key(attempt)))
+    for name, stored in [*files, ("manifest", manifest_key(attempt))]:
+        keep()
+        size_bytes = storage.size_of(stored)
+        if size_bytes is None:
+            raise storage.NotInStorage(name)
+        adapter.push(key, name, _reader(stored, keep), size_bytes=size_bytes)
+
+
+def _reader(stored: str, keep: Callable[[], None]) -> Callable[[int], Iterator[bytes]]:
+    def read(start: int) -> Iterator[bytes]:
+        for piece in storage.pieces(stored, start=start):
+            keep()
+            yield piece
+
+    return read
 
 
 def command_of(job: Job) -> str:
@@ -124,8 +158,10 @@ def script_name_of(job: Job) -> str:
     return job.script_name or "main.sh"
 
 
-def forget(attempt: Attempt) -> None:
-    """Delete what holds secrets. Raises StorageUnavailable."""
+def forget(attempt: Attempt, adapter: Adapter) -> None:
+    """Delete what holds secrets. Raises StorageUnavailable, Unavailable."""
+    if is_pushed(adapter):
+        adapter.take_back(key_of(attempt))
     for key in (manifest_key(attempt), script_key(attempt)):
         storage.delete(key)
 
@@ -173,26 +209,30 @@ def log_key(attempt: Attempt) -> str:
     return f"{folder(attempt)}/log"
 
 
-def _inputs(job: Job) -> tuple[ManifestFile, ...]:
+def _inputs(job: Job, pushed: bool) -> tuple[ManifestFile, ...]:
     return tuple(
         ManifestFile(
-            url=storage.presigned_get(item.data_file.storage_key, expires_s=ADDRESS_S),
+            url=f"file:{_pushed_input(number)}" if pushed else _get_url(item.data_file.storage_key),
             sha256=item.sha256,
             size_bytes=item.size_bytes,
             path=item.path,
         )
-        for item in job.inputs.select_related("data_file").order_by("pk")
+        for number, item in enumerate(job.inputs.select_related("data_file").order_by("pk"))
     )
 
 
-def _scripts(attempt: Attempt) -> tuple[ManifestFile, ...]:
+def _pushed_input(number: int) -> str:
+    return f"input-{number}"
+
+
+def _scripts(attempt: Attempt, pushed: bool) -> tuple[ManifestFile, ...]:
     job = attempt.job
     if not job.script:
         return ()
     # A browser sends CRLF from a text field; a shell would stumble over it.
     content = job.script.replace("\r\n", "\n").encode()
     storage.put_bytes(script_key(attempt), content, "text/plain; charset=utf-8")
-    url = storage.presigned_get(script_key(attempt), expires_s=ADDRESS_S)
+    url = f"file:{PUSHED_SCRIPT}" if pushed else _get_url(script_key(attempt))
     return (ManifestFile(url, hashlib.sha256(content).hexdigest(), len(content), script_name_of(job)),)
 
 
@@ -200,6 +240,10 @@ def _login(job: Job, adapter: Adapter) -> RegistryLogin | None:
     if not job.image or not isinstance(adapter, PrivateImages):
         return None
     return registries.login_for(job.organization, job.image)
+
+
+def _get_url(key: str) -> str:
+    return storage.presigned_get(key, expires_s=ADDRESS_S)
 
 
 def _put_url(key: str) -> str:

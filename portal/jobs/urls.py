@@ -1,6 +1,6 @@
 from django.urls import path
 
-from portal.jobs.views import creating, listing, logs, showing, stopping
+from portal.jobs.views import claiming, creating, listing, logs, showing, stopping
 
 app_name = "jobs"
 urlpatterns = [
@@ -17,3 +17,4 @@ urlpatterns = [
     path("<str:code>/log/", logs.download, name="log"),
     path("<str:code>/stop/", stopping.stop, name="stop"),
 ]
+for_machines = ([path("claims/<str:token>/", claiming.claim, name="claim")], "machine")

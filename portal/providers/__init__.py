@@ -22,7 +22,8 @@ Decisions
     * What runs is the same everywhere: bootstrap.sh, which fetches its manifest, inputs and command by one address. A
       provider needs no file transfer of its own, and its limits on environment and command do not matter.
     * A job runs once because its first copy makes a directory and the second cannot. Where no two copies share a disk
-      (DOK), the look before every repeat is what prevents the second.
+      (DOK), each asks the portal first, which says yes to one of them; with a portal that machines cannot reach, the
+      look before every repeat is what prevents the second.
     * Where a provider hands out log and output (DOK, SFTP), the adapter collects them; where it does not (slurmrestd),
       the bootstrap sends them to put addresses in the manifest.
     * Slurm knows no containers of its own: which program enters an image is a setting of the account, and both adapters

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -144,6 +144,8 @@ class Adapter(ABC):
     submit_is_idempotent: bool = False
     #: False where the account runs no containers, and a job's image is not used
     runs_images: bool = True
+    #: True where all copies of a job begin in one directory: the bootstrap's mkdir lets one of them run
+    shares_disk: bool = False
 
     @abstractmethod
     def check(self) -> str:
@@ -220,6 +222,25 @@ class Arrays(ABC):
 def element_key(key: str, index: int) -> str:
     """The key of one copy in an array. No job of ours can be called so."""
     return f"{key}[{index}]"
+
+
+class DataPush(ABC):
+    """Files laid beside the job before it is handed over, for machines that reach nothing outside their cluster."""
+
+    #: whether this account's jobs get their manifest and inputs so, instead of fetching them by address
+    pushes: bool = False
+
+    @abstractmethod
+    def push(self, key: str, name: str, pieces: Callable[[int], Iterator[bytes]], *, size_bytes: int) -> None:
+        """Bring one file to the job with this key, where its manifest calls it `file:<name>`. `pieces`: its bytes from
+        an offset on. One that is whole is left alone, and one that broke off goes on where it broke.
+
+        Raises Unavailable, Misconfigured: the job itself has certainly not been handed over.
+        """
+
+    @abstractmethod
+    def take_back(self, key: str) -> None:
+        """Remove what was pushed and is still there. Nothing there: return quietly. Raises Unavailable."""
 
 
 class PriceList(ABC):

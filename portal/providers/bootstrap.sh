@@ -1,13 +1,15 @@
 #!/bin/sh
-# Runs one job of the portal on a provider's machine. Needs a POSIX shell and one of curl, python3, wget.
+# Runs one job of the portal on a provider's machine. Needs a POSIX shell, and one of curl, python3 and wget where
+# something is to be fetched or sent.
 # Prints nothing of its own unless something fails, and never an address or a value. Manifest and exit codes: bootstrap.py.
 set -u
 
 main() {
     trap on_stop TERM INT # first: number 1 of a container does not hear what it does not trap
-    claim
+    claim_directory
     choose_tools
     fetch_manifest
+    claim_attempt
     start_log
     make_places
     stage
@@ -16,7 +18,7 @@ main() {
 }
 
 # The atomic mkdir lets one copy through, whatever was sent twice. Its directory is private: it will hold addresses.
-claim() {
+claim_directory() {
     work=${PORTAL_WORK_DIR:-$PWD}
     mkdir -p "$work" 2>/dev/null && work=$(cd "$work" && pwd) && cd "$work" || die 95 "cannot use the work directory"
     work=${work%/}
@@ -33,7 +35,6 @@ choose_tools() {
     if has curl; then web=curl
     elif has python3; then web=python3
     elif has wget; then web=wget
-    else die 97 "this image has none of curl, python3 and wget: one of them is needed to fetch the job"
     fi
     if has base64; then decoder=base64
     elif has openssl; then decoder=openssl
@@ -42,10 +43,21 @@ choose_tools() {
     fi
 }
 
+needs_web() {
+    [ -n "$web" ] || die 97 "this image has none of curl, python3 and wget: one of them is needed to fetch the job"
+}
+
 fetch_manifest() {
-    [ -n "${PORTAL_MANIFEST_URL:-}" ] || die 95 "PORTAL_MANIFEST_URL is not set"
-    fetch "$PORTAL_MANIFEST_URL" "$own/manifest" || fetch "$PORTAL_MANIFEST_URL" "$own/manifest" ||
-        die 95 "cannot fetch the job's manifest"
+    if [ -n "${PORTAL_MANIFEST_FILE:-}" ]; then
+        pushed=${PORTAL_MANIFEST_FILE%/*}
+        mv "$PORTAL_MANIFEST_FILE" "$own/manifest" || die 95 "cannot read the job's manifest"
+    else
+        needs_web
+        [ -n "${PORTAL_MANIFEST_URL:-}" ] || die 95 "PORTAL_MANIFEST_URL is not set"
+        fetch "$PORTAL_MANIFEST_URL" "$own/manifest" ||
+            { rm -f "$own/manifest"; fetch "$PORTAL_MANIFEST_URL" "$own/manifest"; } ||
+            die 95 "cannot fetch the job's manifest"
+    fi
     first='' last=''
     while read -r line <&9; do
         last=$line
@@ -55,9 +67,31 @@ fetch_manifest() {
     put_output=$(record put-output)
     put_log=$(record put-log)
     log_every=$(record log-every)
+    [ -z "$put_output$put_log$(record claim)" ] || needs_web
     if [ -n "$put_output$put_log" ] && [ "$web" = wget ] && ! wget --help 2>&1 | grep -q body-file; then
         die 97 "this image's wget cannot upload: curl or python3 is needed"
     fi
+}
+
+# Copies that share no disk ask the portal, which says yes to one of them. Asked again by the same copy, because the
+# answer was lost, it says yes again. Before the log is begun: what a second copy has to say is not the job's.
+claim_attempt() {
+    claim_url=$(record claim)
+    [ -n "$claim_url" ] || return 0
+    { read -r copy </proc/sys/kernel/random/uuid; } 2>/dev/null || die 95 "this machine has no /proc to name this copy by"
+    printf 'copy=%s&remote_id=%s' "$copy" "${SAKURA_TASK_ID:-${SLURM_JOB_ID:-}}" >"$own/copy"
+    pause=1 deadline=$(($(date +%s) + ${PORTAL_CLAIM_WAIT_S:-120}))
+    while :; do
+        ask "$own/copy" "$claim_url"
+        case $(status_in "$own/answer") in
+            200) return 0 ;;
+            409 | 410) finish 98 ;; # another copy has it; or the portal wants it no more
+        esac
+        [ -z "$stopped" ] || finish 143
+        [ "$(date +%s)" -lt "$deadline" ] || die 95 "the portal did not say whether this copy of the job may run"
+        rest "$pause"
+        [ "$pause" -ge 16 ] || pause=$((pause * 2))
+    done
 }
 
 # From here on everything printed goes to the job's own output and, where the portal wants it, into a file as well.
@@ -91,6 +125,7 @@ stage() {
                 ;;
         esac
     done 9<"$own/manifest"
+    [ -z "$pushed" ] || rmdir "$pushed" 2>/dev/null # all that was in it has moved
 }
 
 place() { # url sha256 size_bytes directory relative_path
@@ -98,17 +133,46 @@ place() { # url sha256 size_bytes directory relative_path
     target=$4/$5
     mkdir -p "${target%/*}" || die 95 "cannot make the directory of $5"
     [ ! -d "$target" ] || die 95 "cannot write the file $5: a directory has this name" # mv would put it inside
-    wrong="cannot be fetched"
-    for try in 1 2; do
-        if fetch "$1" "$own/part"; then
-            if [ "$(size_of "$own/part")" != "$3" ]; then wrong="has another size than the portal stored"
-            elif [ "$(sha256_of "$own/part")" != "$2" ]; then wrong="has another checksum than the portal stored"
-            else mv "$own/part" "$target" && return 0
-            fi
+    case $1 in
+        file:*)
+            part=$pushed/${1#file:}
+            [ -f "$part" ] || die 96 "input $5 was not brought to this machine"
+            [ "$(size_of "$part")" = "$3" ] || die 96 "input $5 has another size than the portal stored"
+            [ "$(sha256_of "$part")" = "$2" ] || die 96 "input $5 has another checksum than the portal stored"
+            mv "$part" "$target" || die 95 "cannot write the file $5"
+            return 0
+            ;;
+    esac
+    needs_web
+    : >"$own/part"
+    anew='' pause=1
+    while :; do
+        had=$(size_of "$own/part")
+        fetch "$1" "$own/part" 2>"$own/said"
+        fetched=$?
+        size=$(size_of "$own/part")
+        if [ "$size" = "$3" ] && [ "$(sha256_of "$own/part")" = "$2" ]; then
+            mv "$own/part" "$target" || die 95 "cannot write the file $5"
+            return 0
         fi
         [ -z "$stopped" ] || finish 143
+        if [ "$fetched" = 0 ] || [ "$size" -ge "$3" ]; then # whole, and not what it should be: once more, all of it
+            if [ "$size" = "$3" ]; then wrong="has another checksum than the portal stored"
+            else wrong="has another size than the portal stored"
+            fi
+            [ -z "$anew" ] || break
+            anew=1
+            : >"$own/part"
+        else # it broke off: the next try goes on from there, and tries that bring nothing become rarer and end
+            wrong="cannot be fetched"
+            if [ "$size" -gt "$had" ]; then pause=1; else pause=$((pause * 2)); fi
+            if [ "$size" = 0 ]; then longest=4; else longest=32; fi
+            [ "$pause" -le "$longest" ] || break
+            rest "$pause"
+        fi
     done
     rm -f "$own/part"
+    cat "$own/said"
     die 96 "input $5 $wrong"
 }
 
@@ -123,7 +187,8 @@ run_command() {
             value=$(printf '%s' "$value" | decode; printf x) # the x keeps newlines at the end
             set -- "$@" "$name=${value%x}"
         done 9<"$own/manifest"
-        unset PORTAL_MANIFEST_URL PORTAL_WORK_DIR PORTAL_OUTPUT_ARCHIVE PORTAL_STOP_GRACE_S PORTAL_CLEAN_UP
+        unset PORTAL_MANIFEST_URL PORTAL_MANIFEST_FILE PORTAL_WORK_DIR PORTAL_OUTPUT_ARCHIVE PORTAL_CLEAN_UP
+        unset PORTAL_CLAIM_WAIT_S PORTAL_STOP_GRACE_S
         exec 3>&-
         set -- "$@" --
         if has setsid; then set -- "$@" "$(command -v setsid)"; fi
@@ -196,7 +261,8 @@ finish() { # exit_code
         find "$work" -mindepth 1 -maxdepth 1 ! -name .portal -exec rm -rf {} +
         rm -f "$own/log"
     fi
-    rm -f "$own"/manifest "$own"/request.* "$own"/pipe "$own"/running "$own"/log.part "$own"/part "$own"/output.tar.gz
+    rm -f "$own"/manifest "$own"/request.* "$own"/copy "$own"/answer "$own"/said "$own"/pipe "$own"/running
+    rm -f "$own"/part "$own"/log.part "$own"/output.tar.gz
     exit "$code"
 }
 
@@ -249,10 +315,26 @@ save_log_while_it_grows() {
     done
 }
 
-# fetch and send run in the background, because a shell hears a stop only while it waits.
-fetch() { # url file
+# What takes time runs in the background, because a shell hears a stop only while it waits.
+fetch() { # url file; goes on where the file ends
     [ -z "$stopped" ] || return 1
     (trap - TERM INT; download "$1" "$2") </dev/null &
+    child=$!
+    await
+    fetched=$?
+    [ "$web$fetched" != curl33 ] || : >"$2" # the server cannot go on in the middle: from the beginning then
+    return "$fetched"
+}
+
+ask() { # file url; what came back is in $own/answer
+    (trap - TERM INT; post "$1" "$2") </dev/null >"$own/answer" 2>&1 &
+    child=$!
+    await
+}
+
+rest() { # seconds
+    [ -z "$stopped" ] || return 0
+    (trap - TERM INT; exec sleep "$1") </dev/null >/dev/null 2>&1 &
     child=$!
     await
 }
@@ -284,23 +366,28 @@ kill_after_grace() {
 
 # Addresses are secrets. They go by a private file or the environment, because everyone on a machine can read arguments;
 # only wget knows no such way, and is taken last.
-download() { # url file; ends the shell
+download() { # url file; goes on where the file ends; ends the shell
     case $web in
         curl)
             printf 'url = "%s"\n' "$1" >"$own/request.get"
             exec curl -q -gfsS --proto =http,https --connect-timeout 20 --speed-limit 1 --speed-time 60 \
-                -o "$2" --config "$own/request.get"
+                -C - -o "$2" --config "$own/request.get"
             ;;
         python3)
             PORTAL_URL=$1 exec python3 -I -c '
-import os, shutil, sys, urllib.request
+import os, sys, urllib.request
 try:
-    with urllib.request.urlopen(os.environ["PORTAL_URL"], timeout=60) as answer, open(sys.argv[1], "wb") as file:
-        shutil.copyfileobj(answer, file, 1 << 20)
+    with open(sys.argv[1], "ab") as file:
+        had = file.tell()
+        request = urllib.request.Request(os.environ["PORTAL_URL"], headers={"Range": "bytes=%d-" % had} if had else {})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            if had and answer.status != 206: file.truncate(0)
+            while piece := answer.read(1 << 20): file.write(piece)
+            if answer.length: raise EOFError
 except Exception as error:
     sys.exit("python3: %s %s" % (type(error).__name__, getattr(error, "code", "")))' "$2"
             ;;
-        wget) exec wget -q -T 60 -O "$2" "$1" 2>/dev/null ;;
+        wget) exec wget -q -c -t 1 -T 60 -O "$2" "$1" 2>/dev/null ;;
     esac
 }
 
@@ -325,6 +412,34 @@ except Exception as error:
             ;;
         wget) exec wget -q -T 60 -O /dev/null --method=PUT --body-file="$1" "$2" 2>/dev/null ;;
     esac
+}
+
+post() { # file url; prints the answer's status behind "HTTP/1.1"; ends the shell
+    case $web in
+        curl)
+            printf 'url = "%s"\n' "$2" >"$own/request.post"
+            exec curl -q -gs --proto =http,https --connect-timeout 10 --max-time 20 \
+                --data-binary "@$1" -o /dev/null -w 'HTTP/1.1 %{http_code}\n' --config "$own/request.post"
+            ;;
+        python3)
+            PORTAL_URL=$2 exec python3 -I -c '
+import os, sys, urllib.error, urllib.request
+with open(sys.argv[1], "rb") as file: body = file.read()
+try: status = urllib.request.urlopen(os.environ["PORTAL_URL"], body, timeout=20).status
+except urllib.error.HTTPError as error: status = error.code
+print("HTTP/1.1", status)' "$1"
+            ;;
+        wget) exec wget -q -S -t 1 -T 20 --max-redirect=0 -O /dev/null --post-file="$1" "$2" ;;
+    esac
+}
+
+status_in() { # file: the last status in it
+    status=''
+    while read -r line; do
+        # busybox's wget has words before it; a server may call itself BaseHTTP/0.6.
+        case " $line" in *" HTTP/"[0-9]*" "*) status=${line##*HTTP/}; status=${status#* } ;; esac
+    done <"$1"
+    printf '%s' "${status%% *}"
 }
 
 sha256_of() { # file
@@ -362,5 +477,6 @@ die() { # exit_code sentence
 }
 
 tab=$(printf '\t')
-code=0 stopped='' child='' group='' killer='' tee_pid='' saver='' put_output='' put_log='' log_every='' own=/nonexistent
+web='' pushed='' put_output='' put_log='' log_every='' own=/nonexistent
+code=0 stopped='' child='' group='' killer='' tee_pid='' saver=''
 main

@@ -6,6 +6,11 @@ def test_link_tokens_stay_out_of_logs() -> None:
     assert without_link_tokens(None, "info", event)["request"] == "GET /invitations/…/?next=/ "
 
 
+def test_the_tokens_of_machines_stay_out_of_logs() -> None:
+    event = {"event": "Conflict: /machine/claims/abc:defghijklmnopqrstuvwxyz/"}
+    assert without_link_tokens(None, "info", event) == {"event": "Conflict: /machine/claims/…/"}
+
+
 def test_what_has_no_token_is_logged_as_it_is() -> None:
     event = {"event": "sent", "request": "GET /invitations/", "job": "/invitations/abcdefghijklmnop/", "count": 3}
     assert without_link_tokens(None, "info", dict(event)) == event

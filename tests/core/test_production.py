@@ -56,6 +56,15 @@ def test_further_hosts_are_further_ones() -> None:
     assert settings("ALLOWED_HOSTS", PORTAL_URL="https://[2001:db8::1]/") == [["[2001:db8::1]"]]
 
 
+def test_machines_reach_the_portal_where_people_do_or_elsewhere_or_not_at_all() -> None:
+    names = ("MACHINES_URL", "ALLOWED_HOSTS")
+    assert settings(*names) == ["https://portal.example.jp", ["portal.example.jp"]]
+    assert settings(*names, MACHINES_URL="none") == ["", ["portal.example.jp"]]
+    assert settings(*names, MACHINES_URL="https://machines.example.jp/") == [
+        "https://machines.example.jp", ["portal.example.jp", "machines.example.jp"],
+    ]  # fmt: skip
+
+
 MAIL = ("EMAIL_HOST", "EMAIL_PORT", "EMAIL_HOST_USER", "EMAIL_HOST_PASSWORD", "EMAIL_USE_TLS", "EMAIL_USE_SSL")
 
 
@@ -75,6 +84,8 @@ def test_mail_server_by_address() -> None:
         ("EMAIL_URL", "smtp://mail:port", "EMAIL_URL must be an address that begins with smtp:// or smtp+tls:// or smtps://."),
         ("PORTAL_URL", "portal.example.jp", "PORTAL_URL must be an address that begins with http:// or https://."),
         ("PORTAL_URL", "https://[", "PORTAL_URL must be an address that begins with http:// or https://."),
+        ("MACHINES_URL", "http://portal.example.jp", "MACHINES_URL must begin with https://, or be none."),
+        ("MACHINES_URL", "portal.example.jp", "MACHINES_URL must be an address that begins with http:// or https://."),
         ("S3_ENDPOINT", "nonsense", "S3_ENDPOINT must be an address that begins with http:// or https://."),
         ("DATABASE_URL", "nonsense", "DATABASE_URL must begin with postgresql://."),
         ("DATABASE_URL", "postgresql://x:[@h/x", "DATABASE_URL cannot be read: are its parts percent-encoded?"),

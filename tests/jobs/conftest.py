@@ -92,6 +92,7 @@ class Steps:
         """For the rows: as if so much time had gone by since they were written."""
         shift = timedelta(seconds=seconds)
         names = ["lease_until", "not_before", "sent_at", "accepted_at", "seen_at", "stop_asked_at", "created_at"]
+        names.append("claimed_at")
         Attempt.objects.update(**{name: F(name) - shift for name in names})
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from portal.providers.base import (
     Adapter,
     Artifacts,
+    DataPush,
     FinalLog,
     JobSpec,
     LiveLog,
@@ -22,8 +23,9 @@ from portal.providers.base import (
 from portal.providers.errors import NotFound
 
 
-class FakeProvider(Adapter, LiveLog, FinalLog, Artifacts, PrivateImages):
-    """`before` and `after` hold the errors that the next submits raise without and with their effect."""
+class FakeProvider(Adapter, LiveLog, FinalLog, Artifacts, PrivateImages, DataPush):
+    """`before` and `after` hold the errors that the next submits raise without and with their effect, `while_pushing`
+    what happens before each push."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, RemoteJob] = {}
@@ -37,6 +39,8 @@ class FakeProvider(Adapter, LiveLog, FinalLog, Artifacts, PrivateImages):
         self.calls: list[str] = []
         self.output = b""
         self.files: dict[str, bytes] | None = None
+        self.pushed: dict[str, bytes] = {}
+        self.while_pushing: Callable[[], object] = lambda: None
 
     def check(self) -> str:
         return "fake"
@@ -94,6 +98,16 @@ class FakeProvider(Adapter, LiveLog, FinalLog, Artifacts, PrivateImages):
     def forget_login(self, remote_id: str) -> None:
         self._ask("forget login")
         self.forgotten.append(remote_id)
+
+    def push(self, key: str, name: str, pieces: Callable[[int], Iterator[bytes]], *, size_bytes: int) -> None:
+        self._ask("push")
+        self.while_pushing()
+        self.pushed[f"{key}/{name}"] = data = b"".join(pieces(0))
+        assert len(data) == size_bytes
+
+    def take_back(self, key: str) -> None:
+        self._ask("take back")
+        self.pushed = {path: data for path, data in self.pushed.items() if not path.startswith(f"{key}/")}
 
     def _ask(self, what: str) -> None:
         self.calls.append(what)

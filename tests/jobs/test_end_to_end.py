@@ -12,14 +12,19 @@ import pytest
 from portal.accounts.models import Project, User
 from portal.billing.models import BillingAccount
 from portal.catalog.models import Offering, ProviderAccount
+from portal.catalog.provider_accounts import adapter_of
+from portal.core import failpoints
 from portal.core.sealing import seal
 from portal.datasets import storage
-from portal.jobs import handoff, logs, reconciliation, tracking
+from portal.jobs import handoff, logs, reconciliation, staging, tracking
 from portal.jobs.cancellation import ask_stop
+from portal.jobs.keys import key_of
 from portal.jobs.models import Artifact, Job
 from portal.jobs.request import JobRequest
 from portal.jobs.submission import submit
 from portal.providers.base import Account
+from portal.providers.bootstrap import BootstrapExit
+from portal.providers.errors import OutcomeUnknown
 from tests.factories import (
     DataFileFactory,
     DatasetFactory,
@@ -43,6 +48,8 @@ KINDS = {
     "sakura_dok": {"slug": "sakura", "plan": "h100-80gb", "containers": True},
     "slurm_rest": {"slug": "kddi", "plan": "gb200", "gpu_model": "GB200", "gpus_min": 4, "gpus_max": 8, "gpus_step": 4},
     "slurm_ssh": {"slug": "highreso", "plan": "gpu", "gpu_model": ""},
+    # A cluster whose machines reach nothing outside.
+    "slurm_ssh, pushed": {"slug": "highreso", "plan": "gpu", "gpu_model": "", "options": {"staging": "push"}},
 }
 
 
@@ -50,8 +57,8 @@ KINDS = {
 def place(
     request: pytest.FixtureRequest, db: None, emulator: Callable[[str], Account]
 ) -> tuple[Offering, ProviderAccount]:
-    kind, facts = request.param, dict(KINDS[request.param])
-    reached = emulator(kind)
+    kind, facts = request.param.partition(",")[0], dict(KINDS[request.param])
+    reached, options = emulator(kind), facts.pop("options", {})
     provider = ProviderFactory(slug=facts.pop("slug"))
     offering = OfferingFactory(provider=provider, site=None, adapter=kind, gpus_per_node=4, **facts)
     PriceFactory(offering=offering)
@@ -60,7 +67,7 @@ def place(
         kind=kind,
         endpoint=reached.endpoint,
         sealed_credentials=seal(dict(reached.credentials)),
-        options=dict(reached.options),
+        options={**reached.options, **options},
         emulated=True,
     )
     return offering, account
@@ -169,3 +176,36 @@ def test_a_private_image_runs_with_the_organizations_login_and_costs_nothing_wit
         assert running.kept_logins() == []
     assert (refused.state, refused.failure, refused.cost) == ("failed", "image", 0)
     assert (done.state, [line.text for line in logs.tail(done)]) == ("succeeded", ["inside"])
+
+
+@pytest.mark.parametrize("place", ["sakura_dok"], indirect=True)
+def test_of_two_copies_at_a_provider_without_a_shared_disk_one_runs(
+    place, start, organization, live_server, settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first answer was lost, and a late request made a second copy before anybody looked."""
+    settings.MACHINES_URL = live_server.url
+    job, account = start(command="echo ran"), place[1]
+
+    def answer_lost() -> None:
+        raise OutcomeUnknown("reset")
+
+    with monkeypatch.context() as patch:
+        patch.setitem(failpoints.armed, "handoff.after_send", answer_lost)
+        handoff.hand_off_due(account)
+    attempt, adapter = job.attempts.select_related("job__organization", "offering").get(), adapter_of(account)
+    adapter.submit(staging.prepare(attempt, adapter, key=key_of(attempt)))
+    deadline = time.monotonic() + 60
+    copies = adapter.find(key_of(attempt))
+    while time.monotonic() < deadline and not all(copy.state.is_final for copy in copies):
+        time.sleep(0.3)
+        copies = adapter.find(key_of(attempt))
+    assert sorted(copy.exit_code or 0 for copy in copies) == [0, BootstrapExit.SECOND_COPY]
+    done = carry_on(job, account, lambda now: now.is_final)
+    ran = next(copy.remote_id for copy in copies if copy.exit_code == 0)
+    assert (done.state, [line.text for line in logs.tail(done)], done.attempts.get().remote_id) == (
+        "succeeded",
+        ["ran"],
+        ran,
+    )
+    purse = BillingAccount.objects.get(organization=organization)
+    assert (purse.held, purse.posted) == (0, done.cost)

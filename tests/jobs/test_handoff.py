@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import F
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from portal.accounts.models import Membership, Project, User
 from portal.billing.models import Hold
 from portal.catalog.models import ProviderAccount
 from portal.core import failpoints
+from portal.datasets.storage import NotInStorage, StorageUnavailable
 from portal.jobs import handoff
 from portal.jobs.cancellation import ask_stop
 from portal.jobs.keys import key_of
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.submission import submit
-from portal.providers.base import RegistryLogin
+from portal.providers.base import RegistryLogin, RemoteState
 from portal.providers.errors import Misconfigured, OutcomeUnknown, Rejected, Unavailable
 from tests.factories import RegistryLoginFactory
 from tests.jobs.conftest import Steps, attempt_of, fresh
@@ -242,3 +246,81 @@ def test_a_login_that_no_key_opens_ends_the_job_before_it_costs(
     job = submit(funded, request=request_for(image="ghcr.io/team/train:1"), key="k", by=member)
     steps.hand_off()
     assert (fresh(job).state, fresh(job).failure, provider.specs) == ("failed", "portal_fault", [])
+
+
+# --- where data is pushed first ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pushing(provider: FakeProvider) -> FakeProvider:
+    provider.pushes = True
+    return provider
+
+
+def test_data_is_pushed_before_the_job_is_sent(job: Job, steps: Steps, pushing: FakeProvider) -> None:
+    seen = []
+    pushing.while_pushing = lambda: seen.append((attempt_of(job).state, fresh(job).waiting_reason))
+    assert steps.hand_off().accepted == 1
+    assert (pushing.calls, seen) == (["push", "submit"], [("sending", "data_transfer")])
+    assert (sorted(pushing.specs[0].environment), fresh(job).waiting_reason) == (["PORTAL_JOB"], "")
+
+
+def test_a_push_keeps_its_lease_and_what_was_pushed_is_taken_back_at_the_end(
+    job: Job, steps: Steps, pushing: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handoff, "LEASE_S", 0.3)
+    pushing.while_pushing = lambda: time.sleep(0.5)
+    assert steps.hand_off().accepted == 1
+    now = timezone.now()
+    pushing.becomes(RemoteState.SUCCEEDED, exit_code=0, started_at=now, ended_at=now)
+    steps.track()
+    steps.collect()
+    assert (fresh(job).state, pushing.pushed, pushing.calls[-1]) == ("succeeded", {}, "take back")
+
+
+def test_a_worker_that_lost_its_lease_while_pushing_does_not_send(
+    job: Job, steps: Steps, pushing: FakeProvider
+) -> None:
+    pushing.while_pushing = lambda: Attempt.objects.update(epoch=F("epoch") + 1)  # another worker has taken it
+    assert steps.hand_off().accepted == 0
+    assert (pushing.calls, attempt_of(job).state) == (["push"], "sending")
+
+
+def test_a_wish_to_stop_while_pushing_ends_the_job_unsent(
+    job: Job, steps: Steps, pushing: FakeProvider, member
+) -> None:
+    pushing.while_pushing = lambda: ask_stop(fresh(job), by=member)
+    steps.hand_off()
+    steps.collect()
+    assert (pushing.calls, fresh(job).state, pushing.pushed) == (["push", "take back"], "cancelled", {})
+    assert Hold.objects.get(job_code=job.code).released_at is not None
+
+
+def test_an_input_that_is_gone_from_the_store_ends_the_job_unsent(
+    job: Job, steps: Steps, pushing: FakeProvider
+) -> None:
+    def gone() -> None:
+        raise NotInStorage("input-0")
+
+    pushing.while_pushing = gone
+    steps.hand_off()
+    assert (pushing.calls, fresh(job).state, fresh(job).failure) == (["push"], "failed", "data_missing")
+    assert Hold.objects.get(job_code=job.code).released_at is not None
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [(Unavailable("the file transfer broke off"), "unreachable"), (StorageUnavailable("503"), "data_transfer")],
+)
+def test_a_push_that_fails_leaves_the_job_to_be_sent(
+    job: Job, steps: Steps, pushing: FakeProvider, trouble: Exception, reason: str
+) -> None:
+    def fail() -> None:
+        raise trouble
+
+    pushing.while_pushing = fail
+    steps.hand_off()
+    assert (attempt_of(job).state, fresh(job).waiting_reason, pushing.calls) == ("intended", reason, ["push"])
+    pushing.while_pushing = lambda: None
+    steps.pass_time(2)
+    assert steps.hand_off().accepted == 1

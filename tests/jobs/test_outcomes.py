@@ -16,6 +16,7 @@ from portal.jobs.outcomes import outcome_of
         ("failed", 95, {}, "failed", "portal_fault"),
         ("failed", 96, {}, "failed", "data_missing"),
         ("failed", 97, {}, "failed", "image"),
+        ("failed", 98, {}, "failed", "portal_fault"),
         ("timed_out", None, {}, "expired", "time_limit"),
         ("out_of_memory", 137, {}, "failed", "out_of_memory"),
         ("interrupted", None, {}, "failed", "interrupted"),
@@ -44,3 +45,8 @@ def test_outcome(remote: str, code: int | None, job: dict[str, object], state: s
 def test_an_image_that_was_never_fetched(reason: str, code: int | None, failure: str) -> None:
     attempt = Attempt(remote_state="failed", remote_reason=reason, exit_code=code)
     assert outcome_of(Job(), attempt).failure == failure
+
+
+def test_a_second_beginning_of_a_job_that_had_begun_is_an_interruption() -> None:
+    outcome = outcome_of(Job(), Attempt(remote_state="failed", exit_code=98, claimed_by="a copy"))
+    assert (outcome.state, outcome.reason, outcome.failure) == ("failed", "interrupted", "interrupted")

@@ -90,6 +90,28 @@ def test_a_provider_without_logs_and_files_gets_addresses_to_put_them(attempt: A
     assert "log.part?" in manifest["put-log"][0][0]
 
 
+def test_what_is_pushed_is_brought_file_by_file_and_has_no_address(attempt: Attempt) -> None:
+    provider = FakeProvider()
+    provider.pushes = True
+    stored = attempt.job.inputs.get()
+    storage.put_bytes(stored.data_file.storage_key, b"words")
+    spec, kept = staging.prepare(attempt, provider, key="k"), []
+    for _ in range(2):
+        staging.push(attempt, provider, key="k", keep=lambda: kept.append(1))
+    manifest = manifest_of(attempt)
+    assert (dict(spec.environment), manifest["input"], manifest["script"][0][0]) == (
+        {"PORTAL_JOB": attempt.job.code},
+        [["file:input-0", stored.sha256, "5", "texts/words.txt"]],
+        "file:script",
+    )
+    assert provider.pushed == {
+        "k/input-0": b"words",
+        "k/script": b"print(1)\n",
+        "k/manifest": storage.read(staging.manifest_key(attempt)),
+    }
+    assert len(kept) == 12  # for each file, and for each piece of it
+
+
 @pytest.mark.parametrize(
     ("script_name", "command"),
     [("main.py", "python3 main.py"), ("run it.sh", "sh 'run it.sh'"), ("tool", "./tool"), ("", "sh main.sh")],

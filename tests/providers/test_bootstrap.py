@@ -24,7 +24,8 @@ from tests.providers.file_server import FileServer
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
 BASIC = ["sh", "dash", "setsid", "mkdir", "chmod", "mkfifo", "tee", "cat", "cp", "mv", "rm", "ls", "tar", "gzip"]
-BASIC += ["find", "sort", "grep", "sleep", "env", "kill", "wc", "base64", "sha256sum"]
+BASIC += ["find", "sort", "grep", "sleep", "env", "kill", "wc", "base64", "sha256sum", "date", "rmdir"]
+WEB = ["curl", "python3", "wget"]
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_stages_runs_and_saves(store: FileServer, tmp_path: Path, shell: str) ->
     assert sorted(item.name for item in (tmp_path / ".portal").iterdir()) == ["log"]
 
 
-@pytest.mark.parametrize("web", ["curl", "wget", "python3"])
+@pytest.mark.parametrize("web", WEB)
 def test_any_one_download_tool_will_do(store: FileServer, tmp_path: Path, web: str) -> None:
     manifest = Manifest(
         job="J",
@@ -135,7 +136,7 @@ def test_no_download_tool_is_said_and_ends_with_97(store: FileServer, tmp_path: 
     )
 
 
-@pytest.mark.parametrize("web", ["curl", "python3", "wget"])
+@pytest.mark.parametrize("web", WEB)
 def test_a_refused_manifest_ends_with_95_and_shows_no_address(store: FileServer, tmp_path: Path, web: str) -> None:
     store.refuse.add("manifest")
     (tmp_path / "work").mkdir()
@@ -189,6 +190,195 @@ def test_twenty_copies_at_once_run_once(store: FileServer, tmp_path: Path) -> No
         copy.communicate(timeout=60)
     assert sorted(copy.returncode for copy in copies) == [0] + [98] * 19
     assert (tmp_path / "ran").read_text() == "x\n"
+
+
+@pytest.mark.parametrize("web", WEB)
+@pytest.mark.parametrize("shell", SHELLS)
+def test_of_copies_on_disks_of_their_own_the_portal_lets_one_run(
+    store: FileServer, tmp_path: Path, web: str, shell: str
+) -> None:
+    manifest = Manifest(job="J", command=f"echo x >>{tmp_path}/ran", claim_url=store.claim_url("claim?token=canary"))
+    path = tools(tmp_path / "bin", web)
+    copies = []
+    for number in range(4):
+        (tmp_path / f"{number}").mkdir()
+        copies.append(
+            start(store, manifest, tmp_path / f"{number}", path=path, shell=shell, SAKURA_TASK_ID=f"task-{number}")
+        )
+    printed = [copy.communicate(timeout=60)[0] for copy in copies]
+    assert (sorted(copy.returncode for copy in copies), printed) == ([0, 98, 98, 98], [b""] * 4)
+    assert (tmp_path / "ran").read_text() == "x\n"
+    assert sorted(form["remote_id"] for _path, form in store.claims) == ["task-0", "task-1", "task-2", "task-3"]
+    assert len({form["copy"] for _path, form in store.claims}) == 4
+    assert not list(tmp_path.glob("?/.portal/*"))
+
+
+@pytest.mark.parametrize("web", WEB)
+def test_a_copy_whose_claim_got_no_answer_asks_again_and_runs(store: FileServer, tmp_path: Path, web: str) -> None:
+    store.lost_answers = 2
+    manifest = Manifest(job="J", command="echo ran", claim_url=store.claim_url("claim?token=canary"))
+    (tmp_path / "work").mkdir()
+    code, printed = run(store, manifest, tmp_path / "work", path=tools(tmp_path / "bin", web))
+    assert (code, printed, len(store.claims), len({form["copy"] for _, form in store.claims})) == (0, "ran\n", 3, 1)
+
+
+@pytest.mark.parametrize("web", WEB)
+def test_a_copy_runs_when_the_portal_is_back(store: FileServer, tmp_path: Path, web: str) -> None:
+    store.refuse.add("claim")
+    manifest = Manifest(job="J", command="echo ran", claim_url=store.claim_url("claim"))
+    (tmp_path / "work").mkdir()
+    process = start(store, manifest, tmp_path / "work", path=tools(tmp_path / "bin", web))
+    while len(store.claims) < 2:
+        time.sleep(0.05)
+    store.refuse.clear()
+    assert (process.communicate(timeout=60)[0], process.returncode) == (b"ran\n", 0)
+
+
+@pytest.mark.parametrize("web", WEB)
+@pytest.mark.parametrize("away", ["refuses", "is not there"])
+def test_a_portal_that_stays_away_ends_the_copy_with_95(store: FileServer, tmp_path: Path, web: str, away: str) -> None:
+    store.refuse.add("claim")
+    url = store.claim_url("claim?token=canary") if away == "refuses" else "http://127.0.0.1:9/claim?token=canary"
+    manifest = Manifest(job="J", command="echo ran", claim_url=url, put_log_url=store.url("log"))
+    (tmp_path / "work").mkdir()
+    path = tools(tmp_path / "bin", web)
+    assert run(store, manifest, tmp_path / "work", path=path, PORTAL_CLAIM_WAIT_S="2") == (
+        BootstrapExit.NOT_STARTED,
+        "portal: the portal did not say whether this copy of the job may run\n",
+    )
+    assert (len(store.claims) > 1) == (away == "refuses")  # asked more than once
+
+
+def test_a_stop_is_heard_while_the_portal_is_asked(store: FileServer, tmp_path: Path) -> None:
+    store.refuse.add("claim")
+    process = start(store, Manifest(job="J", command="echo ran", claim_url=store.claim_url("claim")), tmp_path)
+    while len(store.claims) < 3:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    began = time.monotonic()
+    assert (process.communicate(timeout=20)[0], process.returncode) == (b"", 143)
+    assert time.monotonic() - began < 2
+
+
+def test_a_second_copy_leaves_the_log_of_the_first_alone(store: FileServer, tmp_path: Path) -> None:
+    store.claimed["claim"] = "the first"
+    store.objects["log"] = b"the first one's"
+    manifest = Manifest(job="J", command="echo ran", claim_url=store.claim_url("claim"), put_log_url=store.url("log"))
+    assert run(store, manifest, tmp_path) == (BootstrapExit.SECOND_COPY, "")
+    assert store.objects["log"] == b"the first one's"
+
+
+def run_pushed(tmp_path: Path, manifest: Manifest, **files: bytes) -> tuple[int, str]:
+    """As on a cluster that reaches nothing outside, by an image without any download tool."""
+    pushed, work = tmp_path / "pushed", tmp_path / "work"
+    pushed.mkdir()
+    for name, data in files.items():
+        (pushed / name.replace("_", "-")).write_bytes(data)
+    (pushed / "manifest").write_text(render_manifest(manifest))
+    environment = {
+        "PATH": tools(tmp_path / "bin"),
+        "PORTAL_WORK_DIR": str(work),
+        "PORTAL_MANIFEST_FILE": str(pushed / "manifest"),
+        "PORTAL_OUTPUT_ARCHIVE": str(tmp_path / "output.tar.gz"),
+    }
+    done = subprocess.run(
+        ["dash", "-c", bootstrap_script()], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def pushed_file(name: str, data: bytes, path: str) -> ManifestFile:
+    return ManifestFile(f"file:{name}", hashlib.sha256(data).hexdigest(), len(data), path)
+
+
+def test_what_was_pushed_is_moved_into_place_without_a_network_or_a_download_tool(tmp_path: Path) -> None:
+    manifest = Manifest(
+        job="J",
+        command='cat "$PORTAL_DATA_DIR/texts/日本 語.txt"; ./run.sh; env | grep -c PORTAL_MANIFEST',
+        inputs=(pushed_file("input-0", "かな\n".encode(), "texts/日本 語.txt"),),
+        scripts=(pushed_file("script", b'echo x >"$PORTAL_OUTPUT_DIR/x"', "run.sh"),),
+        environment={"TOKEN": "canary"},
+    )
+    done = run_pushed(tmp_path, manifest, input_0="かな\n".encode(), script=b'echo x >"$PORTAL_OUTPUT_DIR/x"')
+    assert done == (1, "かな\n0\n")  # grep counts none
+    assert unpacked((tmp_path / "output.tar.gz").read_bytes()) == {"x": b"x\n"}
+    assert not (tmp_path / "pushed").exists()
+    assert not list(tmp_path.rglob("manifest"))
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "was not brought to this machine"),
+        ({"input_0": b"goo"}, "has another size than the portal stored"),
+        ({"input_0": b"evil"}, "has another checksum than the portal stored"),
+    ],
+)
+def test_what_was_pushed_and_is_not_what_it_should_be_ends_with_96(
+    tmp_path: Path, files: dict[str, bytes], words: str
+) -> None:
+    manifest = Manifest(job="J", command="echo ran", inputs=(pushed_file("input-0", b"good", "a/words.txt"),))
+    assert run_pushed(tmp_path, manifest, **files) == (96, f"portal: input a/words.txt {words}\n")
+
+
+@pytest.mark.parametrize("url", ["file:../x", "file:a/b", "file:", "file:A", "file:a\n", "file:a b"])
+def test_a_name_of_something_pushed_is_plain(url: str) -> None:
+    with pytest.raises(ValueError, match="address"):
+        render_manifest(Manifest(job="J", command="true", inputs=(ManifestFile(url, "0" * 64, 1, "a"),)))
+
+
+LARGE = bytes(range(256)) * 400
+
+
+def large(store: FileServer) -> Manifest:
+    return Manifest(job="J", command='sha256sum <"$PORTAL_DATA_DIR/large"', inputs=(file(store, "large", LARGE),))
+
+
+SUM = f"{hashlib.sha256(LARGE).hexdigest()}  -\n"
+
+
+@pytest.mark.parametrize("web", WEB)
+@pytest.mark.parametrize("shell", SHELLS)
+def test_an_input_that_breaks_off_goes_on_where_it_broke(
+    store: FileServer, tmp_path: Path, web: str, shell: str
+) -> None:
+    manifest, store.cuts = large(store), [10**6, len(LARGE) // 2, len(LARGE) // 4]  # the manifest comes first
+    (tmp_path / "work").mkdir()
+    done = run(store, manifest, tmp_path / "work", path=tools(tmp_path / "bin", web), shell=shell)
+    assert (done, store.sent[1:]) == ((0, SUM), [len(LARGE) // 2, len(LARGE) // 4, len(LARGE) // 4])
+
+
+@pytest.mark.parametrize("web", WEB)
+def test_a_server_that_cannot_go_on_sends_the_whole_input_again(store: FileServer, tmp_path: Path, web: str) -> None:
+    manifest, store.cuts, store.has_ranges = large(store), [10**6, len(LARGE) // 2], False
+    (tmp_path / "work").mkdir()
+    done = run(store, manifest, tmp_path / "work", path=tools(tmp_path / "bin", web))
+    assert (done, store.sent[-1]) == ((0, SUM), len(LARGE))
+
+
+def test_an_input_that_is_garbled_once_is_fetched_anew(store: FileServer, tmp_path: Path) -> None:
+    manifest = large(store)
+    path = next(path for path in store.objects if path.startswith("in/"))
+    store.objects[path] = bytes(len(LARGE))
+    process = start(store, manifest, tmp_path)
+    while path not in store.gets:
+        time.sleep(0.005)
+    store.objects[path] = LARGE
+    assert (process.communicate(timeout=60)[0].decode(), process.returncode) == (SUM, 0)
+
+
+@pytest.mark.parametrize("web", WEB)
+@pytest.mark.parametrize("length", [3, 5])
+def test_an_input_of_another_size_ends_with_96(store: FileServer, tmp_path: Path, web: str, length: int) -> None:
+    item = file(store, "words.txt", "good")
+    store.objects[item.url.split("/", 3)[3].partition("?")[0]] = bytes(length)
+    (tmp_path / "work").mkdir()
+    manifest = Manifest(job="J", command="touch ran", inputs=(item,))
+    assert run(store, manifest, tmp_path / "work", path=tools(tmp_path / "bin", web)) == (
+        96,
+        "portal: input words.txt has another size than the portal stored\n",
+    )
+    assert len([path for path in store.gets if path.startswith("in/")]) == 2
 
 
 @pytest.mark.parametrize(("command", "expected"), [("exit 3", 3), ("kill -9 $$", 137), ("nothing-such", 127)])
@@ -414,11 +604,12 @@ def test_the_manifest_as_text() -> None:
             inputs=(item,),
             scripts=(item,),
             environment={"A": "b"},
+            claim_url="http://p/c",
             put_output_url="http://s3/o",
             put_log_url="http://s3/l",
         )
     ) == (
-        "portal-manifest\t1\njob\tJ-1\ncommand\tZWNobw==\n"
+        "portal-manifest\t1\njob\tJ-1\ncommand\tZWNobw==\nclaim\thttp://p/c\n"
         f"input\thttp://s3/x?a=b\t{'a' * 64}\t5\tdir/日本.txt\nscript\thttp://s3/x?a=b\t{'a' * 64}\t5\tdir/日本.txt\n"
         "env\tA\tYg==\nput-output\thttp://s3/o\nput-log\thttp://s3/l\nlog-every\t10\nend\n"
     )

@@ -35,11 +35,13 @@ NOT_OFFERED = {
     "sakura_dok": ARRAYS | {
         "two_gpus_count_twice", "more_gpus_than_there_are_is_refused_as_no_capacity",
         "gpus_that_nodes_cannot_share_are_refused", "what_is_free_is_told_by_plan",
+        "what_was_pushed_is_there_without_any_address", "what_was_pushed_and_not_used_is_taken_back",
     },
     "slurm_rest": {
         "a_live_log_goes_on_where_one_stopped", "a_live_log_has_nothing_of_a_job_that_waits",
         "a_live_log_is_the_beginning_of_the_whole", "a_live_log_has_nothing_beyond_its_end",
         "a_plan_is_on_the_price_list_with_its_price", *DOK_ALONE,
+        "what_was_pushed_is_there_without_any_address", "what_was_pushed_and_not_used_is_taken_back",
     },
     "slurm_ssh": {
         "a_plan_is_on_the_price_list_with_its_price", "what_is_free_is_told_by_plan",

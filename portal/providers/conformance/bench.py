@@ -49,6 +49,9 @@ class Store(Protocol):
     def put_url(self, path: str) -> str:
         """The address that takes a PUT."""
 
+    def claim_url(self, path: str) -> str:
+        """The address that takes a POST and lets the first copy that asks run; empty: there is nobody to ask."""
+
     def get(self, path: str) -> bytes | None:
         """What was put; None: nothing."""
 
@@ -257,6 +260,7 @@ class Bench:
             command=sample.command,
             inputs=tuple(item.stored(self.store, key) for item in sample.inputs),
             environment=sample.environment,
+            claim_url="" if self.adapter.shares_disk else self.store.claim_url(f"{key}/claim"),
             # Output and log go the way that the provider offers.
             put_output_url="" if isinstance(self.adapter, Artifacts) else self.store.put_url(f"{key}/output"),
             put_log_url="" if isinstance(self.adapter, FinalLog) else self.store.put_url(f"{key}/log"),

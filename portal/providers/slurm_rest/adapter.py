@@ -36,6 +36,7 @@ class SlurmRest(Adapter, Arrays, UsageStatement, Availability):
 
     listing_lag_s = 0.0  # slurmctld answers from memory
     submit_is_idempotent = False
+    shares_disk = True
 
     def __init__(self, account: Account) -> None:
         self._client = SlurmRestClient(account)

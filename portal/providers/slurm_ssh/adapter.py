@@ -1,13 +1,14 @@
 """The Adapter of a Slurm cluster that is reached as its users reach it: commands over SSH, files by SFTP.
 
-A job's directory is `work_dir`/key: job.sh, log, work/ (claimed by the bootstrap) and output.tar.gz. The elements of an
-array share it: job.sh, and 3.log, 3.work/ and 3.output.tar.gz of the fourth.
+A job's directory is `work_dir`/key: job.sh, log, work/ (claimed by the bootstrap), output.tar.gz, and pushed/ where the
+account's machines fetch nothing themselves. The elements of an array share it: job.sh, and 3.log, 3.work/ and
+3.output.tar.gz of the fourth.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -17,6 +18,7 @@ from portal.providers.base import (
     Adapter,
     Arrays,
     Artifacts,
+    DataPush,
     FinalLog,
     JobSpec,
     LiveLog,
@@ -32,6 +34,7 @@ from portal.providers.slurm_arrays import age, check_size, checked_id, chosen, e
 from portal.providers.slurm_containers import ContainerRuntime, container_runtime
 from portal.providers.slurm_ssh.client import SshClient
 from portal.providers.slurm_ssh.translation import (
+    PUSHED,
     SACCT_FORMAT,
     SQUEUE_FORMAT,
     accounted_jobs,
@@ -52,14 +55,18 @@ from portal.providers.slurm_ssh.translation import (
 LOOK_BACK = timedelta(days=35)  # longer than any job may run
 # [T] Accounting learns of an element's end up to seconds after the controller; only it knows the exit code.
 ACCOUNTING_LAG = timedelta(seconds=10)
+BLOCK_BYTES = 4 << 20
 
 
-class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, UsageStatement):
+class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, DataPush, UsageStatement):
     """Options: `work_dir` (default jga-jobs; relative to the home directory, or absolute), `account`, `qos`,
-    `gpu_type` (this cluster's own name of its GPUs; wins over the job's), `container_runtime` (slurm_containers.py)."""
+    `gpu_type` (this cluster's own name of its GPUs; wins over the job's), `container_runtime` (slurm_containers.py),
+    `staging` (`url`: machines fetch their inputs by address; `push`: they reach nothing outside, and get all by SFTP
+    before the job is handed over)."""
 
     listing_lag_s = 0.0  # slurmctld answers from memory
     submit_is_idempotent = False
+    shares_disk = True
 
     def __init__(self, account: Account) -> None:
         self._ssh = SshClient(account)
@@ -69,6 +76,10 @@ class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, UsageStatement):
         self._runtime = container_runtime(account.options)
         self.runs_images = self._runtime is not ContainerRuntime.NONE
         self._architectures = KnownArchitectures(self._ask_architectures)
+        staging = account.options.get("staging") or "url"
+        if staging not in ("url", "push"):
+            raise Misconfigured("the option staging must be url or push")
+        self.pushes = staging == "push"
         self._has_accounting = True
         self._lock = threading.Lock()
 
@@ -173,6 +184,29 @@ class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, UsageStatement):
         path = self._file(job.key, "output.tar.gz")
         return self._ssh.pieces(path) if self._ssh.exists(path) else None
 
+    def push(self, key: str, name: str, pieces: Callable[[int], Iterator[bytes]], *, size_bytes: int) -> None:
+        """By SFTP, a block after the other; the file has its name only when it is whole."""
+        directory = self._pushed(key)
+        target, part = f"{directory}/{name}", f"{directory}/{name}.part"
+        if size_bytes > BLOCK_BYTES and self._ssh.size_of(target) == size_bytes:
+            return
+        self._ssh.make_directory(directory)
+        had = self._ssh.size_of(part) or 0
+        # The pieces of one block travel beside each other: of the last one some may be missing in its middle.
+        offset = max(0, had - 1) // BLOCK_BYTES * BLOCK_BYTES if had <= size_bytes else 0
+        try:
+            for block in _blocks(pieces(offset)):
+                self._ssh.write_at(part, block, offset=offset)
+                offset += len(block)
+            if offset != size_bytes:
+                raise Unavailable("the file to push has another size than it should have")
+            self._ssh.rename(part, target)
+        except NotFound:
+            raise Unavailable("the job's directory vanished") from None
+
+    def take_back(self, key: str) -> None:
+        self._ssh.remove_directory(self._pushed(key))
+
     def usage(self, *, since: datetime, until: datetime) -> Iterator[RemoteUsage]:
         """sacct: elapsed seconds x allocated GPUs of every job that ended in the time."""
         if since > datetime.now(UTC):
@@ -249,12 +283,26 @@ class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, UsageStatement):
             raise NotFound("the job carries no key of ours")
         return f"{self._work_dir()}/{key}"
 
+    def _pushed(self, key: str) -> str:
+        return f"{self._directory(key)}/{PUSHED}"
+
     def _work_dir(self) -> str:
         with self._lock:
             if not self._work_dir_known:
                 home = "" if self._work_dir_wanted.startswith("/") else f"{self._ssh.home().rstrip('/')}/"
                 self._work_dir_known = f"{home}{self._work_dir_wanted.rstrip('/')}"
             return self._work_dir_known
+
+
+def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """At least one, which may be empty; all but the last are full."""
+    waiting = bytearray()
+    for piece in pieces:
+        waiting += piece
+        while len(waiting) > BLOCK_BYTES:
+            yield bytes(waiting[:BLOCK_BYTES])
+            del waiting[:BLOCK_BYTES]
+    yield bytes(waiting)
 
 
 def _start(since: datetime) -> str:

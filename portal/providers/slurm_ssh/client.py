@@ -107,6 +107,40 @@ class SshClient:
 
         _wait(self._with_files(write))
 
+    def write_at(self, path: str, data: bytes, *, offset: int) -> None:
+        """Into a private file that is made where it is missing. What is written already stays, but at offset 0."""
+
+        async def write(sftp: asyncssh.SFTPClient) -> None:
+            flags = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | (0 if offset else asyncssh.FXF_TRUNC)
+            async with sftp.open(path, flags, asyncssh.SFTPAttrs(permissions=0o600), encoding=None) as file:
+                await file.write(data, offset)
+
+        _wait(self._with_files(write))
+
+    def size_of(self, path: str) -> int | None:
+        """None: there is no such file."""
+        with contextlib.suppress(NotFound):
+            return _wait(self._with_files(lambda sftp: sftp.getsize(path)))
+        return None
+
+    def rename(self, path: str, to: str) -> None:
+        _wait(self._with_files(lambda sftp: sftp.posix_rename(path, to)))
+
+    def remove_directory(self, path: str) -> None:
+        """With the files in it. Nothing there: return quietly. A link is not followed: a job may lay one anywhere."""
+
+        async def remove(sftp: asyncssh.SFTPClient) -> None:
+            if await sftp.islink(path):
+                await sftp.remove(path)
+            elif await sftp.isdir(path):
+                for name in await sftp.listdir(path):
+                    if name not in (".", ".."):
+                        await sftp.remove(f"{path}/{name}")
+                await sftp.rmdir(path)
+
+        with contextlib.suppress(NotFound):
+            _wait(self._with_files(remove))
+
     def read(self, path: str, *, offset: int, max_bytes: int) -> bytes:
         """Less than `max_bytes` at the end, empty beyond it. Raises NotFound, Unavailable."""
 

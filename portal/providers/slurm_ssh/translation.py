@@ -29,6 +29,8 @@ from portal.providers.slurm import (
 from portal.providers.slurm_arrays import array_lines, as_element, indexes
 from portal.providers.slurm_containers import ContainerRuntime, work_of
 
+PUSHED = "pushed"  # the folder in a job's directory that holds what was pushed
+
 SQUEUE_FORMAT = "%i|%T|%r|%V|%S|%e|%j"
 SACCT_FORMAT = "JobID,State,ExitCode,Submit,Start,End,ElapsedRaw,AllocTRES,Reason,JobName"
 
@@ -71,6 +73,7 @@ def job_script(spec: JobSpec, *, runtime: ContainerRuntime = ContainerRuntime.NO
         "umask 077",
         f"[ ! -e {own('environment')} ] || . ./{own('environment')}",
         f"rm -f {own('environment')}",
+        f'[ ! -e {PUSHED}/manifest ] || export PORTAL_MANIFEST_FILE="$PWD/{PUSHED}/manifest"',
         f'PORTAL_WORK_DIR="$PWD/{own("work")}" PORTAL_OUTPUT_ARCHIVE="$PWD/{own("output.tar.gz")}" PORTAL_CLEAN_UP=1',
         "export PORTAL_WORK_DIR PORTAL_OUTPUT_ARCHIVE PORTAL_CLEAN_UP",
     ]

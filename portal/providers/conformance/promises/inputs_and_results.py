@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 
-from portal.providers.base import RemoteState
-from portal.providers.bootstrap import BootstrapExit
+from portal.providers.base import DataPush, RemoteState
+from portal.providers.bootstrap import BootstrapExit, Manifest, ManifestFile, render_manifest
 from portal.providers.conformance.bench import Bench
-from portal.providers.conformance.kit import equal, hold, promise
+from portal.providers.conformance.kit import equal, hold, promise, raises
 from portal.providers.conformance.samples import BINARY, LONG_VALUE, OUTPUT_BYTES, TEXT, VALUE
+from portal.providers.errors import Unavailable
 
 # Numbers of one run, not a computation: equal here means equal at every provider.
 DIGESTS = {
@@ -104,6 +107,14 @@ def the_program_knows_the_job_and_not_the_manifests_address(bench: Bench) -> str
 
 
 @promise
+def the_job_knows_the_id_by_which_its_provider_knows_it(bench: Bench) -> str:
+    """By it the portal tells a second copy from the one that it follows."""
+    job = bench.sample_job("values")
+    equal((bench.sample("values").output or {}).get("remote_id"), job.remote_id.encode(), "id")
+    return job.remote_id
+
+
+@promise
 def standard_input_is_empty(bench: Bench) -> str:
     equal((bench.sample("values").output or {}).get("stdin"), b"", "standard input")
     return "reading it ends at once"
@@ -114,6 +125,63 @@ def the_work_directory_may_be_written_and_is_the_jobs_own(bench: Bench) -> str:
     output = bench.sample("values").output or {}
     equal(output.get("writable"), b"yes\n", "a file could be made")
     return output.get("pwd", b"").decode(errors="replace").strip()
+
+
+@promise
+def what_was_pushed_is_there_without_any_address(bench: Bench) -> str:
+    """Though its push broke off in the middle, and was repeated when it was whole."""
+    with _pushing(bench) as adapter:
+        key, data = bench.key(), BINARY * 600  # several blocks
+        inputs = (_pushed("input-0", data, "日本/語 1.bin"),)
+        command = 'sha256sum <"$PORTAL_DATA_DIR/日本/語 1.bin"; ! env | grep PORTAL_MANIFEST'
+        manifest = render_manifest(Manifest(job=key, command=command, inputs=inputs)).encode()
+
+        def breaks_off(start: int) -> Iterator[bytes]:
+            yield data[start : start + 9_000_000]
+            raise Unavailable("as a connection does")
+
+        raises(Unavailable, lambda: adapter.push(key, "input-0", breaks_off, size_bytes=len(data)))
+        begun: list[int] = []
+
+        def goes_on(start: int) -> Iterator[bytes]:
+            begun.append(start)
+            yield data[start:]
+
+        for _ in range(2):
+            adapter.push(key, "input-0", goes_on, size_bytes=len(data))
+            adapter.push(key, "manifest", lambda start: iter([manifest[start:]]), size_bytes=len(manifest))
+        hold(len(begun) == 1 and begun[0] > 0, f"the second and third push began at {begun}")
+        job = bench.wait(bench.adapter.submit(bench.spec("", key=key, environment={})))
+    equal((job.state, job.exit_code), (RemoteState.SUCCEEDED, 0), "end")
+    equal(bench.log_of(job).split()[:1], [hashlib.sha256(data).hexdigest().encode()], "SHA-256")
+    return f"{len(data):,} bytes, from byte {begun[0]:,} on in the second push"
+
+
+@promise
+def what_was_pushed_and_not_used_is_taken_back(bench: Bench) -> str:
+    with _pushing(bench) as adapter:
+        key = bench.key()
+        adapter.take_back(key)
+        adapter.push(key, "manifest", lambda start: iter([b"end\n"[start:]]), size_bytes=4)
+        adapter.take_back(key)
+        adapter.take_back(key)
+        job = bench.wait(bench.adapter.submit(bench.spec("", key=key, environment={})))
+    equal(job.exit_code, int(BootstrapExit.NOT_STARTED), "exit code of a job without a manifest")
+    return "the job found no manifest"
+
+
+@contextlib.contextmanager
+def _pushing(bench: Bench) -> Iterator[DataPush]:
+    """An adapter of this account that pushes. Raises NotOffered."""
+    bench.ability(DataPush)
+    with bench.other_adapter(options={**bench.account.options, "staging": "push"}) as adapter:
+        assert isinstance(adapter, DataPush)
+        equal(adapter.pushes, True, "pushes")
+        yield adapter
+
+
+def _pushed(name: str, data: bytes, path: str) -> ManifestFile:
+    return ManifestFile(f"file:{name}", hashlib.sha256(data).hexdigest(), len(data), path)
 
 
 def _not_run(bench: Bench, name: str) -> str:

@@ -1,0 +1,80 @@
+"""Which copy of a job may run: a machine asks before it does anything, where copies share no disk (DOK).
+
+A request that was late on its way makes a second copy at the provider, and no look can prevent that. Here the first
+copy to ask gets the attempt, and the second ends without running anything.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import structlog
+from django.conf import settings
+from django.core.signing import BadSignature, Signer
+from django.db import transaction
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from portal.jobs.models import Attempt
+from portal.jobs.states import AttemptState
+
+log = structlog.get_logger(__name__)
+
+
+class Answer(enum.Enum):
+    YOURS = 200  # also when the same copy asks again, because it did not hear
+    TAKEN = 409
+    OVER = 410  # the attempt has ended, or is to be stopped: nothing needs to run
+
+
+def address_of(attempt: Attempt) -> str:
+    """Where a copy of this attempt asks; empty where machines cannot reach the portal (MACHINES_URL).
+
+    The token is the attempt's code, signed: nothing is stored, and an attempt that is sent again has one claim still.
+    """
+    if not settings.MACHINES_URL:
+        return ""
+    return str(settings.MACHINES_URL + reverse("machine:claim", args=[_signer().sign(attempt.code)]))
+
+
+def code_in(token: str) -> str | None:
+    """The code of the attempt that the token was made for; None: we never made it."""
+    try:
+        return _signer().unsign(token)
+    except BadSignature:
+        return None
+
+
+def claim(code: str, *, copy: str, remote_id: str) -> Answer | None:
+    """Give the attempt to this copy, if no other has it. `remote_id`: its job at the provider, or "". None: no attempt.
+
+    While we do not know the provider's id, whoever asks first wins, and the hand-off adopts that job. Once it is
+    known, only that job may run: it is the one that is tracked and paid for, and any other is about to be cancelled.
+    """
+    with transaction.atomic():
+        rows = Attempt.objects.select_for_update(of=("self",)).select_related("job")
+        attempt = rows.filter(code=code).first()
+        if attempt is None:
+            return None
+        answer = _answer(attempt, copy, remote_id)
+        if answer == Answer.YOURS and not attempt.claimed_by:
+            Attempt.objects.filter(pk=attempt.pk).update(claimed_by=copy, claimed_remote_id=remote_id, claimed_at=Now())
+    if answer != Answer.YOURS:
+        log.warning("copy turned away", attempt=code, remote_id=remote_id, why=answer.name)
+    return answer
+
+
+def _answer(attempt: Attempt, copy: str, remote_id: str) -> Answer:
+    if attempt.state == AttemptState.ENDED or attempt.job.stop_requested_at is not None:
+        return Answer.OVER
+    if attempt.claimed_by:
+        return Answer.YOURS if attempt.claimed_by == copy else Answer.TAKEN
+    if attempt.remote_id and remote_id not in ("", attempt.remote_id):
+        return Answer.TAKEN
+    return Answer.YOURS
+
+
+def _signer() -> Signer:
+    """With the keys that may be changed while jobs run."""
+    newest, *older = settings.CREDENTIALS_KEYS
+    return Signer(key=newest, fallback_keys=list[bytes | str](older), salt="jobs.claim")
