@@ -46,18 +46,21 @@ out.mkdir()
 """
 KINDS = {
     "sakura_dok": {"slug": "sakura", "plan": "h100-80gb", "containers": True},
-    "slurm_rest": {"slug": "kddi", "plan": "gb200", "gpu_model": "GB200", "gpus_min": 4, "gpus_max": 8, "gpus_step": 4},
+    "slurm_rest": {
+        "slug": "kddi", "plan": "gb200", "gpu_model": "GB200", "architecture": "arm64",
+        "gpus_min": 4, "gpus_max": 8, "gpus_step": 4,
+    },
     "slurm_ssh": {"slug": "highreso", "plan": "gpu", "gpu_model": ""},
-    # A cluster whose machines reach nothing outside.
-    "slurm_ssh, pushed": {"slug": "highreso", "plan": "gpu", "gpu_model": "", "options": {"staging": "push"}},
-}
+}  # fmt: skip
+# And a cluster whose machines reach nothing outside.
+PUSHED = {"slurm_ssh, pushed": {**KINDS["slurm_ssh"], "options": {"staging": "push"}}}
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=KINDS | PUSHED)
 def place(
     request: pytest.FixtureRequest, db: None, emulator: Callable[[str], Account]
 ) -> tuple[Offering, ProviderAccount]:
-    kind, facts = request.param.partition(",")[0], dict(KINDS[request.param])
+    kind, facts = request.param.partition(",")[0], dict((KINDS | PUSHED)[request.param])
     reached, options = emulator(kind), facts.pop("options", {})
     provider = ProviderFactory(slug=facts.pop("slug"))
     offering = OfferingFactory(provider=provider, site=None, adapter=kind, gpus_per_node=4, **facts)

@@ -130,6 +130,7 @@ def test_elements_share_the_script_and_have_files_of_their_own() -> None:
         "umask 077",
         "[ ! -e $SLURM_ARRAY_TASK_ID.environment ] || . ./$SLURM_ARRAY_TASK_ID.environment",
         "rm -f $SLURM_ARRAY_TASK_ID.environment",
+        '[ ! -e pushed/manifest ] || export PORTAL_MANIFEST_FILE="$PWD/pushed/manifest"',
         'PORTAL_WORK_DIR="$PWD/$SLURM_ARRAY_TASK_ID.work" '
         'PORTAL_OUTPUT_ARCHIVE="$PWD/$SLURM_ARRAY_TASK_ID.output.tar.gz" PORTAL_CLEAN_UP=1',
         "export PORTAL_WORK_DIR PORTAL_OUTPUT_ARCHIVE PORTAL_CLEAN_UP",
