@@ -92,7 +92,7 @@ def test_poll_sends_the_version_keeps_what_it_has_on_304_and_ends_with_the_last_
     site: tuple[Site, str], page: Page
 ) -> None:
     known, url = site
-    poll = '<b id="s" hx-get="/s" hx-trigger="every 500ms" hx-swap="outerMorph" hx-ptag="{}" data-quiet>{}</b>'
+    poll = '<b id="s" hx-get="/s" hx-trigger="every 1s" hx-swap="outerMorph" hx-ptag="{}" data-quiet>{}</b>'
     known.page(poll.format("v1", "queued"))
     known.answers["GET /s"] = [
         (304, {"HX-PTag": "v1"}, ""),
@@ -102,7 +102,7 @@ def test_poll_sends_the_version_keeps_what_it_has_on_304_and_ends_with_the_last_
     ]
     page.goto(url)
     page.wait_for_selector("b:text('done')")
-    page.wait_for_timeout(1200)  # it would have asked twice more
+    page.wait_for_timeout(2400)  # it would have asked twice more
     polls = [headers for what, headers in known.seen if what == "GET /s"]
     assert [h.get("HX-PTag") for h in polls] == ["v1", "v1", "v2", "v2"]
     assert {(h["HX-Request"], h["HX-Request-Type"], h["HX-Target"]) for h in polls} == {("true", "partial", "b#s")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -271,12 +272,20 @@ def sign_in_as(persona: str, page: Page, world: World) -> None:
         return
     if persona == "guarded":
         _second_step(page, world)
-        page.fill("main form.stack [name=code]", totp(world.totp_secret))
-        page.click("main form.stack button.primary")
+        _give_code(page, world)
+        if "/authenticate" in page.url:  # each code is taken once, and the last one was of this very half minute
+            page.wait_for_timeout(1000 * (30 - time.time() % 30) + 500)
+            _give_code(page, world)
         page.wait_for_url(lambda url: "/authenticate" not in url)
         _add_passkey(page, world)
     else:
         sign_in(page, world.login(persona))
+
+
+def _give_code(page: Page, world: World) -> None:
+    page.fill("main form.stack [name=code]", totp(world.totp_secret))
+    with page.expect_navigation():
+        page.click("main form.stack button.primary")
 
 
 def drawn_error(status: int, *, language: str) -> str:
