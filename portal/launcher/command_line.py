@@ -1,5 +1,6 @@
 """Which command was meant, and in which environment it runs. Standard library only, until .venv is there."""
 
+import difflib
 import errno
 import os
 import subprocess
@@ -74,6 +75,8 @@ def _django(argv: Sequence[str]) -> int:
     from portal.launcher.state_folder import StateFolder
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+    if nearest := difflib.get_close_matches(argv[1] if len(argv) > 1 else "", OURS, n=1, cutoff=0.78):
+        raise CannotContinue("no_such_command", command=argv[1], nearest=nearest[0])
     if os.environ.get("PORTAL_MODE", "demo") == "demo":
         state = StateFolder.from_environment()
         os.environ.update(environment.for_django(state, url=state.last_url()))

@@ -15,6 +15,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "ポータルのコマンド: python3 manage.py start(起動)   python3 manage.py test [pytest の引数](全テストの実行)\n"
         "そのほかは Django のコマンドです:",
     ),
+    "no_such_command": (
+        "There is no command {command}. Did you mean: python3 manage.py {nearest}",
+        "{command} というコマンドはありません。もしかして: python3 manage.py {nearest}",
+    ),
     "start_takes_nothing": (
         "start takes no arguments; it is set by environment variables (README.md has the table), for example: "
         "PORT=8001 python3 manage.py start",

@@ -38,3 +38,9 @@ def test_what_is_refused_is_one_sentence_and_status_1(capsys):
         1,
         sentence("start_takes_nothing") + "\n",
     )
+
+
+def test_a_command_with_a_slip_is_named_and_djangos_own_are_left_alone():
+    status, said, wrong = manage("strat")
+    assert (status, said, wrong) == (1, "", sentence("no_such_command", command="strat", nearest="start") + "\n")
+    assert manage("startapp", "--help")[0] == 0

@@ -274,8 +274,13 @@ def _page(
 
 def _usual_cost(chosen: Starter, offers: list[Offer]) -> int | None:
     """Yen on the plan that is cheapest for so short a job."""
-    costs = [quote(o.offering, o.price, gpus=o.offering.gpus_min, time_limit_s=chosen.usual_s).maximum for o in offers]
+    costs = [_charge_for(o, o.offering.gpus_min, chosen.usual_s) for o in offers]
     return min(costs, default=None)
+
+
+def _charge_for(offer: Offer, gpus: int, seconds: int) -> int:
+    """Yen that a job of so many seconds is charged: whole ones, the fraction cut."""
+    return int(cost_of_job(offer.price, gpus=gpus, seconds=seconds))
 
 
 def _quote(values: Mapping[str, Any], offers: list[Offer], project: Project) -> dict[str, Any]:
@@ -288,9 +293,7 @@ def _quote(values: Mapping[str, Any], offers: list[Offer], project: Project) -> 
         offer.offering, offer.price, gpus=choice.gpus, time_limit_s=choice.time_limit_s, cost_cap=choice.cost_cap
     )
     chosen = starter(str(values.get("template") or ""))
-    usual = (
-        quote(offer.offering, offer.price, gpus=choice.gpus, time_limit_s=chosen.usual_s).maximum if chosen else None
-    )
+    usual = _charge_for(offer, choice.gpus, chosen.usual_s) if chosen else None
     return {
         "choice": choice,
         "quote": reckoned,
