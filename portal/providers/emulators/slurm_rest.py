@@ -8,6 +8,7 @@ an array is one record; an element that is ended before it starts leaves none.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import shutil
@@ -66,7 +67,7 @@ class SlurmRestd:
         self._jwt_key = jwt_key
         self._faults = faults
         self._versions = settings.versions or VERSIONS
-        self._home = settings.state / "home"
+        self._home, self._disk = settings.state / "home", settings.state / "disk"
         self._home.mkdir(exist_ok=True)
         self._machine = Machine(
             settings.state,
@@ -218,7 +219,10 @@ class SlurmRestd:
         return shown
 
     def _prepare(self, job: Job, folder: Path) -> Launch:
-        """Each job sees the shared home with only its own things in it; without a sandbox, all of it."""
+        """Jobs of one name see the shared home with their own things in it; without a sandbox, all of it.
+
+        The disk outlives the job, as a cluster's does: a late copy finds that it was there before.
+        """
         spool = folder / "spool"
         spool.mkdir(exist_ok=True)
         script = spool / "slurm_script"
@@ -241,14 +245,13 @@ class SlurmRestd:
             return Launch(["/bin/sh", "-c", "exit 8"], environment, home if not is_sandboxed() else "/", {})
         if not is_sandboxed():
             return Launch([str(script)], environment, home, {})
-        own = folder / "home"
-        own.mkdir(exist_ok=True)
+        own = self._disk / hashlib.sha256(job.name.encode()).hexdigest()[:24]
+        own.mkdir(parents=True, exist_ok=True)
         inside = f"/var/spool/slurmd/job{job.number:05}"
         return Launch([f"{inside}/slurm_script"], environment, home, {inside: spool, home: own})
 
 
 def _collect(job: Job, folder: Path) -> None:
-    shutil.rmtree(folder / "home", ignore_errors=True)
     shutil.rmtree(folder / "spool", ignore_errors=True)
 
 
