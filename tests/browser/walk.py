@@ -251,7 +251,7 @@ NO_PAGE = {
     "answered with data or a file": (
         "home:healthz", "home:readyz", "catalog:csv", "usage:csv", "jobs:log", "jobs:artifact", "datasets:begin",
         "datasets:parts", "datasets:complete", "datasets:state", "datasets:download", "mfa_download_recovery_codes",
-        "mfa_login_webauthn",
+        "mfa_login_webauthn", "machine:claim",
     ),
     "answered with a redirect": (
         "home:theme", "set_language", "accounts:switch", "accounts:invitation_resend", "accounts:invitation_revoke",

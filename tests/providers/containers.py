@@ -18,7 +18,7 @@ PROMISES = [
     "a_program_that_ends_itself_with_term_failed_with_143",
     "a_program_that_is_not_there_failed_with_127",
     "what_a_program_leaves_in_the_background_does_not_keep_the_job",
-    "a_second_copy_in_the_same_place_runs_nothing",
+    "of_two_copies_of_a_job_one_runs",
     "a_running_job_that_is_ended_is_cancelled",
     "the_program_hears_of_the_end_and_may_save",
     "a_program_that_does_not_listen_is_ended_too",
