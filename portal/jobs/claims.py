@@ -50,12 +50,17 @@ def claim(code: str, *, copy: str, remote_id: str) -> Answer | None:
 
     While we do not know the provider's id, whoever asks first wins, and the hand-off adopts that job. Once it is
     known, only that job may run: it is the one that is tracked and paid for, and any other is about to be cancelled.
+
+    Only accounts with the option `own_id` are believed about the id: that DOK's SAKURA_TASK_ID is its interface's id
+    is written nowhere, and if it were not, every job would be turned away. Without it the first to ask always wins.
     """
     with transaction.atomic():
-        rows = Attempt.objects.select_for_update(of=("self",)).select_related("job")
+        rows = Attempt.objects.select_for_update(of=("self",)).select_related("job", "account")
         attempt = rows.filter(code=code).first()
         if attempt is None:
             return None
+        if attempt.account.options.get("own_id") != "true":
+            remote_id = ""
         answer = _answer(attempt, copy, remote_id)
         if answer == Answer.YOURS and not attempt.claimed_by:
             Attempt.objects.filter(pk=attempt.pk).update(claimed_by=copy, claimed_remote_id=remote_id, claimed_at=Now())

@@ -71,6 +71,7 @@ class ProviderAccountFactory(DjangoModelFactory[ProviderAccount]):
     provider = factory.SubFactory(ProviderFactory)
     kind = "sakura_dok"
     endpoint = "http://127.0.0.1:9"
+    options = factory.LazyFunction(lambda: {"own_id": "true"})  # jobs know their id, as at the emulators
 
     @factory.lazy_attribute
     def sealed_credentials(self) -> str:

@@ -194,6 +194,13 @@ def test_a_copy_that_knows_no_id_may_run_when_it_is_first(db: None) -> None:
     assert answers == [Answer.YOURS, Answer.TAKEN]
 
 
+def test_where_a_job_may_not_know_its_id_the_first_to_ask_runs(db: None) -> None:
+    attempt = AttemptFactory(state="accepted", remote_id="r2", account__options={})
+    answers = [claims.claim(attempt.code, copy=copy, remote_id="another-name") for copy in (COPY, OTHER)]
+    attempt.refresh_from_db()
+    assert (answers, attempt.claimed_remote_id) == ([Answer.YOURS, Answer.TAKEN], "")
+
+
 def test_a_job_that_did_not_claim_cannot_be_adopted(attempt: Attempt) -> None:
     claims.claim(attempt.code, copy=COPY, remote_id="r1")
     with pytest.raises(IntegrityError), transaction.atomic():

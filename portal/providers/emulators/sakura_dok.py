@@ -72,7 +72,7 @@ def start(settings: Settings) -> Callable[[], None]:
 def _new_access() -> dict[str, Any]:
     return {
         "credentials": {"token": str(uuid.uuid4()), "secret": secrets.token_urlsafe(32)},
-        "options": {},
+        "options": {"own_id": "true"},  # here SAKURA_TASK_ID is the task's id
         "control": {"token": secrets.token_urlsafe(24)},
         "private": {"signing_key": secrets.token_hex(32), "account_id": str(uuid.uuid4())},
     }

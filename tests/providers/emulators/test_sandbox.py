@@ -47,13 +47,13 @@ def test_an_emulator_without_a_sandbox_says_so(below_tmp: Path, environment: dic
     given = {name: value.format(broken=broken) for name, value in environment.items()}
     said, access = _started(below_tmp, given, lines=2)
     assert said[1] == f"Jobs run without a sandbox, with all that this user may read and write: {reason}.\n"
-    assert access["options"] == {"emulated": "true", "sandbox": "none"}
+    assert access["options"] == {"own_id": "true", "emulated": "true", "sandbox": "none"}
 
 
 @pytest.mark.skipif(shutil.which("bwrap") is None, reason="needs bubblewrap")
 def test_an_emulator_with_a_sandbox_says_which(below_tmp: Path) -> None:
     _, access = _started(below_tmp, {}, lines=1)
-    assert access["options"] == {"emulated": "true", "sandbox": "bubblewrap"}
+    assert access["options"] == {"own_id": "true", "emulated": "true", "sandbox": "bubblewrap"}
 
 
 def _started(folder: Path, environment: dict[str, str], *, lines: int) -> tuple[list[str], dict[str, dict[str, str]]]:
