@@ -279,8 +279,8 @@ def _check(sequences: int) -> None:
     )
 
 
-def test_forty_sequences_of_fifty_steps(storage_ready: None) -> None:
-    _check(40)
+def test_fifteen_sequences_of_fifty_steps(storage_ready: None) -> None:
+    _check(15)
 
 
 @pytest.mark.faults_full

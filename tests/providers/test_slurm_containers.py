@@ -156,7 +156,9 @@ def test_an_image_that_cannot_be_fetched_is_told_as_the_images_fault(runtime: st
 
 
 @pytest.fixture(
-    scope="module", params=[(kind, runtime) for kind in ("slurm_rest", "slurm_ssh") for runtime in RUNTIMES]
+    # All four pairs run on the real cluster (test_real_slurm.py); here each adapter and each runtime once.
+    scope="module",
+    params=[("slurm_rest", "pyxis"), ("slurm_ssh", "apptainer")],
 )
 def bench(request: pytest.FixtureRequest, store: FileServer) -> Iterator[Bench]:
     """Without the sandbox, in which the stand-ins are not to be seen."""
