@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 
+import structlog
 from django.db import transaction
 from django.utils import timezone
 
@@ -20,12 +22,17 @@ from portal.catalog.provider_accounts import adapter_of, note_failure, note_succ
 from portal.providers.base import Availability, PriceList, RemoteOffering
 from portal.providers.errors import ProviderError
 
+log = structlog.get_logger(__name__)
+
+AMOUNT_BELOW, AMOUNT_STEP = Decimal(10**8), Decimal("0.000001")  # Price.amount
 KEEP_OBSERVATIONS = 50  # per offering: the newest is shown, the rest serve to look back
 UNITS = {"second": (PriceUnit.SECOND, False), "gpu_minute": (PriceUnit.MINUTE, True)}
 
 
 def sync_prices(account: ProviderAccount) -> int:
     """Turn what the provider publishes now into dated rows; returns how many are new. Silent without the ability."""
+    if unless_paused(account.pk) is None:
+        return 0
     try:
         adapter = adapter_of(account)
         if not isinstance(adapter, PriceList):
@@ -35,11 +42,24 @@ def sync_prices(account: ProviderAccount) -> int:
         note_failure(account.pk, error.summary)
         return 0
     note_success(account.pk)
-    plans = {offer.plan: offer for offer in published if offer.unit_price is not None and offer.unit in UNITS}
+    plans = {offer.plan: offer for offer in published if _has_usable_price(offer)}
+    known = Offering.objects.filter(provider=account.provider, adapter=account.kind)
+    if unknown := sorted({offer.plan for offer in published} - set(known.values_list("plan", flat=True))):
+        log.warning("plans that no offering sells: staff enter them at the desk", plans=unknown, account=account.pk)
     new = 0
-    for offering in Offering.objects.filter(provider=account.provider, adapter=account.kind, plan__in=plans):
+    for offering in known.filter(plan__in=plans):
         new += _take_over(offering, plans[offering.plan], source=sources.PROVIDER_API, now=timezone.now())
     return new
+
+
+def _has_usable_price(offer: RemoteOffering) -> bool:
+    """What does not fit its column is no price that anybody meant."""
+    if offer.unit_price is None or offer.unit not in UNITS:
+        return False
+    usable = offer.unit_price < AMOUNT_BELOW - 1 and offer.minimum_s < 2**31
+    if not usable:
+        log.error("a published price is out of all bounds and was left out", plan=offer.plan)
+    return usable
 
 
 @transaction.atomic
@@ -50,8 +70,8 @@ def _take_over(offering: Offering, published: RemoteOffering, *, source: str, no
     """
     Offering.objects.select_for_update().get(pk=offering.pk)
     unit, per_gpu = UNITS[published.unit]
-    amount = published.unit_price
-    assert amount is not None
+    assert published.unit_price is not None
+    amount = published.unit_price.quantize(AMOUNT_STEP)  # as it is stored, or it would differ from itself
     today = timezone.localdate(now)
     current = pricing.prices_at(now).filter(offering=offering, unit=unit).order_by("-valid_from").first()
     if current and current.amount == amount and current.minimum_s == published.minimum_s:

@@ -12,6 +12,9 @@ from django.utils.translation import gettext_lazy as _
 
 from portal.catalog.models import Offering, OfferingKind
 from portal.jobs.request import TIME_LIMIT_MAX_S, TIME_LIMIT_MIN_S
+from portal.providers.registry import SENDS_RESULTS
+
+SENT_WITHIN_S = 6 * 86_400
 
 
 class Asked(Protocol):
@@ -59,7 +62,9 @@ def refusals(asked: Asked, offering: Offering, *, on: date) -> list[Refusal]:
 
 
 def longest_s(offering: Offering) -> int:
-    return min(offering.time_limit_max_s or TIME_LIMIT_MAX_S, TIME_LIMIT_MAX_S)
+    """A job that sends its results itself must end while their addresses live; a day is left for its queue there."""
+    most = SENT_WITHIN_S if offering.adapter in SENDS_RESULTS else TIME_LIMIT_MAX_S
+    return min(offering.time_limit_max_s or most, most)
 
 
 def _gpus_allowed(offering: Offering) -> Promise | str:

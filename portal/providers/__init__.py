@@ -9,9 +9,12 @@ To add a provider
     1. A folder named for its interface, not for its brand: client.py speaks the wire and cites the manual,
        translation.py turns their words into ours with pure functions, adapter.py makes the `Adapter` of the two and
        inherits the abilities that the provider truly has. Its class is exported by the folder's __init__.py.
-    2. A line in registry.KINDS.
+    2. A line in registry.KINDS, and in those of its other sets that hold (prices, availability, logins, limits, who
+       sends results); tests/providers/test_registry.py compares them with the abilities. In pyproject.toml the import
+       contracts 5, 6 and 9 name the folder.
     3. An emulator in emulators/, written from the facts, with no feature that the provider lacks; its docstring says
-       what it had to choose because nothing is documented. `emulators/__main__.py` names it.
+       what it had to choose because nothing is documented. `emulators/__main__.py`, EMULATORS in
+       launcher/state_folder.py and PROVIDER_OF in home/demo.py name it.
     4. The conformance kit. tests/providers/emulated.py: the adapter and the plan that its samples run on;
        tests/providers/test_conformance.py: what its interface does not have (NOT_OFFERED), each with a reason that
        the provider's manual bears out. `python3 manage.py test tests/providers` holds it to all the rest.

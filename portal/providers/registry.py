@@ -20,6 +20,8 @@ KINDS = {
 # What is asked on a timetable, by kind: asking only these, a worker never loads the others' libraries for nothing.
 TELLS_PRICES = frozenset({"sakura_dok"})
 TELLS_AVAILABILITY = frozenset({"slurm_rest"})
+# Whose jobs send log and results themselves, to addresses that live for seven days, because nobody can fetch them.
+SENDS_RESULTS = frozenset({"slurm_rest"})
 # Who can fetch an image with a login, asked when a job is submitted.
 TAKES_LOGINS = frozenset({"sakura_dok"})
 

@@ -1,12 +1,16 @@
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import pytest
 from django.utils import timezone
 
-from portal.catalog import sources, sync
-from portal.catalog.models import Price
+from portal.catalog import sources, sync, tasks
+from portal.catalog.models import Offering, Price, ProviderAccount
+from portal.core.sealing import seal
 from portal.providers.base import RemoteOffering
-from tests.factories import PriceFactory
+from tests.factories import OrganizationFactory, PriceFactory, ProviderAccountFactory
+from tests.providers.answering import Asked, Reply, answering
 
 NOW = datetime(2026, 11, 24, 4, 7, tzinfo=UTC)
 
@@ -33,3 +37,57 @@ def test_a_changed_price_ends_the_old_row_and_begins_a_new_one(db: None) -> None
         Decimal("0.28"), NOW, Decimal("0.30"), NOW, None
     )  # fmt: skip
     assert sync._take_over(old.offering, _published("0.30"), source="x", now=NOW + timedelta(days=1)) is False
+
+
+def dok_with(price: str) -> Callable[[Asked], Reply]:
+    def answer(asked: Asked) -> Reply:
+        if asked.path.startswith("/plans/"):
+            plans = [{"id": plan, "name": plan, "minimum_execution_seconds": 60} for plan in ("h100-80gb", "new-plan")]
+            return Reply(body=plans)
+        return Reply(body=[{"plan": "h100-80gb", "price": price, "is_overridden": price != "0.28"}])
+
+    return answer
+
+
+def account_at(url: str, offering: Offering, **given: object) -> ProviderAccount:
+    credentials = seal({"token": "t", "secret": "s"})
+    return ProviderAccountFactory(provider=offering.provider, endpoint=url, sealed_credentials=credentials, **given)
+
+
+def test_an_organizations_own_price_stays_its_own(db: None) -> None:
+    price = PriceFactory()
+    with answering(to=dok_with("0.28")) as pool, answering(to=dok_with("0.10")) as own:
+        account_at(pool.url, price.offering)
+        account_at(own.url, price.offering, organization=OrganizationFactory())
+        for _ in range(3):
+            tasks.sync_offerings()
+    assert list(Price.objects.values_list("amount", flat=True)) == [Decimal("0.28")]
+    assert own.asked == []
+
+
+@pytest.mark.parametrize(
+    ("published", "amounts"),
+    [
+        ("0.0166666667", ["0.28", "0.016667"]),
+        ("123456789.1", ["0.28"]),
+        ("9" * 30, ["0.28"]),
+        ("1E+30", ["0.28"]),
+        ("99999999.9999999", ["0.28"]),
+    ],
+)
+def test_odd_prices_make_one_row_or_none(db: None, published: str, amounts: list[str]) -> None:
+    price = PriceFactory()
+    with answering(to=dok_with(published)) as server:
+        account = account_at(server.url, price.offering)
+        for _ in range(3):
+            sync.sync_prices(account)
+    assert list(Price.objects.order_by("pk").values_list("amount", flat=True)) == [
+        Decimal(amount) for amount in amounts
+    ]
+
+
+def test_a_paused_provider_is_not_asked_for_prices(db: None) -> None:
+    price = PriceFactory()
+    with answering(to=dok_with("0.30")) as server:
+        account = account_at(server.url, price.offering, paused_until=timezone.now() + timedelta(seconds=30))
+        assert (sync.sync_prices(account), server.asked) == (0, [])

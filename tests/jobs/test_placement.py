@@ -1,7 +1,7 @@
 from datetime import date
 
 from portal.catalog.models import Offering
-from portal.jobs.placement import refusals
+from portal.jobs.placement import longest_s, refusals
 from portal.jobs.request import JobRequest
 
 TODAY = date(2026, 11, 24)
@@ -26,3 +26,9 @@ def test_each_limit_is_named() -> None:
 def test_an_offering_that_has_ended_takes_no_jobs() -> None:
     assert fields(Offering(kind="job", adapter="slurm_rest", ends_on=date(2026, 11, 23))) == ["offering"]
     assert fields(Offering(kind="job", adapter="slurm_rest", ends_on=TODAY)) == []
+
+
+def test_a_job_that_sends_its_own_results_ends_while_it_can() -> None:
+    places = (("sakura_dok", None), ("slurm_rest", None), ("slurm_rest", 3600))
+    limits = [longest_s(Offering(adapter=adapter, time_limit_max_s=most)) for adapter, most in places]
+    assert limits == [20 * 86_400, 6 * 86_400, 3600]

@@ -23,6 +23,7 @@ from portal.jobs.ansi import line_html
 from portal.jobs.models import Job
 from portal.jobs.views.finding import find_job, record_download
 from portal.jobs.views.timeline import silent_since, unknown_since
+from portal.providers.registry import SENDS_RESULTS
 
 LINES = 1000
 SHOWN_MAX = 4000  # letters of one line; the download has them all
@@ -77,7 +78,7 @@ def lines(request: HttpRequest, code: str) -> HttpResponse:
 
 def _via_storage(job: Job) -> bool:
     """The provider shows no log of a job at work: the job itself sends it, see bootstrap.sh."""
-    return job.offering.adapter == "slurm_rest"
+    return job.offering.adapter in SENDS_RESULTS
 
 
 @login_required

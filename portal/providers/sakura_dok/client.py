@@ -23,7 +23,7 @@ from portal.providers.http_client import (
     Answer,
     HttpClient,
 )
-from portal.providers.sakura_dok.translation import task_id
+from portal.providers.sakura_dok.translation import task_id, whole
 
 PAGE_SIZE = 100
 STREAM_TIMEOUT_S = 10.0
@@ -52,15 +52,18 @@ class DokClient:
             answer = self.get(path, wanted, limit=LIST_LIMIT_BYTES)
             if not isinstance(answer, dict) or not isinstance(answer.get("results"), list):
                 raise Unavailable("the list cannot be read")
+            known = len(seen)
             for item in answer["results"]:
                 name = str(item.get("id")) if isinstance(item, dict) else ""
                 if isinstance(item, dict) and name not in seen:
                     seen.add(name)
                     yield item
             meta = answer.get("meta")
-            pages = meta.get("total_pages") if isinstance(meta, dict) else None
-            if not isinstance(pages, int) or page >= pages:
+            pages = whole(meta.get("total_pages")) if isinstance(meta, dict) else None
+            # Where it does not say how many there are, a page that is full and new may have another behind it.
+            if page >= pages if pages is not None else len(answer["results"]) < PAGE_SIZE or len(seen) == known:
                 return
+        raise Unavailable("the list does not end")
 
     def post(
         self, path: str, params: Mapping[str, str] | None = None, *, body: object = None, secrets: tuple[str, ...] = ()

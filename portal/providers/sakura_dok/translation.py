@@ -53,13 +53,13 @@ def remote_job(task: Mapping[str, Any]) -> RemoteJob:
     """A Task as ours. Fields that are missing, null or of another type are taken as not said."""
     containers = [item for item in _list(task.get("containers")) if isinstance(item, dict)]
     state = _state(task, containers)
-    seconds = [_whole(item.get("execution_seconds")) for item in containers]
+    seconds = [whole(item.get("execution_seconds")) for item in containers]
     counted = [
         value * gpus_of(_text(item.get("plan")))
         for value, item in zip(seconds, containers, strict=True)
         if value is not None
     ]
-    codes = [code for item in containers if (code := _whole(item.get("exit_code"))) is not None]
+    codes = [code for item in containers if (code := whole(item.get("exit_code"))) is not None]
     name, tags = _text(task.get("name")), _list(task.get("tags"))
     return RemoteJob(
         remote_id=task_id(task),
@@ -100,7 +100,7 @@ def offerings(plans: object, prices: object, *, now: datetime) -> list[RemoteOff
                 name=_text(plan.get("name")) or plan_id,
                 unit_price=_decimal(price.get("price")),
                 unit="second",
-                minimum_s=_whole(plan.get("minimum_execution_seconds")) or 0,
+                minimum_s=whole(plan.get("minimum_execution_seconds")) or 0,
                 begins_at=instant(price.get("begin_at")),
             )
         )
@@ -156,7 +156,7 @@ def _state(task: Mapping[str, Any], containers: list[dict[str, Any]]) -> RemoteS
         case "running":
             return RemoteState.RUNNING
         case "done":
-            good = bool(containers) and all(_whole(item.get("exit_code")) == 0 for item in containers)
+            good = bool(containers) and all(whole(item.get("exit_code")) == 0 for item in containers)
             return RemoteState.SUCCEEDED if good else RemoteState.FAILED
         case "canceled":
             return RemoteState.TIMED_OUT if _reached_limit(task, containers) else RemoteState.CANCELLED
@@ -169,8 +169,8 @@ def _state(task: Mapping[str, Any], containers: list[dict[str, Any]]) -> RemoteS
 
 
 def _reached_limit(task: Mapping[str, Any], containers: Iterable[Mapping[str, Any]]) -> bool:
-    limit = _whole(task.get("execution_time_limit_sec"))
-    return limit is not None and any((_whole(item.get("execution_seconds")) or 0) >= limit for item in containers)
+    limit = whole(task.get("execution_time_limit_sec"))
+    return limit is not None and any((whole(item.get("execution_seconds")) or 0) >= limit for item in containers)
 
 
 def _ended_at(task: Mapping[str, Any], containers: list[dict[str, Any]]) -> datetime | None:
@@ -192,10 +192,10 @@ def _charge(bill: Mapping[str, Any], line: object, place: int) -> RemoteCharge:
         raise ValueError("a line of the bill cannot be read")
     return RemoteCharge(
         account=_text(bill.get("account")),
-        number=_whole(line.get("sequence_no")) or place,
+        number=whole(line.get("sequence_no")) or place,
         plan=plan,
         usage=int(usage),
-        usage_type=_whole(line.get("usage_type")),
+        usage_type=whole(line.get("usage_type")),
         amount=amount,
         description=" ".join(_text(line.get("description")).split())[:200],
         closed_at=instant(bill.get("bill_close_at")),
@@ -224,7 +224,8 @@ def _decimal(value: object) -> Decimal | None:
     return price if price is not None and price.is_finite() and price >= 0 else None
 
 
-def _whole(value: object) -> int | None:
+def whole(value: object) -> int | None:
+    """Also in digits; anything else is not said."""
     if isinstance(value, str):
         return int(value) if re.fullmatch(r"[0-9]{1,12}", value) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**12 else None

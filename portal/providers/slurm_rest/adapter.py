@@ -48,7 +48,7 @@ class SlurmRest(Adapter, Arrays, UsageStatement, Availability):
         self.runs_images = self._runtime is not ContainerRuntime.NONE
         self._architectures = KnownArchitectures(self._ask_architectures)
         self._version = account.options.get("api_version", "")
-        self._has_accounting = True
+        self._has_accounting: bool | None = None  # not known before it was asked
         self._lock = threading.Lock()
 
     def check(self) -> str:
@@ -83,7 +83,9 @@ class SlurmRest(Adapter, Arrays, UsageStatement, Availability):
         )
         secrets = tuple(value for variables in (spec.environment, *each) for value in variables.values())
         try:
-            answer = self._client.call("POST", f"/slurm/{version}/job/submit", body=body, creates=True, secrets=secrets)
+            answer = self._call(
+                "POST", "slurm", "job/submit", version=version, body=body, creates=True, secrets=secrets
+            )
         except NotFound as error:
             raise Misconfigured(f"slurmrestd takes no jobs: {error.summary}", code=error.code) from None
         number = whole(answer.get("job_id"))
@@ -116,7 +118,7 @@ class SlurmRest(Adapter, Arrays, UsageStatement, Availability):
     def cancel(self, remote_id: str) -> None:
         """DELETE /slurm/vX/job/{id}: answers 200 for a job that has ended too."""
         try:
-            self._client.call("DELETE", f"/slurm/{self._newest_version()}/job/{checked_id(remote_id)}")
+            self._call("DELETE", "slurm", f"job/{checked_id(remote_id)}")
         except NotFound:
             return
         except Rejected as error:
@@ -159,21 +161,21 @@ class SlurmRest(Adapter, Arrays, UsageStatement, Availability):
             return self._version
 
     def _nodes(self) -> list[dict[str, Any]]:
-        return _entries(self._read("GET", f"/slurm/{self._newest_version()}/nodes", limit=LIST_LIMIT_BYTES), "nodes")
+        return _entries(self._read("GET", "nodes", limit=LIST_LIMIT_BYTES), "nodes")
 
     def _ask_architectures(self) -> Mapping[str, Collection[str]]:
         return architectures_by_partition(self._nodes())
 
     def _jobs(self) -> list[RemoteJob]:
         """All that the controller has in memory. [T] 22.05 cannot filter by name here."""
-        answer = self._read("GET", f"/slurm/{self._newest_version()}/jobs", limit=LIST_LIMIT_BYTES)
+        answer = self._read("GET", "jobs", limit=LIST_LIMIT_BYTES)
         return [job for raw in _entries(answer, "jobs") for job in remote_jobs(raw)]
 
     def _jobs_of(self, remote_id: str) -> list[RemoteJob]:
         """The job, or all elements of the array. [T] 22.05 finds no element by its own number while it waits."""
         number = checked_id(remote_id).partition("_")[0]
         try:
-            answer = self._client.call("GET", f"/slurm/{self._newest_version()}/job/{number}", limit=LIST_LIMIT_BYTES)
+            answer = self._call("GET", "slurm", f"job/{number}", limit=LIST_LIMIT_BYTES)
         except NoSuchPath:
             raise Unavailable("slurmrestd does not answer for jobs") from None
         except NotFound:
@@ -188,36 +190,42 @@ class SlurmRest(Adapter, Arrays, UsageStatement, Availability):
         return list({**found, **{job.remote_id: job for job in jobs}}.values())
 
     def _accounted(self, params: Mapping[str, str]) -> list[RemoteJob]:
-        """What accounting knows; nothing where the cluster has none."""
-        if not self._has_accounting:
+        return self._ask_accounting("jobs", params)
+
+    def _accounted_by_number(self, remote_id: str) -> list[RemoteJob]:
+        return self._ask_accounting(f"job/{remote_id}")
+
+    def _ask_accounting(self, what: str, params: Mapping[str, str] | None = None) -> list[RemoteJob]:
+        """What accounting knows; nothing where the cluster has none. Once it has answered, it is there: that its path
+        is gone for a moment is no empty list."""
+        if self._has_accounting is False:
             return []
-        path = f"/slurmdb/{self._newest_version()}/jobs"
         try:
-            answer = self._client.call("GET", path, params=params, limit=LIST_LIMIT_BYTES)
+            answer = self._call("GET", "slurmdb", what, params=params, limit=LIST_LIMIT_BYTES)
         except NoSuchPath:
+            if self._has_accounting:
+                raise Unavailable("slurmrestd does not answer for accounting") from None
             self._has_accounting = False
             return []
         except NotFound:
             return []
         except Rejected as error:
             raise Unavailable(error.summary, code=error.code) from None
+        self._has_accounting = True
         return [job for raw in _entries(answer, "jobs") for job in accounted_jobs(raw)]
 
-    def _accounted_by_number(self, remote_id: str) -> list[RemoteJob]:
-        if not self._has_accounting:
-            return []
+    def _call(self, method: str, area: str, what: str, *, version: str = "", **given: Any) -> dict[str, Any]:
+        """A path that is not there may mean that slurmrestd was upgraded: the next call asks anew what it speaks."""
         try:
-            path = f"/slurmdb/{self._newest_version()}/job/{remote_id}"
-            answer = self._client.call("GET", path, limit=LIST_LIMIT_BYTES)
-        except NotFound:
-            return []
-        except Rejected as error:
-            raise Unavailable(error.summary, code=error.code) from None
-        return [job for raw in _entries(answer, "jobs") for job in accounted_jobs(raw)]
+            return self._client.call(method, f"/{area}/{version or self._newest_version()}/{what}", **given)
+        except NoSuchPath:
+            with self._lock:
+                self._version = self._options.get("api_version", "")
+            raise
 
-    def _read(self, method: str, path: str, *, limit: int) -> dict[str, Any]:
+    def _read(self, method: str, what: str, *, limit: int) -> dict[str, Any]:
         try:
-            return self._client.call(method, path, limit=limit)
+            return self._call(method, "slurm", what, limit=limit)
         except (NotFound, Rejected) as error:
             raise Unavailable(error.summary, code=error.code) from None
 

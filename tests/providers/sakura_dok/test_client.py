@@ -74,6 +74,21 @@ def test_pages_are_read_to_the_last_and_shifted_rows_once() -> None:
     ]
 
 
+@pytest.mark.parametrize("meta", [{"total_pages": "3"}, {"total_pages": None}, {"total_pages": 3.0}, None])
+def test_a_list_goes_on_where_it_does_not_say_how_long_it_is(meta: object) -> None:
+    pages = [[{"id": f"{page}-{number}"} for number in range(size)] for page, size in enumerate((100, 100, 7))]
+    replies = [Reply(body={"results": page, "meta": meta}) for page in pages]
+    with answering(*replies) as server:
+        assert len(list(client_of(server.url).pages("/tasks/", {}))) == 207
+
+
+def test_a_list_that_gives_the_same_page_for_ever_ends() -> None:
+    page = Reply(body={"results": [{"id": str(number)} for number in range(100)]})
+    with answering(to=lambda asked: page) as server:
+        assert len(list(client_of(server.url).pages("/tasks/", {}))) == 100
+        assert len(server.asked) == 2
+
+
 def test_a_list_that_cannot_be_read_is_not_an_empty_one() -> None:
     with answering(Reply(body={"results": None})) as server, pytest.raises(Unavailable):
         list(client_of(server.url).pages("/tasks/", {}))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
-from portal.providers.base import RemoteState
-from portal.providers.errors import Misconfigured, NotFound
+from portal.providers.base import Account, RemoteState
+from portal.providers.errors import Misconfigured, NotFound, Unavailable
+from portal.providers.slurm_rest import SlurmRest
 from portal.providers.slurm_rest.client import VERSIONS
+from tests.providers.answering import Asked, Reply, answering
 from tests.providers.emulated import bench_of, emulator
 from tests.providers.file_server import FileServer
 
@@ -37,3 +41,54 @@ def test_a_server_that_speaks_no_version_of_ours() -> None:
         pytest.raises(Misconfigured, match=r"none of v0\.0\.38"),
     ):
         running.adapter().check()
+
+
+class Gateway:
+    """A slurmrestd of one version, with accounting or without, that can lose its accounting's path for a moment."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self.accounts = True
+
+    def __call__(self, asked: Asked) -> Reply:
+        area, version = asked.path.strip("/").split("/")[:2]
+        if version != self.version or (area == "slurmdb" and not self.accounts):
+            return Reply(404, b"Not found")
+        return Reply(body={"errors": [], "jobs": []})
+
+
+def adapter_at(url: str) -> SlurmRest:
+    return SlurmRest(Account("slurm_rest", url, {"user": "u", "token": "t"}, {"work_dir": "/jobs"}))
+
+
+def test_accounting_that_has_answered_and_is_gone_for_a_moment_is_no_empty_list() -> None:
+    gateway = Gateway("v0.0.40")
+    with answering(to=gateway) as server:
+        adapter = adapter_at(server.url)
+        assert adapter.find("jga-t-1") == []
+        gateway.accounts = False
+        for ask in (lambda: adapter.find("jga-t-1"), lambda: list(adapter.list_jobs("jga", since=datetime.now(UTC)))):
+            with pytest.raises(Unavailable):
+                ask()
+        gateway.accounts = True
+        assert adapter.find("jga-t-1") == []
+
+
+def test_a_cluster_without_accounting_is_asked_for_it_once() -> None:
+    gateway = Gateway("v0.0.40")
+    gateway.accounts = False
+    with answering(to=gateway) as server:
+        adapter = adapter_at(server.url)
+        assert [adapter.find("jga-t-1") for _ in range(3)] == [[], [], []]
+        assert sum("/slurmdb/" in asked.path for asked in server.asked) == 1
+
+
+def test_a_server_that_was_upgraded_is_asked_anew_what_it_speaks() -> None:
+    gateway = Gateway("v0.0.40")
+    with answering(to=gateway) as server:
+        adapter = adapter_at(server.url)
+        assert adapter.check().startswith("slurmrestd v0.0.40,")
+        gateway.version = "v0.0.43"
+        with pytest.raises(Unavailable):
+            adapter.check()
+        assert adapter.check().startswith("slurmrestd v0.0.43,")
