@@ -43,6 +43,12 @@ _NO_CAPACITY = re.compile(
 )
 
 
+def is_whole(name: str) -> bool:
+    """Whether accounting knows a job's start. [T] Of one that ends within seconds it may learn the end first: the
+    record then has no name ("allocation" in its place), and of an array's element only the bare number."""
+    return name not in ("", "allocation")
+
+
 def remote_state(words: Iterable[str]) -> RemoteState:
     """The base state and its flags, as Slurm writes them ("CANCELLED by 1000", ["COMPLETED", "COMPLETING"])."""
     known = {match[0] for word in words if (match := re.match(r"[A-Z_]+", word))}

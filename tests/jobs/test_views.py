@@ -332,7 +332,7 @@ def test_the_quote_follows_the_choice(client_of, member, project, cluster_plan, 
 def test_the_quote_says_what_is_wrong_with_a_time_that_the_plan_has_not(client_of, member, project, cluster_plan):
     asked = {"project": project.code, "offering": "cluster", "gpus": "4", "time_amount": "30", "time_unit": "days"}
     page = page_of(client_of(member, "en").get("/jobs/new/quote/", asked, headers=HTMX))
-    assert "The time limit on this plan is from 1 min to 20 d." in page
+    assert "The time limit on this plan is from 1 min to 6 d." in page
     assert "Choose a plan and a time limit" not in page
 
 

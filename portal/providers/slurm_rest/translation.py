@@ -19,6 +19,7 @@ from portal.providers.slurm import (
     gpus_in,
     gpus_per_node,
     instant,
+    is_whole,
     minutes,
     one_reason,
     remote_state,
@@ -80,7 +81,9 @@ def remote_jobs(raw: Mapping[str, Any]) -> list[RemoteJob]:
 
 
 def accounted_jobs(raw: Mapping[str, Any]) -> list[RemoteJob]:
-    """The same of a record of /slurmdb/vX/jobs."""
+    """The same of a record of /slurmdb/vX/jobs; nothing before it is whole."""
+    if not is_whole(_text(raw.get("name"))):
+        return []
     array = _dict(raw.get("array"))
     return _elements(accounted_job(raw), array.get("job_id"), array.get("task_id"), array.get("task"))
 

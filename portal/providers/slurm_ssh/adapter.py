@@ -237,8 +237,6 @@ class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, DataPush, UsageSta
             known = jobs.get(job.remote_id)
             if known is None or not known.state.is_final:
                 jobs[job.remote_id] = self._until_accounted(job)
-            elif known.key != job.key:  # [T] of a job that ended at once accounting may not have the name yet
-                jobs[job.remote_id] = replace(known, key=job.key)
         return list(jobs.values())
 
     def _until_accounted(self, job: RemoteJob) -> RemoteJob:

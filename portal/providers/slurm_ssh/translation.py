@@ -21,6 +21,7 @@ from portal.providers.slurm import (
     gpus_in,
     gpus_per_node,
     instant,
+    is_whole,
     minutes,
     one_reason,
     refusal,
@@ -163,10 +164,10 @@ def queued_jobs(output: str) -> Iterator[RemoteJob]:
 
 
 def accounted_jobs(output: str) -> Iterator[RemoteJob]:
-    """sacct's lines, allocations only."""
+    """sacct's lines, allocations only, as soon as they are whole."""
     for line in output.splitlines():
         fields = line.split("|", 9)
-        if len(fields) != 10 or not (ids := _numbers(fields[0])):
+        if len(fields) != 10 or not (ids := _numbers(fields[0])) or not is_whole(fields[9]):
             continue
         _, state_word, exit_code, submitted, started, ended, elapsed, tres, reason, name = fields
         state = remote_state([state_word])

@@ -171,6 +171,11 @@ def test_any_json_is_read_without_surprise(raw: dict[str, Any]) -> None:
     accounted_jobs({"state": raw, "time": raw, "tres": raw, "array": raw, **raw})
 
 
+@pytest.mark.parametrize("name", ["", "allocation", None])
+def test_accounting_says_nothing_of_a_job_whose_start_it_has_not_heard_of(name: object) -> None:
+    assert accounted_jobs({"job_id": 58, "name": name, "state": {"current": "COMPLETED", "reason": "None"}}) == []
+
+
 @pytest.mark.parametrize("index", [0, number(0)], ids=["v0.0.38", "v0.0.40"])
 def test_an_element_is_named_by_its_arrays_number_and_its_index(index: object) -> None:
     raw = {"job_id": 15, "name": "k", "array_job_id": 12, "array_task_id": index, "array_task_string": ""}

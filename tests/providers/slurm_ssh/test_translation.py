@@ -47,6 +47,12 @@ def test_sacct_and_squeue_as_ours() -> None:
     ]
 
 
+def test_accounting_says_nothing_of_a_job_whose_start_it_has_not_heard_of() -> None:
+    """As 22.05 told it of an array's last element, which ended as its start was still on its way."""
+    half = "58|COMPLETED|0:0|1796040860|1796040860|1796040863|3|cpu=1,gres/gpu=2|None|allocation\n"
+    assert list(accounted_jobs(half)) == []
+
+
 @given(st.text())
 def test_any_text_of_a_command_is_read_without_surprise(text: str) -> None:
     list(accounted_jobs(text))
