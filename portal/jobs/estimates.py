@@ -18,8 +18,9 @@ class Quote:
     per_gpu_hour: Decimal
     per_unit: Decimal  # for the price's own unit, of one GPU or of the whole plan
     minimum: int  # the least a cost cap may be: it pays for the shortest time limit
-    maximum: int  # if the job runs until its time limit
-    hold: int  # put aside at submit: the cap, or the maximum where that is less
+    maximum: int  # if the job runs until its time limit, once
+    most: int  # if each of its tries does
+    hold: int  # put aside at submit: the cap, or the most where that is less
     pays_for_s: int  # how long the cap lets it run, at most the time limit
     minimum_s: int  # charged at least for so long, once it has started
 
@@ -29,10 +30,13 @@ class Quote:
         return self.hold < self.maximum
 
 
-def quote(offering: Offering, price: Price, *, gpus: int, time_limit_s: int, cost_cap: int | None = None) -> Quote:
-    """`cost_cap` None: nobody has said yet, so the maximum."""
+def quote(
+    offering: Offering, price: Price, *, gpus: int, time_limit_s: int, cost_cap: int | None = None, tries: int = 1
+) -> Quote:
+    """`cost_cap` None: nobody has said yet, so the most."""
     maximum = whole_yen(cost_of_job(price, gpus=gpus, seconds=time_limit_s))
-    cap = maximum if cost_cap is None else cost_cap
+    most = maximum * tries
+    cap = most if cost_cap is None else cost_cap
     an_hour = per_gpu_hour(price, gpus=gpus) * gpus
     return Quote(
         per_hour=an_hour,
@@ -40,7 +44,8 @@ def quote(offering: Offering, price: Price, *, gpus: int, time_limit_s: int, cos
         per_unit=with_tax(price),
         minimum=whole_yen(cost_of_job(price, gpus=gpus, seconds=min(TIME_LIMIT_MIN_S, time_limit_s))),
         maximum=maximum,
-        hold=min(cap, maximum),
+        most=most,
+        hold=min(cap, most),
         pays_for_s=min(time_limit_s, affordable_s(price, gpus=gpus, yen=cap)),
         minimum_s=price.minimum_s,
     )

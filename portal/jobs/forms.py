@@ -29,6 +29,7 @@ from portal.jobs.request import (
     ENVIRONMENT_MAX_BYTES,
     INPUTS_MAX,
     NAME_MAX,
+    RETRIES_MAX,
     SCRIPT_MAX_BYTES,
     JobRequest,
 )
@@ -157,6 +158,24 @@ class JobForm(forms.Form):
         missing=gettext_lazy("Enter a cost cap."),
         wrong=gettext_lazy("Enter the cost cap as a whole number of yen from 1 to 999,999,999."),
     )
+    alternatives = forms.MultipleChoiceField(
+        label=gettext_lazy("Other plans, if that one cannot take the job"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={
+            "invalid_choice": gettext_lazy("One of the other plans cannot be used for jobs now. Choose again."),
+            "invalid_list": gettext_lazy("One of the other plans cannot be used for jobs now. Choose again."),
+        },
+    )
+    retries = WholeNumber(
+        label=gettext_lazy("If the provider interrupts the job"),
+        widget=forms.Select,
+        minimum=0,
+        maximum=RETRIES_MAX,
+        missing="",
+        wrong=gettext_lazy("Choose how often the job begins anew, from the list."),
+        required=False,
+    )
     environment = PlainText(
         label=gettext_lazy("Environment variables"),
         help_text=gettext_lazy("One NAME=value a line. Everybody in the project sees them."),
@@ -186,7 +205,7 @@ class JobForm(forms.Form):
 
     DRAFTED = (
         "project", "name", "script", "script_name", "command", "image", "inputs", "offering", "gpus", "time_amount",
-        "time_unit", "cost_cap", "environment", "template",
+        "time_unit", "cost_cap", "alternatives", "retries", "environment", "template",
     )  # fmt: skip
 
     def __init__(
@@ -203,6 +222,14 @@ class JobForm(forms.Form):
         self.listed_files = files
         self.fields["project"].choices = [(p.code, p.name) for p in projects]  # type: ignore[attr-defined]
         self.fields["offering"].choices = [(o.slug, o.offering.name) for o in offers]  # type: ignore[attr-defined]
+        self.fields["alternatives"].choices = self.fields["offering"].choices  # type: ignore[attr-defined]
+        self.fields["retries"].widget.choices = [  # type: ignore[attr-defined]
+            (0, _("it ends")),
+            *(
+                (n, ngettext("it begins anew, up to %(n)s time", "it begins anew, up to %(n)s times", n) % {"n": n})
+                for n in range(1, RETRIES_MAX + 1)
+            ),
+        ]
         offer = self.chosen_offer
         counts = offer.counts if offer else [1]
         self.fields["gpus"].widget.choices = [(n, str(n)) for n in counts]  # type: ignore[attr-defined]
@@ -219,6 +246,18 @@ class JobForm(forms.Form):
     @property
     def chosen_offer(self) -> Offer | None:
         return self.offers.get(str(self["offering"].value() or ""))
+
+    @property
+    def other_offers(self) -> list[Offer]:
+        """Where the job could go as well, with the number of GPUs that is chosen."""
+        gpus = str(self["gpus"].value() or "")
+        count = int(gpus) if gpus.isascii() and gpus.isdigit() and len(gpus) < 7 else 0
+        first = self.chosen_offer
+        return [o for o in self.offers.values() if o is not first and (not count or o.offering.allows_gpus(count))]
+
+    @property
+    def chosen_others(self) -> set[str]:
+        return set(self["alternatives"].value() or ())
 
     @property
     def chosen_inputs(self) -> set[str]:
@@ -334,6 +373,9 @@ class JobForm(forms.Form):
         if gpus is not None and not offering.allows_gpus(gpus):
             self.add_error("gpus", self._counts_sentence(offer))
             gpus = None
+        data["alternatives"] = [
+            o for o in self.offers.values() if o is not offer and o.slug in data.get("alternatives", ())
+        ]
         self._check_image(offering)
         if data.get("time_amount") and data.get("time_unit"):
             self._check_time(offering, data["time_amount"] * UNITS[data["time_unit"]])
@@ -351,7 +393,7 @@ class JobForm(forms.Form):
             return
         chosen = starter(data.get("template", ""))
         usual = chosen.image if chosen else ""
-        if offering.containers:
+        if offering.containers or any(o.offering.containers for o in data["alternatives"]):
             data["image"] = data["image"] or usual
             if not data["image"]:
                 self.add_error(
@@ -405,6 +447,8 @@ class JobForm(forms.Form):
             secrets=data["secrets"],
             inputs=data["inputs"],
             template=data["template"],
+            alternatives=tuple(o.offering for o in data["alternatives"]),
+            retries=data["retries"] or 0,
         )
 
 
@@ -470,6 +514,8 @@ def values_of_job(job: Job, *, inputs: Iterable[str]) -> dict[str, Any]:
         "offering": job.offering.slug,
         "gpus": job.gpus,
         "cost_cap": job.cost_cap,
+        "alternatives": job.alternatives,
+        "retries": job.retries,
         "environment": "".join(f"{name}={value}\n" for name, value in job.environment.items()),
         "secrets": "".join(f"{name}=\n" for name in job.secret_names),
         **time_values(job.time_limit_s),

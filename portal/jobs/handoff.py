@@ -27,7 +27,7 @@ from portal.catalog.provider_accounts import adapter_of
 from portal.core.failpoints import failpoint
 from portal.core.plain_text import one_line
 from portal.datasets.storage import NotInStorage, StorageError, StorageUnavailable
-from portal.jobs import line, orphans, staging
+from portal.jobs import line, next_try, orphans, staging
 from portal.jobs.keys import key_of, worker_name
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
@@ -42,6 +42,8 @@ LOOK_EVERY_S = 5
 CLAIMED_FOR = timedelta(hours=24)  # how long a job that a machine has asked for may be missing from its provider's list
 BACKOFF_MAX_S = 60
 MISCONFIGURED_WAIT_S = 60
+LEFT_AT_ONCE = 50
+LEAVE_AGAIN_S = 15
 BEGAN = timezone.now()  # this process
 BY = "portal:handoff"
 
@@ -145,7 +147,7 @@ def hand_over(taken: Taken, done: Round) -> None:
             _look(taken, adapter, done)
     except Misconfigured as wrong:  # of adapter_of itself: nothing was asked yet
         if taken.was == AttemptState.INTENDED:
-            _not_received(taken, wrong, done)
+            _not_received(taken, wrong, done, certainly=taken.attempt.created_at > BEGAN)
         else:
             _look_again(taken, wrong, done)
     finally:
@@ -161,7 +163,7 @@ def _send_unless_there(taken: Taken, adapter: Adapter, done: Round) -> None:
     try:
         found = _found(taken, adapter)
     except ProviderError as trouble:
-        _not_received(taken, trouble, done)
+        _not_received(taken, trouble, done, certainly=False)
         return
     if found:
         _adopt(taken, found, adapter, done)
@@ -288,9 +290,14 @@ def _accepted(taken: Taken, remote: RemoteJob, reason: str, done: Round) -> None
 def _end_unsent(
     taken: Taken, state: JobState, reason: str, *, failure: FailureClass | None = None, detail: str = ""
 ) -> None:
-    """The provider certainly does not have it and will not get it: the job ends here, its hold is released."""
+    """The provider certainly does not have it and will not get it: the job ends here, its hold is released. One for
+    which there was no free GPU goes on to the next of its places."""
+    place = next_try.other_place(taken.job) if failure == FailureClass.NO_CAPACITY else None
     with transaction.atomic(durable=True):
         if not _settle(taken, AttemptState.ENDED, last_error=one_line(detail)):
+            return
+        if place is not None:
+            next_try.go_elsewhere(taken.attempt, place, because=FailureClass.NO_CAPACITY, detail=detail, by=BY)
             return
         holds.release(taken.job.code, by=BY)  # before the audit chain, as at submit: one order of locks
         taken.job.move_to(
@@ -303,11 +310,45 @@ def _end_unsent(
         )
 
 
-def _not_received(taken: Taken, trouble: ProviderError, done: Round) -> None:
+def _not_received(taken: Taken, trouble: ProviderError, done: Round, *, certainly: bool = True) -> None:
     done.trouble = trouble
+    if certainly and _left_for_elsewhere(taken, trouble.summary):
+        return
     asked_s = trouble.retry_after_s if isinstance(trouble, Unavailable) else None
     wait_s = float(MISCONFIGURED_WAIT_S) if isinstance(trouble, Misconfigured) else asked_s
     _wait(taken, _waiting_for(trouble), trouble.summary, wait_s)
+
+
+def _left_for_elsewhere(taken: Taken, why: str) -> bool:
+    """A minute after it was to be sent, the job goes on to the next of its places. False: there is none, it waits."""
+    job, attempt = taken.job, taken.attempt
+    if timezone.now() - attempt.created_at < next_try.ELSEWHERE_AFTER or job.stop_requested_at is not None:
+        return False
+    if (place := next_try.other_place(job)) is None:
+        return False
+    with transaction.atomic(durable=True):
+        if _settle(taken, AttemptState.ENDED, last_error=one_line(why)):
+            next_try.go_elsewhere(attempt, place, because=WaitingReason.UNREACHABLE, detail=why, by=BY)
+    return True
+
+
+def leave(account_id: int) -> int:
+    """Nobody calls this provider for a while: what waits for it and may go elsewhere does. How many went.
+
+    What was written down before this process began may be there all the same (see _send_unless_there): it waits.
+    """
+    waiting = Attempt.objects.unfinished().ripe().filter(account=account_id, state=AttemptState.INTENDED)
+    old_enough = waiting.filter(created_at__gt=BEGAN, created_at__lt=timezone.now() - next_try.ELSEWHERE_AFTER)
+    rows = old_enough.exclude(job__alternatives=[]).select_related("job__organization", "job__project", "offering")
+    gone = 0
+    for attempt in rows.order_by("id")[:LEFT_AT_ONCE]:
+        # Nobody is asked, so no lease is taken: whoever claims it meanwhile counts its epoch up.
+        taken = Taken(attempt, attempt.job, AttemptState.INTENDED, None)
+        if _left_for_elsewhere(taken, ""):
+            gone += 1
+        else:
+            _settle(taken, AttemptState.INTENDED, not_before=Now() + timedelta(seconds=LEAVE_AGAIN_S))
+    return gone
 
 
 def _waiting_for(trouble: ProviderError) -> WaitingReason:

@@ -20,6 +20,7 @@ from portal.billing import holds
 from portal.billing.rating import rate
 from portal.core.plain_text import one_line
 from portal.datasets.models import Leftover
+from portal.jobs import next_try
 from portal.jobs.models import Artifact, Attempt, Job, JobEvent
 from portal.jobs.outcomes import Outcome, outcome_of
 from portal.jobs.states import FailureClass
@@ -63,7 +64,7 @@ def settle(
     """Everything is collected: last metering, results, final state, hold released, all at once.
 
     False when this was done before or the lease is no longer ours. The job may be final already: then only the
-    attempt is closed.
+    attempt is closed. A job that the provider interrupted goes on, where the person wished so.
     """
     with transaction.atomic(durable=True):
         locked = _locked(attempt.pk)
@@ -77,10 +78,12 @@ def settle(
             _keep_files(job, files)
             for note in notes:
                 JobEvent.objects.create(job=job, kind="data", reason=note, by="portal:collection")
-            _end(job, locked, outcome_of(job, locked), log_key)
+            outcome = outcome_of(job, locked)
+            if not next_try.again(locked, outcome, log_key=log_key, by=BY):
+                _end(job, locked, outcome, log_key)
         due_at = timezone.now() + LEFTOVERS_KEPT
         Leftover.objects.bulk_create(Leftover(storage_key=key, due_at=due_at) for key in leftovers)
-        Attempt.objects.filter(pk=locked.pk).update(collected_at=Now(), lease_until=None)
+        Attempt.objects.filter(pk=locked.pk).update(collected_at=Now(), lease_until=None, log_key=log_key)
     return True
 
 

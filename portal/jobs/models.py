@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import models, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, Value
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -64,13 +64,17 @@ class Job(models.Model):
     secret_names = models.JSONField(default=list)
     sealed_secrets = models.TextField(blank=True)  # portal.core.sealing; wiped when the job ends
 
-    # Where, how long, for how much: as it was believed at submit.
+    # Where, how long, for how much: as it was believed at submit, or when it was given to another place.
     offering = models.ForeignKey(Offering, on_delete=models.PROTECT, related_name="+")
     price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+")
     offer_snapshot = models.JSONField(default=dict)
     gpus = models.PositiveIntegerField()
     time_limit_s = models.PositiveIntegerField()
     cost_cap = models.PositiveBigIntegerField()  # yen, tax included: the hold
+    # What may happen without asking again: other places by slug, the first first, and new beginnings after the
+    # provider interrupted it. Defaults of the database too: the release before goes on writing rows meanwhile.
+    alternatives = models.JSONField(default=list, db_default=Value([], models.JSONField()))
+    retries = models.SmallIntegerField(default=0, db_default=0)
 
     state = models.CharField(max_length=10, choices=JobState.choices, default=JobState.SUBMITTED)
     waiting_reason = models.CharField(max_length=16, choices=WaitingReason.choices, blank=True)
@@ -87,6 +91,7 @@ class Job(models.Model):
     # Sums for pages, written with the records they sum.
     gpu_seconds = models.PositiveBigIntegerField(default=0)
     cost = models.PositiveBigIntegerField(default=0)
+    earlier_cost = models.BigIntegerField(default=0, db_default=0)  # of attempts before the present one
     log_lines = models.PositiveIntegerField(default=0)
     log_bytes = models.PositiveBigIntegerField(default=0)
     log_key = models.CharField(max_length=120, blank=True)  # the whole log in storage, once the job has ended
@@ -257,6 +262,7 @@ class Attempt(models.Model):
     collect_tries = models.PositiveIntegerField(default=0)
     log_offset = models.PositiveBigIntegerField(default=0)  # bytes of the provider's log already kept
     log_rest = models.BinaryField(default=b"")  # an unfinished last line
+    log_key = models.CharField(max_length=120, blank=True, default="", db_default="")  # its whole log in storage
 
     objects = AttemptQuerySet.as_manager()
 

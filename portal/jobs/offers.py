@@ -20,9 +20,10 @@ from portal.catalog.offers import STALE_AFTER
 from portal.catalog.pricing import per_gpu_hour, prices_at
 from portal.core.caching import Briefly
 from portal.core.templatetags import formats
+from portal.jobs.estimates import Quote, quote
 from portal.jobs.fields import WholeNumber
 from portal.jobs.placement import longest_s
-from portal.jobs.request import COST_CAP_MAX, COST_CAP_MIN, TIME_LIMIT_MIN_S
+from portal.jobs.request import COST_CAP_MAX, COST_CAP_MIN, RETRIES_MAX, TIME_LIMIT_MIN_S
 
 COUNTS_SHOWN = 64
 OFFERS_KEPT_S = 5
@@ -113,6 +114,24 @@ class Choice:
     gpus: int
     time_limit_s: int
     cost_cap: int | None
+    others: tuple[Offer, ...] = ()  # where it may go as well, cheapest first
+    tries: int = 1
+
+    def quote_at(self, offer: Offer, *, cost_cap: int | None = None) -> Quote:
+        return quote(
+            offer.offering,
+            offer.price,
+            gpus=self.gpus,
+            time_limit_s=self.time_limit_s,
+            cost_cap=cost_cap,
+            tries=self.tries,
+        )
+
+    @property
+    def most(self) -> int:
+        """Yen, if the job runs to its time limit at the dearest of its places, as often as it may: what a cap is
+        suggested by."""
+        return max(self.quote_at(offer).most for offer in (self.offer, *self.others))
 
 
 def choice_of(values: Mapping[str, Any], offers: Sequence[Offer]) -> Choice | None:
@@ -124,7 +143,11 @@ def choice_of(values: Mapping[str, Any], offers: Sequence[Offer]) -> Choice | No
     gpus = _number(values, "gpus")
     if gpus is None or not offer.offering.allows_gpus(gpus):
         gpus = offer.offering.gpus_min
-    return Choice(offer, gpus, seconds, _number(values, "cost_cap", least=COST_CAP_MIN, most=COST_CAP_MAX))
+    named = values.get("alternatives") or ()
+    others = tuple(o for o in offers if o is not offer and o.slug in named and o.offering.allows_gpus(gpus))
+    cap = _number(values, "cost_cap", least=COST_CAP_MIN, most=COST_CAP_MAX)
+    tries = (_number(values, "retries", least=0, most=RETRIES_MAX) or 0) + 1
+    return Choice(offer, gpus, seconds, cap, others, tries)
 
 
 def no_choice_because(values: Mapping[str, Any], offers: Sequence[Offer]) -> str:

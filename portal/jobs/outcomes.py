@@ -9,6 +9,8 @@ from portal.jobs.states import FailureClass, JobState
 from portal.providers.base import RemoteState
 from portal.providers.bootstrap import BootstrapExit
 
+VANISHED = "not listed any more"  # our reason where the provider gives none
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -18,6 +18,7 @@ TIME_LIMIT_MIN_S = 60
 TIME_LIMIT_MAX_S = 20 * 86_400  # Sakura DOK's own longest
 COST_CAP_MIN = 1
 COST_CAP_MAX = 999_999_999
+RETRIES_MAX = 3
 
 
 @dataclass(frozen=True)
@@ -37,3 +38,5 @@ class JobRequest:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     inputs: tuple[DataFile, ...] = ()
     template: str = ""
+    alternatives: tuple[Offering, ...] = ()  # where it may go if the offering cannot take it, the first first
+    retries: int = 0  # times it begins anew when the provider interrupts it

@@ -102,7 +102,7 @@ def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
         plan=offering.plan,
         gpus=job.gpus,
         time_limit_s=job.time_limit_s,
-        image=job.image,
+        image=job.image if offering.containers else "",  # at an alternative without containers it is not used
         environment={
             **({} if pushed else {"PORTAL_MANIFEST_URL": _get_url(manifest_key(attempt))}),
             "PORTAL_JOB": job.code,

@@ -4,49 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from django.utils.functional import Promise
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from portal.accounts.access import NotPermitted, require
 from portal.accounts.models import Project, User
-from portal.accounts.registries import host_of, needs_login
 from portal.accounts.roles import Permission
 from portal.audit import recording as audit
 from portal.billing.holds import OverBudget, hold
-from portal.catalog.models import Offering, Price, ProviderAccount
-from portal.catalog.pricing import price_at
-from portal.catalog.provider_accounts import account_for
 from portal.core.failpoints import failpoint
 from portal.core.sealing import seal
 from portal.datasets.models import DataFile, FileState
 from portal.jobs import tasks
 from portal.jobs.estimates import quote
 from portal.jobs.models import Attempt, Job, JobEvent, JobInput, SubmitKey
-from portal.jobs.placement import refusals
+from portal.jobs.places import Refused, place_at
 from portal.jobs.request import JobRequest
 from portal.jobs.states import JobState
-from portal.providers.registry import TAKES_LOGINS
-
-
-class Refused(Exception):
-    """This cannot be submitted as it is; `message` says why and what to do, `field` where in the form."""
-
-    def __init__(self, message: str | Promise, field: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.field = field
 
 
 def submit(project: Project, *, request: JobRequest, key: str, by: User) -> Job:
     """Hold the money, store the job as submitted, nudge the hand-off on commit.
 
     The same key and content again answer with the same job, however many at once. The hold is the smaller of the cost
-    cap and what the job costs if it runs to its time limit, rounded up to whole yen: it can never be charged more.
+    cap and what the job costs if it runs to its time limit as often as it may, at the dearest of its places, rounded up
+    to whole yen: it can never be charged more.
     Raises OverBudget, NotPermitted, Refused; nothing is stored then.
     """
     digest = digest_of(project, request)
@@ -77,6 +64,8 @@ def digest_of(project: Project, request: JobRequest) -> str:
         dict(request.secrets),
         sorted(file.code for file in request.inputs),
         request.template,
+        [other.slug for other in request.alternatives],
+        request.retries,
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -95,15 +84,23 @@ def _answered_before(by: User, key: str, digest: str) -> Job | None:
 def _store(project: Project, request: JobRequest, key: str, digest: str, by: User) -> Job:
     now = timezone.now()
     require(by, Permission.SUBMIT, project)
-    price, account = _policy(project, request, now)
+    place = place_at(project, request, request.offering, now=now)
+    price, account, offering = place.price, place.account, place.offering
     inputs = _inputs(project, request)
-    offering = price.offering  # as it is now; the request's may be a while old
-    estimate = quote(offering, price, gpus=request.gpus, time_limit_s=request.time_limit_s, cost_cap=request.cost_cap)
+    estimate = quote(
+        offering,
+        price,
+        gpus=request.gpus,
+        time_limit_s=request.time_limit_s,
+        cost_cap=request.cost_cap,
+        tries=request.retries + 1,
+    )
     if request.cost_cap < estimate.minimum:
         raise Refused(
             format_lazy(_("The cost cap must be at least {yen} yen on this offering."), yen=f"{estimate.minimum:,}"),
             "cost_cap",
         )
+    held = max([estimate.hold, *_holds_elsewhere(project, request, now)])
     actor = f"user:{by.pk}"
     job = Job.objects.create(
         organization=project.organization,
@@ -120,10 +117,12 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
         sealed_secrets=seal(request.secrets) if request.secrets else "",
         offering=offering,
         price=price,
-        offer_snapshot=snapshot(offering, price, account),
+        offer_snapshot=place.snapshot(),
         gpus=request.gpus,
         time_limit_s=request.time_limit_s,
         cost_cap=request.cost_cap,
+        alternatives=[other.slug for other in request.alternatives],
+        retries=request.retries,
         submitted_at=now,
         state_since=now,
     )
@@ -135,7 +134,7 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
     )
     Attempt.objects.create(job=job, number=1, account=account, offering=offering, price=price)
     JobEvent.objects.create(job=job, at=now, kind="state", after=JobState.SUBMITTED, reason="submitted", by=actor)
-    hold(project.organization, project=project, job_code=job.code, amount=estimate.hold, by=actor)
+    hold(project.organization, project=project, job_code=job.code, amount=held, by=actor)
     audit.record(
         "job.submitted",
         f"job:{job.code}",
@@ -146,7 +145,7 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
             "offering": offering.slug,
             "gpus": request.gpus,
             "time_limit_s": request.time_limit_s,
-            "held_yen": estimate.hold,
+            "held_yen": held,
         },
     )
     tasks.nudge(tasks.hand_off, account.pk)
@@ -154,37 +153,25 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
     return job
 
 
-def _policy(project: Project, request: JobRequest, now: datetime) -> tuple[Price, ProviderAccount]:
-    # Read again: the page may be older than the project's end.
-    if not Project.objects.open().filter(pk=project.pk).exists():
-        raise Refused(
-            _("This project is closed. Choose another project, or ask an administrator to open it again."), "project"
+def _holds_elsewhere(project: Project, request: JobRequest, now: datetime) -> Iterator[int]:
+    """Yen to set aside for each of the other places that the cap allows. Raises Refused for one that
+    could never take the job, so that nobody counts on it."""
+    for other in request.alternatives:
+        try:
+            place = place_at(project, request, other, now=now)
+        except Refused as no:
+            sentence = format_lazy("{name}: {why}", name=other.name, why=no.message)
+            raise Refused(sentence, no.field if no.field == "project" else "alternatives") from None
+        there = quote(
+            place.offering,
+            place.price,
+            gpus=request.gpus,
+            time_limit_s=request.time_limit_s,
+            cost_cap=request.cost_cap,
+            tries=request.retries + 1,
         )
-    price = price_at(request.offering, now)
-    offering = price.offering if price else request.offering
-    offering.provider, offering.site = (
-        request.offering.provider,
-        request.offering.site,
-    )  # both are fixed
-    for refusal in refusals(request, offering, on=timezone.localdate(now)):
-        raise Refused(refusal.message, refusal.field)
-    if price is None or offering.on_request:
-        raise Refused(_("This offering is sold on request only. Ask for a quotation."), "offering")
-    account = account_for(offering, organization=project.organization)
-    if account is None:
-        raise Refused(_("This GPU offering does not take jobs here. Choose another one."), "offering")
-    if account.kind not in TAKES_LOGINS and request.image and needs_login(project.organization, request.image):
-        raise Refused(
-            format_lazy(
-                _(
-                    "Your organization has a login for {registry}, and this plan can fetch public images only. Choose"
-                    " another plan. If all images there are public, ask an owner or manager to remove the login."
-                ),
-                registry=host_of(request.image),
-            ),
-            "image",
-        )
-    return price, account
+        if there.maximum <= request.cost_cap:  # else the cap lets it go there never
+            yield there.hold
 
 
 def _inputs(project: Project, request: JobRequest) -> dict[str, DataFile]:
@@ -197,28 +184,3 @@ def _inputs(project: Project, request: JobRequest) -> dict[str, DataFile]:
     if len(found) != len(wanted):
         raise Refused(_("An input file is no longer there. Choose the input again."), "inputs")
     return found
-
-
-def snapshot(offering: Offering, price: Price, account: ProviderAccount) -> dict[str, object]:
-    """The offer as it was believed at submit, for the job's page and for disputes."""
-    return {
-        "slug": offering.slug,
-        "name_ja": offering.name_ja,
-        "name_en": offering.name_en,
-        "provider": offering.provider.slug,
-        "site": offering.site.slug if offering.site else "",
-        "gpu_model": offering.gpu_model,
-        "gpu_memory_gb": offering.gpu_memory_gb,
-        "architecture": offering.architecture,
-        "plan": offering.plan,
-        "price": {
-            "unit": price.unit,
-            "amount": str(price.amount),
-            "per_gpu": price.per_gpu,
-            "tax_included": price.tax_included,
-            "tax_percent": str(price.tax_percent),
-            "minimum_s": price.minimum_s,
-        },
-        "confirmed": offering.confirmed and price.confirmed,
-        "emulated": account.emulated,
-    }

@@ -132,6 +132,7 @@ def _hand_off(account_id: int) -> None:
     account = unless_paused(account_id)
     if account is None:
         handoff.tell_waiting(account_id, WaitingReason.UNREACHABLE)
+        handoff.leave(account_id)
         return
     if _not_taking.is_paused(account_id):
         return

@@ -26,6 +26,7 @@ from portal.jobs import logs, orphans, staging
 from portal.jobs.estimates import affordable_s
 from portal.jobs.keys import key_prefix
 from portal.jobs.models import Attempt, Job, JobEvent
+from portal.jobs.outcomes import VANISHED
 from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
 from portal.providers.base import Adapter, RemoteJob, RemoteState
 from portal.providers.errors import NotFound, ProviderError
@@ -252,7 +253,7 @@ def _not_listed(attempt: Attempt, adapter: Adapter) -> None:
         if missing > VANISHED_AFTER:
             log.error("job has vanished at the provider", job=locked.job.code, remote_id=locked.remote_id)
             _note(locked.job, "provider", "lost")
-            lost = RemoteJob(locked.remote_id, "", RemoteState.INTERRUPTED, reason="not listed any more")
+            lost = RemoteJob(locked.remote_id, "", RemoteState.INTERRUPTED, reason=VANISHED)
             changes: dict[str, object] = {
                 "remote_state": lost.state.value,
                 "remote_reason": lost.reason,
@@ -276,7 +277,7 @@ def _stop_costly(attempts: Sequence[Attempt]) -> None:
         if attempt.started_at is None or job.stop_requested_at is not None:
             continue
         ran_s = (now - attempt.started_at).total_seconds()
-        pays_for_s = affordable_s(attempt.price, gpus=job.gpus, yen=job.cost_cap)
+        pays_for_s = affordable_s(attempt.price, gpus=job.gpus, yen=job.cost_cap - job.earlier_cost)
         if pays_for_s < job.time_limit_s and ran_s >= pays_for_s - STOP_TAKES_S:
             _want_stop(job, "over_budget", FailureClass.OVER_BUDGET, now)
         elif ran_s > job.time_limit_s + OVER_TIME_GRACE_S:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.utils.functional import Promise
+from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
 
+from portal.core.templatetags.formats import yen
 from portal.jobs.models import JobEvent
 from portal.jobs.states import FailureClass, JobState
 
@@ -77,6 +80,7 @@ EVENTS: dict[str, Promise] = {
     "adopted": _("Found at the provider and taken up again"),
     "answer_lost": _("The provider's answer did not arrive; being checked"),
     "worker_lost": _("A hand-over was interrupted on our side; being checked"),
+    "tried_again": _("Interrupted by the provider; begins anew, as allowed"),
     "sent_again": _("The provider certainly did not have it: handed over again"),
     "extra_cancelled": _("A second copy at the provider was cancelled; it is not charged to you"),
     "rejected": _("The provider refused the job"),
@@ -117,4 +121,16 @@ def event_sentence(event: JobEvent) -> str | Promise:
     """What happened, for people. Provider's words stay as they are: the template escapes them."""
     if not event.reason and event.after:
         return JobState(event.after).label
+    if event.reason == "elsewhere":
+        return _elsewhere(event.detail)
     return EVENTS.get(event.reason, event.reason)
+
+
+def _elsewhere(told: dict[str, Any]) -> str:
+    language = "en" if (get_language() or "ja").startswith("en") else "ja"
+    if told["why"] == FailureClass.NO_CAPACITY:
+        sentence = gettext("%(before)s had no free GPU: given to %(after)s, as allowed, for at most %(yen)s.")
+    else:
+        sentence = gettext("%(before)s could not be reached: given to %(after)s, as allowed, for at most %(yen)s.")
+    names = {"before": told[f"from_{language}"], "after": told[f"to_{language}"]}
+    return sentence % {**names, "yen": yen(told["at_most_yen"])}

@@ -18,6 +18,7 @@ def test_a_quote_rounds_limits_up() -> None:
         per_unit=Decimal("0.28"),
         minimum=17,
         maximum=1009,
+        most=1009,
         hold=500,
         pays_for_s=1785,
         minimum_s=60,
@@ -27,6 +28,14 @@ def test_a_quote_rounds_limits_up() -> None:
 def test_without_a_cap_the_maximum_is_held() -> None:
     whole = quote(Offering(), SLURM, gpus=2, time_limit_s=1800)
     assert (whole.maximum, whole.hold, whole.per_hour, whole.is_capped) == (440, 440, Decimal("880.0"), False)
+
+
+def test_a_job_that_may_begin_anew_holds_for_every_run() -> None:
+    thrice = quote(Offering(), SLURM, gpus=2, time_limit_s=1800, tries=3)
+    capped = quote(Offering(), SLURM, gpus=2, time_limit_s=1800, cost_cap=500, tries=3)
+    assert [(q.maximum, q.most, q.hold, q.is_capped) for q in (thrice, capped)] == [
+        (440, 1320, 1320, False), (440, 1320, 500, False),
+    ]  # fmt: skip
 
 
 def test_affordable_seconds_never_cost_more() -> None:

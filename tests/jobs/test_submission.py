@@ -12,7 +12,8 @@ from portal.billing.holds import OverBudget
 from portal.billing.models import Hold
 from portal.catalog.models import Offering, Price, ProviderAccount
 from portal.jobs.models import Attempt, Job, JobEvent, SubmitKey
-from portal.jobs.submission import Refused, submit
+from portal.jobs.places import Refused
+from portal.jobs.submission import submit
 from tests.factories import (
     DataFileFactory,
     DatasetFactory,

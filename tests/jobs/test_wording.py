@@ -34,7 +34,21 @@ def test_every_reason_that_the_code_gives_has_its_sentence() -> None:
                 words = [keyword.value for keyword in node.keywords if keyword.arg == "reason"] + node.args[2:3]
                 given.update(word.value for word in words if isinstance(word, ast.Constant) and word.value)
     assert len(given) > 5
-    assert given - set(EVENTS) == set()
+    assert given - set(EVENTS) == {"elsewhere"}  # a sentence with names and yen
+
+
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("no_capacity", "A had no free GPU: given to B, as allowed, for at most ¥1,200."),
+        ("unreachable", "A could not be reached: given to B, as allowed, for at most ¥1,200."),
+    ],
+)
+def test_a_move_names_both_places_and_what_it_may_cost(why: str, said: str) -> None:
+    names = {"from_ja": "あ", "from_en": "A", "to_ja": "い", "to_en": "B"}
+    event = JobEvent(reason="elsewhere", detail={"why": why, "at_most_yen": 1200, **names})
+    with translation.override("en"):
+        assert str(event_sentence(event)) == said
 
 
 def test_every_sentence_is_still_said_somewhere() -> None:

@@ -26,12 +26,12 @@ from portal.catalog.pricing import cost_of_job
 from portal.core.htmx import respond
 from portal.core.limits import limited
 from portal.datasets.models import FileState
-from portal.jobs.estimates import quote
 from portal.jobs.forms import FILES_SHOWN, JobForm, files_of, values_of_job, values_of_starter
 from portal.jobs.models import Draft, Job, SubmitKey
 from portal.jobs.offers import Offer, choice_of, least_sentence, no_choice_because, offers_now
+from portal.jobs.places import Refused
 from portal.jobs.starters import STARTERS, USUAL_IMAGE, Starter, starter
-from portal.jobs.submission import Refused, submit
+from portal.jobs.submission import submit
 from portal.jobs.views.finding import user_of
 
 FIELD_OF_REFUSAL = {"time_limit": "time_amount"}
@@ -227,10 +227,7 @@ def _completed(values: dict[str, Any], offers: list[Offer]) -> dict[str, Any]:
     if choice:
         values["gpus"] = choice.gpus
         if choice.cost_cap is None and "cost_cap" not in values:
-            offer = choice.offer
-            values["cost_cap"] = quote(
-                offer.offering, offer.price, gpus=choice.gpus, time_limit_s=choice.time_limit_s
-            ).maximum
+            values["cost_cap"] = choice.most
     return values
 
 
@@ -239,16 +236,15 @@ def _follow(values: dict[str, Any], data: QueryDict, offers: list[Offer]) -> boo
     choice = choice_of(values, offers)
     if choice is None or not values.get("cost_cap") or values["cost_cap"] != data.get("suggested"):
         return False
-    offer = choice.offer
-    reckoned = quote(offer.offering, offer.price, gpus=choice.gpus, time_limit_s=choice.time_limit_s)
-    values["cost_cap"] = str(reckoned.maximum)
+    values["cost_cap"] = str(choice.most)
     return True
 
 
 def _values_of(data: QueryDict) -> dict[str, Any]:
     named = (name for name in JobForm.base_fields if name in data and name != "secrets")
     values: dict[str, Any] = {name: str(data[name]).replace("\0", "") for name in named}
-    values["inputs"] = [code for code in data.getlist("inputs") if "\0" not in code]
+    for name in ("inputs", "alternatives"):
+        values[name] = [value for value in data.getlist(name) if "\0" not in value]
     return values
 
 
@@ -289,9 +285,10 @@ def _quote(values: Mapping[str, Any], offers: list[Offer], project: Project) -> 
     if choice is None:
         return {"quote": None, "why": no_choice_because(values, offers), "room": room, "project": project}
     offer = choice.offer
-    reckoned = quote(
-        offer.offering, offer.price, gpus=choice.gpus, time_limit_s=choice.time_limit_s, cost_cap=choice.cost_cap
-    )
+    reckoned = choice.quote_at(offer, cost_cap=choice.cost_cap)
+    cap = reckoned.most if choice.cost_cap is None else choice.cost_cap
+    there = [(other, choice.quote_at(other, cost_cap=cap)) for other in choice.others]
+    hold = max([reckoned.hold, *(one.hold for _other, one in there if one.maximum <= cap)])
     chosen = starter(str(values.get("template") or ""))
     usual = _charge_for(offer, choice.gpus, chosen.usual_s) if chosen else None
     return {
@@ -307,8 +304,10 @@ def _quote(values: Mapping[str, Any], offers: list[Offer], project: Project) -> 
         "too_low": least_sentence(offer.price, reckoned.minimum)
         if choice.cost_cap is not None and choice.cost_cap < reckoned.minimum
         else "",
-        "over": reckoned.hold > room.left,
-        "left_after": max(Decimal(0), Decimal(room.left - reckoned.hold)),
+        "elsewhere": [(other, one.maximum, one.maximum > cap) for other, one in there],
+        "hold": hold,
+        "over": hold > room.left,
+        "left_after": max(Decimal(0), Decimal(room.left - hold)),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
@@ -85,10 +85,16 @@ def _via_storage(job: Job) -> bool:
 @require_safe
 @limited("download")
 def download(request: HttpRequest, code: str) -> HttpResponseBase:
-    """The whole log: from storage once the job has ended, until then what has come so far."""
+    """The whole log: from storage once the job has ended, until then what has come so far; with ?attempt=N that of one
+    of its attempts."""
     job = find_job(request, code)
-    record_download(request, "log.downloaded", job)
     name = f"{job.code}.log"
+    if number := _line(request.GET.get("attempt")):
+        found = get_object_or_404(job.attempts.exclude(log_key=""), number=number)
+        record_download(request, "log.downloaded", job, attempt=str(number))
+        name = f"{job.code}-{number}.log"
+        return redirect(storage.presigned_get(found.log_key, expires_s=LINK_S, download_name=name))
+    record_download(request, "log.downloaded", job)
     if job.log_key:
         return redirect(storage.presigned_get(job.log_key, expires_s=LINK_S, download_name=name))
     response = StreamingHttpResponse(_text(job), content_type="text/plain; charset=utf-8")

@@ -17,12 +17,13 @@ from django.views.decorators.http import require_safe
 from portal.accounts.access import access_of
 from portal.accounts.models import User
 from portal.accounts.roles import Permission
+from portal.catalog.models import Offering
 from portal.core.htmx import not_modified, respond, wants_fragment
 from portal.core.limits import limited
 from portal.core.periods import JST
 from portal.datasets import storage
 from portal.jobs import line, logs
-from portal.jobs.models import Job
+from portal.jobs.models import Job, JobEvent
 from portal.jobs.starters import starter
 from portal.jobs.states import FailureClass, JobState, WaitingReason
 from portal.jobs.views.finding import find_job, may_stop, record_download, user_of
@@ -76,7 +77,8 @@ def config(request: HttpRequest, code: str) -> HttpResponse:
         "tab": "config",
         "version": _version(request, job, now),
         **_common(request, job, now),
-        "attempts": list(job.attempts.order_by("number")),
+        "attempts": list(job.attempts.select_related("offering").order_by("number")),
+        "others": Offering.objects.filter(slug__in=job.alternatives).order_by("pk") if job.alternatives else (),
         "starter": starter(job.template),
     }
     return render(request, "jobs/config.html", context)
@@ -126,6 +128,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "still": _still(job, can_copy, now),
         "steps": SimpleLazyObject(lambda: timeline(job, [e for e in told if e.kind == "state"], now=now)),
         "events": told,
+        "moved": SimpleLazyObject(lambda: _moved(told)) if attempt is not None and attempt.number > 1 else "",
         "attempt": attempt,
         "place": line.place_of(job),
         "waiting_reason": WaitingReason(job.waiting_reason).label if job.waiting_reason else "",
@@ -146,6 +149,11 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "can_stop": job.can_stop and may_stop(user, job),
         "can_copy": can_copy,
     }
+
+
+def _moved(events: list[JobEvent]) -> str:
+    """Why the job is at another place, or begins anew."""
+    return next((str(event_sentence(e)) for e in reversed(events) if e.reason in ("elsewhere", "tried_again")), "")
 
 
 def _still(job: Job, can_copy: bool, now: datetime) -> tuple[object, ...] | None:

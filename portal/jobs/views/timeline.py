@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from portal.catalog.pricing import cost_of_job
-from portal.jobs.estimates import Quote, quote, whole_yen
+from portal.jobs.estimates import Quote, quote
 from portal.jobs.metering import seconds_between
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.states import AttemptState, FailureClass, JobState
@@ -72,7 +72,12 @@ def timeline(job: Job, events: Sequence[JobEvent], *, now: datetime) -> list[Ste
     """Six steps; `events` are those with a state, oldest first."""
     state = JobState(job.state)
     entered: dict[str, datetime] = {}
+    waits_from = job.submitted_at
     for event in events:
+        if event.after == JobState.SUBMITTED and JobState.FINISHING in entered:
+            # It ran, was interrupted and begins anew: what was before is in its events.
+            entered.clear()
+            waits_from = event.at
         entered[event.after] = event.at  # after a second try the newest counts
     ran_from = job.started_at or entered.get(JobState.RUNNING)
     prepared_from = entered.get(JobState.STARTING)
@@ -91,9 +96,9 @@ def timeline(job: Job, events: Sequence[JobEvent], *, now: datetime) -> list[Ste
         Step(pgettext_lazy("timeline", "Accepted"), "done", "check", at=job.submitted_at),
         Step(
             JobState.QUEUED.label,
-            status(job.submitted_at, left_queue or final_at, state in _WAITING),
+            status(waits_from, left_queue or final_at, state in _WAITING),
             "clock" if state in _WAITING else "check",
-            seconds=_between(job.submitted_at, left_queue or final_at or now),
+            seconds=_between(waits_from, left_queue or final_at or now),
         ),
         Step(
             pgettext_lazy("timeline", "Preparing"),
@@ -168,13 +173,13 @@ class Cost:
 
 
 def cost_now(job: Job, *, now: datetime) -> Cost:
-    reckoned = quote(job.offering, job.price, gpus=job.gpus, time_limit_s=job.time_limit_s, cost_cap=job.cost_cap)
+    reckoned = _quote(job)
     is_live = job.started_at is not None and not job.is_final
     seconds = (ran_s(job, now=now) or 0) if is_live else 0
     return Cost(
         used_now(job, now=now),
         job.cost_cap,
-        reckoned.hold,
+        job.earlier_cost + reckoned.hold,
         max(job.gpu_seconds, seconds * job.gpus),
         reckoned,
         is_live,
@@ -187,5 +192,10 @@ def used_now(job: Job, *, now: datetime) -> int:
     if seconds is None or job.is_final:
         return job.cost
     exact = cost_of_job(job.price, gpus=job.gpus, seconds=min(seconds, job.time_limit_s))
-    held = min(job.cost_cap, whole_yen(cost_of_job(job.price, gpus=job.gpus, seconds=job.time_limit_s)))
-    return max(job.cost, min(int(exact), held))
+    return max(job.cost, job.earlier_cost + min(int(exact), _quote(job).hold))
+
+
+def _quote(job: Job) -> Quote:
+    """Of the present attempt, with what those before it have left of the cap."""
+    left = max(0, job.cost_cap - job.earlier_cost)
+    return quote(job.offering, job.price, gpus=job.gpus, time_limit_s=job.time_limit_s, cost_cap=left)

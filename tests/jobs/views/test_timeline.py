@@ -65,6 +65,14 @@ def test_after_a_second_try_the_newest_start_counts() -> None:
     assert shown(Job(submitted_at=START, state="starting"), seen, 70)[1:3] == [("done", 50), ("now", 20)]
 
 
+def test_a_job_that_begins_anew_has_waited_since_then() -> None:
+    seen = [*events(submitted=0, running=10, finishing=40), *events(submitted=50)]
+    steps = timeline(Job(submitted_at=START, state="submitted"), seen, now=at(70))
+    assert [(step.status, step.seconds) for step in steps] == [
+        ("done", None), ("now", 20), ("", None), ("", None), ("", None), ("", None),
+    ]  # fmt: skip
+
+
 def test_clocks_that_run_apart_give_no_negative_durations() -> None:
     job = Job(submitted_at=at(10), state="running", started_at=at(5))
     assert [step.seconds for step in timeline(job, [], now=START)] == [None, 0, None, 0, None, None]

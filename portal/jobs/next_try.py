@@ -1,0 +1,103 @@
+"""A job whose attempt is over goes on: elsewhere, where the person has named other places, or again.
+
+Elsewhere, when a provider has no free GPU or certainly did not receive the job; again, when the provider interrupted
+it. Never while it is unknown whether the attempt before runs. What was asked for at submit is asked of each place
+again, and no place is taken where the job could cost more than is left of what was set aside for it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.utils import timezone
+
+from portal.audit import recording as audit
+from portal.billing.models import Hold
+from portal.catalog.models import Offering
+from portal.core.plain_text import one_line
+from portal.jobs.estimates import quote
+from portal.jobs.models import Attempt, Job, JobEvent
+from portal.jobs.outcomes import VANISHED, Outcome
+from portal.jobs.places import Place, Refused, place_at
+from portal.jobs.states import FailureClass, JobState
+
+ELSEWHERE_AFTER = timedelta(seconds=60)  # a provider that cannot be reached may be back within a minute
+TRIED_AGAIN = (FailureClass.INTERRUPTED, FailureClass.MACHINE)
+
+
+def other_place(job: Job) -> Place | None:
+    """The first of the places named at submit that was not tried and takes the job now, for what is set aside."""
+    if not job.alternatives:
+        return None
+    now, left = timezone.now(), _left(job)
+    tried = set(job.attempts.values_list("offering__slug", flat=True))
+    named = Offering.objects.select_related("provider", "site").in_bulk(job.alternatives, field_name="slug")
+    for slug in job.alternatives:
+        if slug in tried or slug not in named:
+            continue
+        try:
+            place = place_at(job.project, job, named[slug], now=now)
+        except Refused:
+            continue
+        if quote(place.offering, place.price, gpus=job.gpus, time_limit_s=job.time_limit_s).maximum <= left:
+            return place
+    return None
+
+
+def go_elsewhere(attempt: Attempt, place: Place, *, because: str, detail: str, by: str) -> None:
+    """In the transaction that ends `attempt`, which its provider certainly does not have. `detail`: its words."""
+    job, before, offering = attempt.job, attempt.offering, place.offering
+    price_now = quote(offering, place.price, gpus=job.gpus, time_limit_s=job.time_limit_s)
+    Attempt.objects.create(
+        job=job, number=attempt.number + 1, account=place.account, offering=offering, price=place.price
+    )
+    job.touch(
+        offering=offering,
+        price=place.price,
+        offer_snapshot=place.snapshot(),
+        waiting_reason="",
+    )
+    told = {"from": before.slug, "to": offering.slug, "why": because, "at_most_yen": price_now.maximum}
+    names = {"from_ja": before.name_ja, "from_en": before.name_en, "to_ja": offering.name_ja, "to_en": offering.name_en}
+    said = {"provider": one_line(detail)} if detail else {}
+    JobEvent.objects.create(job=job, kind="handoff", reason="elsewhere", by=by, detail={**told, **names, **said})
+    audit.record("job.placed_elsewhere", f"job:{job.code}", actor=by, chain=job.organization.code, detail=told)
+
+
+def again(attempt: Attempt, outcome: Outcome, *, log_key: str, by: str) -> bool:
+    """In the transaction that settles `attempt`: the job starts anew at the same place. False: it ends here."""
+    job = attempt.job
+    if outcome.failure not in TRIED_AGAIN or job.stop_requested_at is not None:
+        return False
+    if attempt.remote_reason == VANISHED:  # nobody knows whether it runs
+        return False
+    if job.events.filter(reason="tried_again").count() >= job.retries:
+        return False
+    try:
+        place = place_at(job.project, job, attempt.offering, now=timezone.now())
+    except Refused:
+        return False
+    # The price stays the one that was agreed at submit.
+    least = quote(attempt.offering, attempt.price, gpus=job.gpus, time_limit_s=job.time_limit_s).minimum
+    if least > _left(job):
+        return False
+    Attempt.objects.create(
+        job=job, number=attempt.number + 1, account=place.account, offering=attempt.offering, price=attempt.price
+    )
+    job.move_to(
+        JobState.SUBMITTED,
+        reason="tried_again",
+        by=by,
+        detail={"provider": attempt.remote_reason} if attempt.remote_reason else {},
+        started_at=None,
+        ended_at=None,
+        log_key=log_key,
+        earlier_cost=Job.objects.values_list("cost", flat=True).get(pk=job.pk),
+    )
+    return True
+
+
+def _left(job: Job) -> int:
+    """Yen that are still set aside for it."""
+    hold = Hold.objects.filter(job_code=job.code).first()
+    return hold.left if hold else 0
