@@ -91,6 +91,12 @@ def release(job_code: str, *, by: str) -> int:
     return rest
 
 
+def left_of(job_code: str) -> int:
+    """Yen still set aside for the job; 0 when nothing is."""
+    hold = Hold.objects.filter(job_code=job_code).first()
+    return hold.left if hold else 0
+
+
 def room_for(project: Project) -> Room:
     """For showing before the act: nothing is locked, so `hold` may still refuse."""
     account = BillingAccount.objects.filter(organization=project.organization_id).first()

@@ -12,7 +12,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from portal.audit import recording as audit
-from portal.billing.models import Hold
+from portal.billing import holds
 from portal.catalog.models import Offering
 from portal.core.plain_text import one_line
 from portal.jobs.estimates import quote
@@ -29,7 +29,7 @@ def other_place(job: Job) -> Place | None:
     """The first of the places named at submit that was not tried and takes the job now, for what is set aside."""
     if not job.alternatives:
         return None
-    now, left = timezone.now(), _left(job)
+    now, left = timezone.now(), holds.left_of(job.code)
     tried = set(job.attempts.values_list("offering__slug", flat=True))
     named = Offering.objects.select_related("provider", "site").in_bulk(job.alternatives, field_name="slug")
     for slug in job.alternatives:
@@ -79,7 +79,7 @@ def again(attempt: Attempt, outcome: Outcome, *, log_key: str, by: str) -> bool:
         return False
     # The price stays the one that was agreed at submit.
     least = quote(attempt.offering, attempt.price, gpus=job.gpus, time_limit_s=job.time_limit_s).minimum
-    if least > _left(job):
+    if least > holds.left_of(job.code):
         return False
     Attempt.objects.create(
         job=job, number=attempt.number + 1, account=place.account, offering=attempt.offering, price=attempt.price
@@ -95,9 +95,3 @@ def again(attempt: Attempt, outcome: Outcome, *, log_key: str, by: str) -> bool:
         earlier_cost=Job.objects.values_list("cost", flat=True).get(pk=job.pk),
     )
     return True
-
-
-def _left(job: Job) -> int:
-    """Yen that are still set aside for it."""
-    hold = Hold.objects.filter(job_code=job.code).first()
-    return hold.left if hold else 0

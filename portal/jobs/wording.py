@@ -131,6 +131,6 @@ def _elsewhere(told: dict[str, Any]) -> str:
     if told["why"] == FailureClass.NO_CAPACITY:
         sentence = gettext("%(before)s had no free GPU: given to %(after)s, as allowed, for at most %(yen)s.")
     else:
-        sentence = gettext("%(before)s could not be reached: given to %(after)s, as allowed, for at most %(yen)s.")
+        sentence = gettext("%(before)s could not take the job: given to %(after)s, as allowed, for at most %(yen)s.")
     names = {"before": told[f"from_{language}"], "after": told[f"to_{language}"]}
     return sentence % {**names, "yen": yen(told["at_most_yen"])}

@@ -793,3 +793,46 @@ def test_the_form_says_which_registries_have_a_login(client_of, member, project,
     RegistryLoginFactory(hostname="quay.io")
     page = client_of(member, language="en").get("/jobs/new/").content.decode()
     assert "Fetched with your organization&#x27;s login: ghcr.io, nvcr.io." in page
+
+
+def test_other_places_and_new_beginnings_are_quoted_kept_and_shown(
+    client_of, member, project, cluster_plan, container_plan, credit
+):
+    """At the cluster an hour with 4 GPUs is 4,000 yen, and 1,008 at the plan with containers."""
+    client = client_of(member, "en")
+    container_plan.gpus_max = 8
+    container_plan.save()
+    asked = {"project": project.code, "offering": "cluster", "gpus": "4", "time_amount": "1", "time_unit": "hours",
+             "cost_cap": "4000", "suggested": "4000", "alternatives": "dok-h100", "retries": "1"}  # fmt: skip
+    page = page_of(client.get("/jobs/new/quote/", asked, headers=HTMX))
+    assert 'value="dok-h100" checked' in page
+    assert 'name="cost_cap" value="8000"' in page  # two runs at the dearer place
+    assert "It may run up to 2 times, each at most ¥4,000; every run is charged." in page
+    sent = fields(
+        project, cluster_plan, gpus="4", cost_cap="8000", alternatives="dok-h100", retries="1", image="python:3.11-slim"
+    )
+    client.post("/jobs/new/", sent)
+    job = Job.objects.get()
+    assert (job.alternatives, job.retries, job.image) == (["dok-h100"], 1, "python:3.11-slim")
+    assert "¥4,000 is set aside, nothing is charged yet" in page_of(client.get(f"/jobs/{job.code}/"))
+    config = page_of(client.get(f"/jobs/{job.code}/config/"))
+    assert "begins anew, up to 1 time" in config and "not used: this plan runs no containers" in config
+    copied = page_of(client.get(f"/jobs/new/?copy={job.code}"))
+    assert 'value="dok-h100" checked' in copied and '<option value="1" selected>it begins anew' in copied
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"alternatives": "nowhere"}, "One of the other plans cannot be used for jobs now. Choose again."),
+        ({"alternatives": "dok-h100"}, "exactly 1 GPU per job"),
+        ({"retries": "4"}, "Choose how often the job begins anew, from the list."),
+    ],
+)
+def test_a_place_that_could_never_take_the_job_is_not_kept_as_another(
+    client_of, member, project, cluster_plan, container_plan, credit, wrong, said
+):
+    sent = fields(project, cluster_plan, gpus="4", cost_cap="5000", image="python:3.11-slim", **wrong)
+    page = page_of(client_of(member, "en").post("/jobs/new/", sent))
+    assert said in page
+    assert Job.objects.count() == 0

@@ -41,7 +41,7 @@ def test_every_reason_that_the_code_gives_has_its_sentence() -> None:
     ("why", "said"),
     [
         ("no_capacity", "A had no free GPU: given to B, as allowed, for at most ¥1,200."),
-        ("unreachable", "A could not be reached: given to B, as allowed, for at most ¥1,200."),
+        ("unreachable", "A could not take the job: given to B, as allowed, for at most ¥1,200."),
     ],
 )
 def test_a_move_names_both_places_and_what_it_may_cost(why: str, said: str) -> None:

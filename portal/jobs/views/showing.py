@@ -17,6 +17,7 @@ from django.views.decorators.http import require_safe
 from portal.accounts.access import access_of
 from portal.accounts.models import User
 from portal.accounts.roles import Permission
+from portal.billing import holds
 from portal.catalog.models import Offering
 from portal.core.htmx import not_modified, respond, wants_fragment
 from portal.core.limits import limited
@@ -143,6 +144,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         if job.started_at and job.state == JobState.RUNNING
         else None,
         "cost": cost,
+        "held": lambda: holds.left_of(job.code),
         "inputs": inputs,
         "artifacts": found,
         "artifacts_size": lambda: sum(a.size_bytes for a in found),
