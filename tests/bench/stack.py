@@ -51,7 +51,7 @@ def main() -> None:
     portal.stop()
     print(f"start (second): {portal.start():.1f} s")
     try:
-        _lift_limits(folder)
+        lift_limits(folder)
         time.sleep(5)
         _at_rest(folder, options.idle)
         celery = _celery_hand_over(folder)
@@ -64,12 +64,12 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lift_limits(folder: Path) -> None:
-    with _database(folder) as database:
+def lift_limits(folder: Path) -> None:
+    with open_database(folder) as database:
         database.execute("UPDATE catalog_provideraccount SET concurrent_limit = NULL")
 
 
-def _database(folder: Path) -> psycopg.Connection[Any]:
+def open_database(folder: Path) -> psycopg.Connection[Any]:
     return psycopg.connect(host=str(short_folder(folder / "postgres")), user="portal", dbname="portal", autocommit=True)
 
 
@@ -98,7 +98,7 @@ def _at_rest(folder: Path, seconds: float) -> None:
     )
 
 
-_NOOP = """
+NOOP = """
 import os, sys, time, redis
 from celery import Celery
 url, key = sys.argv[1], "bench:noop"
@@ -114,29 +114,31 @@ if sys.argv[2] == "work":
         "--without-heartbeat"])
 else:
     store.delete(key)
-    for _ in range(60):
+    for _ in range(int(sys.argv[3])):
         noop.delay(time.time())
-        time.sleep(0.2)
+        time.sleep(float(sys.argv[4]))
     time.sleep(1)
     times = sorted(float(t) for t in store.lrange(key, 0, -1))
-    print(1000 * times[len(times) // 2])
+    print(1000 * times[len(times) // 2], 1000 * times[int(len(times) * 0.95)])
 """
 
 
 def _celery_hand_over(folder: Path) -> float:
     url = f"redis+socket://{short_folder(folder / 'valkey')}/valkey.sock"
-    worker = subprocess.Popen([sys.executable, "-c", _NOOP, url, "work"])
+    worker = subprocess.Popen([sys.executable, "-c", NOOP, url, "work"], stderr=subprocess.DEVNULL)
     time.sleep(4)
     try:
-        asked = subprocess.run([sys.executable, "-c", _NOOP, url, "ask"], capture_output=True, text=True, check=True)
-        return float(asked.stdout)
+        asked = subprocess.run(
+            [sys.executable, "-c", NOOP, url, "ask", "60", "0.2"], capture_output=True, text=True, check=True
+        )
+        return float(asked.stdout.split()[0])
     finally:
         worker.terminate()
         worker.wait(10)
 
 
 def _hand_off(portal: Portal, folder: Path, count: int, celery_ms: float) -> None:
-    database = _database(folder)
+    database = open_database(folder)
     client = Client(portal)
     client.submit("b" * 20 + "warm")
     time.sleep(3)
@@ -169,7 +171,7 @@ def _hand_off(portal: Portal, folder: Path, count: int, celery_ms: float) -> Non
         thread.join()
     posted = (datetime.now(UTC) - began).total_seconds()
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and _count(database, codes) < len(codes):
+    while time.monotonic() < deadline and count_handed_over(database, codes) < len(codes):
         time.sleep(0.05)
     row: Any = database.execute(
         "SELECT count(*), count(DISTINCT remote_id), max(accepted_at), max(number) FROM jobs_attempt a"
@@ -189,7 +191,7 @@ def _hand_off(portal: Portal, folder: Path, count: int, celery_ms: float) -> Non
 
 def _one_hangs(portal: Portal, folder: Path) -> None:
     """Sakura's emulator answers no submit for 30 s, ten jobs wait for it; meanwhile jobs for KDDI are handed over."""
-    database = _database(folder)
+    database = open_database(folder)
     control = json.loads((folder / "emulators" / "sakura_dok" / "access.json").read_text())["control"]
     client = Client(portal)
     elsewhere = {"offering": "demo-gb200", "gpus": "4", "image": "", "cost_cap": "80"}
@@ -228,7 +230,7 @@ def _accepted_at(database: psycopg.Connection[Any], code: str) -> datetime:
     raise SystemExit(f"{code} was not accepted within 30 s")
 
 
-def _count(database: psycopg.Connection[Any], codes: list[str]) -> int:
+def count_handed_over(database: psycopg.Connection[Any], codes: list[str]) -> int:
     row: Any = database.execute(
         "SELECT count(*) FROM jobs_attempt a JOIN jobs_job j ON j.id = a.job_id"
         " WHERE j.code = ANY(%s) AND a.remote_id <> ''",
