@@ -95,6 +95,7 @@ class Offering(Bilingual):
     note_en = models.CharField(max_length=200, blank=True)
     active = models.BooleanField(default=True)
     ends_on = models.DateField(null=True, blank=True)
+    unlisted_since = models.DateTimeField(null=True, blank=True)  # the provider's own list has it no longer
     source = models.CharField(max_length=200)
     as_of = models.DateField()
     confirmed = models.BooleanField(default=False)

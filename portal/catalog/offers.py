@@ -51,7 +51,8 @@ class Offer:
     @property
     def can_submit(self) -> bool:
         """A job can be created on it here and now (it may still have to wait)."""
-        return self.offering.kind == OfferingKind.JOB and self.has_account and self.price is not None
+        takes_jobs = self.offering.kind == OfferingKind.JOB and self.offering.unlisted_since is None
+        return takes_jobs and self.has_account and self.price is not None
 
     @property
     def state(self) -> str:

@@ -46,6 +46,12 @@ def sync_prices(account: ProviderAccount) -> int:
     known = Offering.objects.filter(provider=account.provider, adapter=account.kind)
     if unknown := sorted({offer.plan for offer in published} - set(known.values_list("plan", flat=True))):
         log.warning("plans that no offering sells: staff enter them at the desk", plans=unknown, account=account.pk)
+    if published:  # a provider that lists nothing at all is in trouble, and has not ended everything
+        named = [offer.plan for offer in published]
+        known.filter(plan__in=named).exclude(unlisted_since=None).update(unlisted_since=None)
+        gone = known.exclude(plan__in=named).filter(unlisted_since=None).update(unlisted_since=timezone.now())
+        if gone:
+            log.warning("the provider lists plans no longer that we sell", count=gone, account=account.pk)
     new = 0
     for offering in known.filter(plan__in=plans):
         new += _take_over(offering, plans[offering.plan], source=sources.PROVIDER_API, now=timezone.now())

@@ -81,6 +81,7 @@ def offers_at(at: datetime, *, organization: Organization) -> list[Offer]:
     today = at.date()
     offerings = (
         Offering.objects.filter(Q(ends_on=None) | Q(ends_on__gte=today), active=True, on_request=False)
+        .filter(unlisted_since=None)
         .filter(kind=OfferingKind.JOB)
         .exclude(adapter="")
         .select_related("provider", "site")

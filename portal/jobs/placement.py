@@ -40,7 +40,8 @@ def refusals(asked: Asked, offering: Offering, *, on: date) -> list[Refusal]:
     """Empty: it can run there. Whether somebody runs the offering, and its price, are submission's to say."""
     found = []
     ended = offering.ends_on is not None and offering.ends_on < on
-    if not offering.active or ended or offering.kind != OfferingKind.JOB or not offering.adapter:
+    gone = ended or offering.unlisted_since is not None
+    if not offering.active or gone or offering.kind != OfferingKind.JOB or not offering.adapter:
         found.append(Refusal("offering", _("This GPU offering does not take jobs here. Choose another one.")))
     if not offering.allows_gpus(asked.gpus):
         found.append(Refusal("gpus", _gpus_allowed(offering)))

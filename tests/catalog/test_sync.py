@@ -8,6 +8,8 @@ from django.utils import timezone
 from portal.catalog import sources, sync, tasks
 from portal.catalog.models import Offering, Price, ProviderAccount
 from portal.core.sealing import seal
+from portal.jobs.placement import refusals
+from portal.jobs.request import JobRequest
 from portal.providers.base import RemoteOffering
 from tests.factories import OrganizationFactory, PriceFactory, ProviderAccountFactory
 from tests.providers.answering import Asked, Reply, answering
@@ -91,3 +93,26 @@ def test_a_paused_provider_is_not_asked_for_prices(db: None) -> None:
     with answering(to=dok_with("0.30")) as server:
         account = account_at(server.url, price.offering, paused_until=timezone.now() + timedelta(seconds=30))
         assert (sync.sync_prices(account), server.asked) == (0, [])
+
+
+def test_a_plan_that_its_provider_no_longer_lists_takes_no_jobs_until_it_is_listed_again(db: None) -> None:
+    price = PriceFactory(offering__plan="ended-plan")
+    with answering(to=dok_with("0.28")) as pool:
+        account = account_at(pool.url, price.offering)
+        sync.sync_prices(account)
+        since = Offering.objects.get().unlisted_since
+        assert since is not None
+        sync.sync_prices(account)
+        assert Offering.objects.get().unlisted_since == since
+        wanted = JobRequest("j", Offering.objects.get(), 1, 3600, 1000)
+        assert [refusal.field for refusal in refusals(wanted, wanted.offering, on=NOW.date())] == ["offering"]
+        Offering.objects.update(plan="h100-80gb")
+        sync.sync_prices(account)
+    assert Offering.objects.get().unlisted_since is None
+
+
+def test_a_list_with_nothing_in_it_ends_no_plan(db: None) -> None:
+    price = PriceFactory()
+    with answering(to=lambda asked: Reply(body=[])) as pool:
+        sync.sync_prices(account_at(pool.url, price.offering))
+    assert Offering.objects.get().unlisted_since is None

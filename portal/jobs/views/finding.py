@@ -25,8 +25,8 @@ UNSHOWN = (
     *(f"offering__{name}" for name in (
         "gpus_min", "gpus_max", "gpus_step", "gpus_per_node", "architecture_confirmed", "cpu_cores", "memory_gb",
         "disk_gb", "interconnect", "plan", "on_request", "time_limit_max_s", "note_ja",
-        "note_en", "active", "ends_on", "source", "as_of", "confirmed", "demo_only", "contracting_member",
-        "service_member", "host_member", "gpu_memory_gb", "kind",
+        "note_en", "active", "ends_on", "unlisted_since", "source", "as_of", "confirmed", "demo_only",
+        "contracting_member", "service_member", "host_member", "gpu_memory_gb", "kind",
     )),
     *(f"offering__site__{name}" for name in ("provider", "country", "source", "as_of", "confirmed")),
 )  # fmt: skip
