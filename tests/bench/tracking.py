@@ -2,14 +2,15 @@
 
     .venv/bin/python -m tests.bench.tracking [--jobs 10000]
 
-Starts its own PostgreSQL, Valkey and S3, fills them with running jobs, and lets portal.jobs.tracking ask two servers
-that speak DOK's and slurmrestd's wire and know so many jobs. No process runs behind these jobs: what is measured is the
-portal's side. Over SSH a round is two commands, whatever the number (portal/providers/slurm_ssh/adapter.py).
+Starts its own PostgreSQL, Valkey and S3, fills them with running jobs, and lets portal.jobs.tracking ask three servers
+that speak DOK's and slurmrestd's wire and a log-in node's, and know so many jobs. No process runs behind these jobs:
+what is measured is the portal's side.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import shutil
@@ -17,9 +18,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+
+import asyncssh
 
 GOALS = "goals: <= 100 provider calls and <= 60 SQL statements a round of 10,000 jobs"
 PAGE = 100
@@ -59,17 +64,15 @@ def measure(jobs: int) -> None:
     call_command("seed_catalog", verbosity=0)
     fill(jobs)
     print(f"{jobs:,} running jobs of one account\n{'provider':12}{'round':>7}{'calls':>7}{'SQL':>6}{'seconds':>9}")
-    for kind in ("sakura_dok", "slurm_rest"):
-        with _Server(kind) as server:
+    for kind in ("sakura_dok", "slurm_rest", "slurm_ssh"):
+        with _LogInNode() if kind == "slurm_ssh" else _Server(kind) as server:
             account = _account(kind, server)
             server.jobs = _attempts(account)
             for number in range(1, 4):
                 _round(kind, number, account, server)
 
 
-def _round(kind: str, number: int, account: int, server: _Server) -> None:
-    import time
-
+def _round(kind: str, number: int, account: int, server: _Server | _LogInNode) -> None:
     from django.db import connection
 
     from portal.jobs import metering, tracking
@@ -89,12 +92,12 @@ def _round(kind: str, number: int, account: int, server: _Server) -> None:
     print(f"{kind:12}{number:7}{server.calls - calls:7}{len(statements):6}{seconds:9.2f}")
 
 
-def _account(kind: str, server: _Server) -> int:
+def _account(kind: str, server: _Server | _LogInNode) -> int:
     from portal.catalog.models import Provider, ProviderAccount
 
-    provider = Provider.objects.get(slug={"sakura_dok": "sakura", "slurm_rest": "kddi"}[kind])
+    provider = Provider.objects.get(slug={"sakura_dok": "sakura", "slurm_rest": "kddi", "slurm_ssh": "highreso"}[kind])
     account = ProviderAccount(provider=provider, kind=kind, endpoint=server.url, options={"work_dir": "/jobs"})
-    account.set_credentials({"token": "t", "secret": "s", "user": "u"})
+    account.set_credentials({"token": "t", "secret": "s", "user": "u", **server.credentials})
     account.save()
     return account.pk
 
@@ -125,6 +128,8 @@ def _attempts(account: int) -> list[tuple[str, str]]:
 
 class _Server:
     """Answers the one question of a round: how are they?"""
+
+    credentials: Mapping[str, str] = {}
 
     def __init__(self, kind: str) -> None:
         self.jobs: list[tuple[str, str]] = []
@@ -187,6 +192,45 @@ class _Server:
             for remote_id, key in self.jobs
         ]  # fmt: skip
         return {"errors": [], "jobs": jobs}
+
+
+class _LogInNode:
+    """The same over SSH: squeue knows them all, sacct none yet."""
+
+    def __init__(self) -> None:
+        self.jobs: list[tuple[str, str]] = []
+        self.calls = 0
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+
+    def __enter__(self) -> _LogInNode:
+        user, host = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+        self._server = asyncio.run_coroutine_threadsafe(self._listen(user, host), self._loop).result(30)
+        self.url = f"127.0.0.1:{self._server.get_port()}"
+        known = f"* {host.export_public_key().decode().strip()}\n"
+        self.credentials = {"private_key": user.export_private_key().decode(), "known_hosts": known}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._server.close)
+
+    def _command(self, process: asyncssh.SSHServerProcess[str]) -> None:
+        self.calls += 1
+        if "squeue" in (process.command or ""):
+            now = int(time.time())
+            lines = (f"{remote_id}|RUNNING|None|{now}|{now}|N/A|{key}\n" for remote_id, key in self.jobs)
+            process.stdout.write("".join(lines))
+        process.exit(0)
+
+    async def _listen(self, user: asyncssh.SSHKey, host: asyncssh.SSHKey) -> asyncssh.SSHAcceptor:
+        return await asyncssh.create_server(
+            asyncssh.SSHServer,
+            "127.0.0.1",
+            0,
+            server_host_keys=[host],
+            process_factory=self._command,
+            authorized_client_keys=asyncssh.import_authorized_keys(user.export_public_key().decode()),
+        )
 
 
 if __name__ == "__main__":
