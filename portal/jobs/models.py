@@ -138,40 +138,43 @@ class Job(models.Model):
         detail: Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> bool:
-        """Lock the row, consult the table, write row, event and audit link together.
+        """Consult the table, write row, event and audit link together.
 
         `by` is "user:<id>" or "portal:<step>"; `fields` are further columns to set. False when the job already is in
         that state (nothing is written). Raises IllegalTransition; a final state is never left, so late news raise too.
         """
+        now = at or timezone.now()
+        changes = {"state": state, "state_since": now, **fields}
+        if state not in (JobState.SUBMITTED, JobState.QUEUED):
+            changes.setdefault("waiting_reason", "")
+        if JobState(state).is_final:
+            changes["sealed_secrets"] = ""
+        row = Job.objects.filter(pk=self.pk)
         with transaction.atomic(savepoint=False):
-            # What it runs, up to 1 MiB, is not read again for every step it takes.
-            rows = Job.objects.select_for_update(of=("self",)).select_related("organization")
-            locked = rows.only("code", "state", "version", "organization__code").get(pk=self.pk)
-            if locked.state == state:
-                self.state = locked.state
-                return False
-            if state not in JOB_TRANSITIONS[JobState(locked.state)]:
-                raise IllegalTransition(f"{locked.code}: {locked.state} -> {state}")
-            now = at or timezone.now()
-            old, changes = locked.state, {"state": state, "state_since": now, **fields}
-            if state not in (JobState.SUBMITTED, JobState.QUEUED):
-                changes.setdefault("waiting_reason", "")
-            if JobState(state).is_final:
-                changes["sealed_secrets"] = ""
-            Job.objects.filter(pk=self.pk).update(version=F("version") + 1, **changes)
+            old, written = self.state, 0
+            if state in JOB_TRANSITIONS[JobState(old)]:  # most often it still is as it was read, and no look is needed
+                written = row.filter(state=old).update(version=F("version") + 1, **changes)
+            if not written:
+                old = row.select_for_update().values_list("state", flat=True).get()
+                if old == state:
+                    self.state = old
+                    return False
+                if state not in JOB_TRANSITIONS[JobState(old)]:
+                    raise IllegalTransition(f"{self.code}: {old} -> {state}")
+                row.update(version=F("version") + 1, **changes)
             JobEvent.objects.create(
                 job=self, at=now, kind="state", before=old, after=state, reason=reason, by=by, detail=dict(detail or {})
             )
             audit.record(
                 "job.moved",
-                f"job:{locked.code}",
+                f"job:{self.code}",
                 actor=by,
-                chain=locked.organization.code,
+                chain=self.organization.code,
                 detail={"from": old, "to": state.value, "reason": reason},
             )
         for name, value in changes.items():
             setattr(self, name, value)
-        self.version = locked.version + 1
+        self.version += 1
         return True
 
     def touch(self, **fields: Any) -> None:

@@ -57,6 +57,18 @@ def test_a_state_that_cannot_follow_changes_nothing(job: Job) -> None:
     assert (stored(job), job.state) == (("submitted", 1, 0, 0), "submitted")
 
 
+def test_a_move_starts_from_the_state_that_is_stored(job: Job) -> None:
+    """Somebody else has moved it since it was read."""
+    stale = Job.objects.get(pk=job.pk)
+    job.move_to(JobState.RUNNING, by="portal:track")
+    assert stale.move_to(JobState.FINISHING, by="portal:track") is True
+    assert list(JobEvent.objects.order_by("pk").values_list("before", "after")) == [
+        ("submitted", "running"), ("running", "finishing"),
+    ]  # fmt: skip
+    with pytest.raises(IllegalTransition):
+        job.move_to(JobState.QUEUED, by="portal:track")  # legal from what it was, not from what it is
+
+
 def test_late_news_never_move_a_job_that_has_ended(job: Job) -> None:
     stale = Job.objects.get(pk=job.pk)
     job.move_to(JobState.CANCELLED, by="user:1")
