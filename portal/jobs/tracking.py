@@ -6,10 +6,11 @@ writes nothing. "Cannot be reached" and "does not list it" are never failure.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import cast
+from typing import TypeGuard, cast
 
 import structlog
 from django.core.cache import cache
@@ -40,6 +41,7 @@ STOP_AGAIN = timedelta(seconds=10)
 STOP_TAKES_S = 15  # from asking for a stop to its end at the provider
 OVER_TIME_GRACE_S = 300  # a provider ends a job at its time limit by itself, some minutes late at worst
 MISSING_AFTER_S = 60
+ASKED_ALONE_MAX = 50  # in a round: a provider that lists nothing is not asked ten thousand times instead
 VANISHED_AFTER = timedelta(hours=24)
 WATCHED_EVERY_S = 1.8
 UNWATCHED_EVERY_S = 30.0
@@ -71,11 +73,15 @@ def track(account_id: int) -> Tracked:
     _stop_costly(attempts)
     _ask_to_stop(attempts, adapter)
     listed = _listing(attempts, adapter)
+    # New jobs may be missing from a listing for a while; one that ended as we asked may lack its exit code.
+    unclear = [a for a in attempts if not _is_clear(listed.get(a.remote_id))]
+    now_asked = set(random.sample(unclear, min(len(unclear), ASKED_ALONE_MAX)))
     seen: list[tuple[Attempt, RemoteJob]] = []
     for attempt in attempts:
         remote = listed.get(attempt.remote_id)
-        if remote is None or (remote.state.is_final and remote.exit_code is None):
-            # New jobs may be missing from a listing for a while; one that ended as we asked may lack its exit code.
+        if not _is_clear(remote):
+            if attempt not in now_asked:
+                continue
             remote = _asked_alone(attempt, adapter) or remote
         if remote is None:
             _not_listed(attempt, adapter)
@@ -103,6 +109,10 @@ def _listing(attempts: Sequence[Attempt], adapter: Adapter) -> dict[str, RemoteJ
     strangers = [job for job in listed.values() if job.remote_id not in known and not job.state.is_final]
     orphans.settle(attempts[0].account, adapter, strangers)
     return listed
+
+
+def _is_clear(remote: RemoteJob | None) -> TypeGuard[RemoteJob]:
+    return remote is not None and not (remote.state.is_final and remote.exit_code is None)
 
 
 def _asked_alone(attempt: Attempt, adapter: Adapter) -> RemoteJob | None:

@@ -9,6 +9,7 @@ from portal.jobs import logs, tracking
 from portal.jobs.cancellation import ask_stop
 from portal.jobs.keys import key_of
 from portal.jobs.models import Attempt, Job, JobEvent
+from portal.jobs.submission import submit
 from portal.providers.base import RemoteState
 from portal.providers.errors import Unavailable
 from tests.jobs.conftest import Steps, attempt_of, fresh
@@ -123,6 +124,23 @@ def test_a_job_that_is_not_shown_is_unknown_and_comes_back(queued: Job, steps: S
     assert (attempt_of(queued).state, len(provider.jobs)) == ("running", 1)
     said = [e.reason for e in JobEvent.objects.filter(job=queued).order_by("id")]
     assert said == ["submitted", "accepted", "running", "not_listed", "listed_again"]
+
+
+def test_a_provider_that_lists_nothing_is_asked_about_a_few_jobs_at_a_time(
+    queued: Job, steps: Steps, provider: FakeProvider, funded, member, request_for, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "ASKED_ALONE_MAX", 2)
+    for number in range(4):
+        submit(funded, request=request_for(), key=f"more-{number}", by=member)
+    steps.hand_off()
+    provider.hidden = True
+    steps.pass_time(600)
+    provider.calls.clear()
+    steps.track()
+    assert provider.calls == ["list", "get", "get"]
+    for _ in range(60):
+        steps.track()
+    assert set(Attempt.objects.values_list("state", flat=True)) == {"unknown"}  # each had its turn
 
 
 def test_a_job_that_never_comes_back_is_closed_after_a_day(queued: Job, steps: Steps, provider: FakeProvider) -> None:
