@@ -10,6 +10,7 @@ import enum
 
 import structlog
 from django.conf import settings
+from django.core.cache import cache
 from django.core.signing import BadSignature, Signer
 from django.db import transaction
 from django.db.models.functions import Now
@@ -19,6 +20,9 @@ from portal.jobs.models import Attempt
 from portal.jobs.states import AttemptState
 
 log = structlog.get_logger(__name__)
+
+_OF_CHECK = "check:"  # no attempt's code has a colon
+_CHECK_S = 86_400  # longer than a check lasts
 
 
 class Answer(enum.Enum):
@@ -32,13 +36,17 @@ def address_of(attempt: Attempt) -> str:
 
     The token is the attempt's code, signed: nothing is stored, and an attempt that is sent again has one claim still.
     """
-    if not settings.MACHINES_URL:
-        return ""
-    return str(settings.MACHINES_URL + reverse("machine:claim", args=[_signer().sign(attempt.code)]))
+    return _address(attempt.code)
+
+
+def address_of_check(name: str) -> str:
+    """The same for a job of `manage.py check_provider`, which is no attempt; `name` is that job's alone, of letters,
+    digits, dots and dashes."""
+    return _address(f"{_OF_CHECK}{name}")
 
 
 def code_in(token: str) -> str | None:
-    """The code of the attempt that the token was made for; None: we never made it."""
+    """What the token was made for: an attempt's code, or a check's; None: we never made it."""
     try:
         return _signer().unsign(token)
     except BadSignature:
@@ -54,6 +62,8 @@ def claim(code: str, *, copy: str, remote_id: str) -> Answer | None:
     Only accounts with the option `own_id` are believed about the id: that DOK's SAKURA_TASK_ID is its interface's id
     is written nowhere, and if it were not, every job would be turned away. Without it the first to ask always wins.
     """
+    if code.startswith(_OF_CHECK):
+        return _claim_of_check(code, copy)
     with transaction.atomic():
         rows = Attempt.objects.select_for_update(of=("self",)).select_related("job", "account")
         attempt = rows.filter(code=code).first()
@@ -67,6 +77,18 @@ def claim(code: str, *, copy: str, remote_id: str) -> Answer | None:
     if answer != Answer.YOURS:
         log.warning("copy turned away", attempt=code, remote_id=remote_id, why=answer.name)
     return answer
+
+
+def _address(code: str) -> str:
+    if not settings.MACHINES_URL:
+        return ""
+    return str(settings.MACHINES_URL + reverse("machine:claim", args=[_signer().sign(code)]))
+
+
+def _claim_of_check(code: str, copy: str) -> Answer:
+    """The first to ask wins. Kept in the cache: such a job has no row, and is gone before the cache forgets it."""
+    key = f"jobs:claim:{code}"
+    return Answer.YOURS if cache.add(key, copy, _CHECK_S) or cache.get(key) == copy else Answer.TAKEN
 
 
 def _answer(attempt: Attempt, copy: str, remote_id: str) -> Answer:

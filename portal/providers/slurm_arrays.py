@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from portal.providers.base import RemoteJob, RemoteState, element_key
-from portal.providers.errors import NotFound, Rejected
+from portal.providers.errors import NotFound, Rejected, Unavailable
 from portal.providers.slurm import exports
 
 SIZE_MAX = 1000  # MaxArraySize is 1001 where a cluster does not say otherwise
@@ -81,12 +81,15 @@ def with_wholes(jobs: Sequence[RemoteJob], key: str) -> Iterator[RemoteJob]:
 
 
 def chosen(jobs: Sequence[RemoteJob], remote_id: str) -> RemoteJob:
-    """The job, element or whole array of this number. Raises NotFound."""
+    """The job, element or whole array of this number. Raises NotFound; Unavailable where one is told without a number,
+    which may be this one."""
     for job in jobs:
         if job.remote_id == remote_id:
             return job
     if elements := elements_in(jobs, remote_id):
         return whole_array(remote_id, elements)
+    if not all(job.remote_id for job in jobs):
+        raise Unavailable("a job has no number")
     raise NotFound("Slurm does not know this job")
 
 

@@ -6,6 +6,7 @@ import io
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -66,6 +67,27 @@ def test_what_a_check_has_submitted_is_deleted_where_the_provider_can(tmp_path: 
         left = running.adapter().list_jobs("jga-check-", since=datetime.now(UTC) - timedelta(hours=1))
         assert list(left) == []
     assert json.loads((tmp_path / "found.json").read_text())["score"]["held"] == 1
+
+
+def test_of_two_copies_at_dok_the_portal_lets_one_run(tmp_path: Path, live_server: Any, settings: Any) -> None:
+    settings.MACHINES_URL = live_server.url
+    with emulator("sakura_dok", "--running", "2") as running:
+        stored(running, "sakura")
+        said = check("sakura", "--only", "of_two_copies", "--json", str(tmp_path / "found.json"))
+    assert "held        Of two copies of a job one runs." in said
+    assert "one ran, the other ended at once with 98" in said
+
+
+def test_where_machines_cannot_ask_the_portal_copies_are_not_tried(tmp_path: Path, settings: Any) -> None:
+    settings.MACHINES_URL = ""
+    with emulator("sakura_dok") as running:
+        stored(running, "sakura")
+        check("sakura", "--only", "of_two_copies", "--json", str(tmp_path / "found.json"))
+    (found,) = json.loads((tmp_path / "found.json").read_text())["promises"]
+    assert (found["result"], found["evidence"]) == (
+        "not offered",
+        "each copy has a disk of its own, and there is no portal here for them to ask",
+    )
 
 
 @pytest.mark.parametrize(

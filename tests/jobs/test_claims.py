@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -159,6 +160,24 @@ def test_of_twenty_copies_at_once_one_may_run() -> None:
     assert sorted(answer.name for answer in answers if answer) == ["TAKEN"] * 19 + ["YOURS"]
     winner = answers.index(Answer.YOURS)
     assert claimed(attempt) == (f"{winner:036}", f"r{winner}", True)
+
+
+# --- of a check ------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_copy_of_a_checks_job_may_run_and_each_job_has_its_own_claim() -> None:
+    client = Client(enforce_csrf_checks=True)
+    one, other = (
+        claims.address_of_check(f"checks.{uuid4()}.claim").removeprefix("https://portal.example.jp") for _ in range(2)
+    )
+    asked = [(one, COPY), (one, OTHER), (one, COPY), (other, OTHER)]
+    answers = [client.post(path, {"copy": copy}) for path, copy in asked]
+    assert [answer.status_code for answer in answers] == [200, 409, 200, 200]
+
+
+def test_a_check_has_no_address_where_machines_cannot_ask(settings: Any) -> None:
+    settings.MACHINES_URL = ""
+    assert claims.address_of_check("checks.1.claim") == ""
 
 
 # --- in the hand-off -------------------------------------------------------------------------------------------------

@@ -44,10 +44,11 @@ class Emulator:
     private: dict[str, str]
 
     def fault(self, **wanted: object) -> None:
-        answer = httpx.post(
-            self.control["url"], json=wanted, headers={"Authorization": f"Bearer {self.control['token']}"}
-        )
-        assert answer.status_code == 200, answer.text
+        self._ask(wanted)
+
+    def faults(self, *wanted: dict[str, object]) -> None:
+        """Several at once."""
+        self._ask(wanted)
 
     def kept_logins(self) -> list[dict[str, str]]:
         """DOK's GET /registries/."""
@@ -57,6 +58,12 @@ class Emulator:
 
     def adapter(self, account: Account | None = None) -> Adapter:
         return _ADAPTERS[self.kind](account or self.account)
+
+    def _ask(self, wanted: object) -> None:
+        answer = httpx.post(
+            self.control["url"], json=wanted, headers={"Authorization": f"Bearer {self.control['token']}"}
+        )
+        assert answer.status_code == 200, answer.text
 
 
 def start_emulator(kind: str, state: Path, *arguments: str, port: int = 0) -> Emulator:

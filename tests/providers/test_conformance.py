@@ -106,6 +106,62 @@ def test_a_seeded_defect_is_found(defect: str, kind: str, broken: set[str], stor
     assert {finding.promise.name for finding in findings if finding.result is Result.BROKEN} == broken
 
 
+@pytest.mark.parametrize(
+    ("kind", "fault", "broken"),
+    [
+        ("sakura_dok", {"on": "submit", "fault": "503:1:after"}, "a_key_finds_a_job_as_soon_as_it_was_taken"),
+        ("slurm_rest", {"on": "get", "malformed": "20_mb"}, "what_has_ended_stays_as_it_ended"),
+        ("slurm_ssh", {"on": "find", "reset_in_body": True}, "a_key_that_made_nothing_finds_nothing"),
+        ("slurm_ssh", {"vanished": "*"}, "a_key_finds_a_job_as_soon_as_it_was_taken"),
+        ("slurm_rest", {"backwards": "*"}, "what_has_ended_stays_as_it_ended"),
+        ("sakura_dok", {"clock_skew_s": 900}, "times_are_instants_in_utc_near_ours"),
+        ("slurm_ssh", {"clock_skew_s": -9000}, "times_are_instants_in_utc_near_ours"),
+        ("slurm_rest", {"revoked": 403}, "good_credentials_are_confirmed_in_one_line"),
+        ("sakura_dok", {"same_id": True}, "sixteen_jobs_handed_over_at_once_are_sixteen_jobs"),
+        ("sakura_dok", {"log_garbled": True}, "the_log_has_standard_output_and_errors"),
+        ("slurm_ssh", {"log_burst_mb": 1}, "the_log_of_a_silent_job_is_empty"),
+        ("sakura_dok", {"log_bytes_per_s": 4, "log_cut_every_s": 1}, "the_log_has_standard_output_and_errors"),
+        ("slurm_ssh", {"usage_duplicated": True}, "the_statement_has_a_job_once_with_the_same_count"),
+        ("slurm_rest", {"usage_late_s": 3600}, "the_statement_has_a_job_once_with_the_same_count"),
+        ("slurm_rest", {"usage_corrected_by_s": 60}, "the_statement_has_a_job_once_with_the_same_count"),
+        ("sakura_dok", {"usage_negative": True}, "the_bill_of_today_names_the_plan_that_was_used"),
+    ],
+)
+def test_a_seeded_fault_is_found(kind: str, fault: dict[str, object], broken: str, store: FileServer) -> None:
+    with emulator(kind, "--running", "8") as running:
+        bench = bench_of(running, store, wait_s=20)
+        bench.sample("exits_3")  # ended before anything was wrong
+        running.fault(**fault)
+        (finding,) = examine(bench, [PROMISES[broken]])
+        running.fault(clear=True)
+        bench.close()
+    assert finding.result is Result.BROKEN, finding.evidence
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault", "held"),
+    [
+        ("sakura_dok", {"backwards": "*", "times": 3}, "a_program_that_exits_with_3_failed_with_3"),
+        ("slurm_ssh", {"vanished": "*", "for_s": 3}, "a_program_that_exits_with_3_failed_with_3"),
+        ("slurm_rest", {"clock_skew_s": 200}, "times_are_instants_in_utc_near_ours"),
+        ("slurm_rest", {"clock_skew_s": -900}, "gpu_seconds_are_run_time_times_gpus"),
+        ("slurm_ssh", {"clock_skew_s": 200}, "the_statement_has_a_job_once_with_the_same_count"),
+        ("sakura_dok", {"clock_skew_s": 900}, "each_line_of_the_bill_is_its_usage_times_the_price"),
+        ("sakura_dok", {"usage_corrected_by_s": 60}, "each_line_of_the_bill_is_its_usage_times_the_price"),
+        ("slurm_ssh", {"log_bytes_per_s": 1_000_000, "log_cut_every_s": 60}, "a_log_of_three_megabytes_comes_whole"),
+        ("sakura_dok", {"on": "*", "latency_s": 0.2}, "a_key_finds_what_it_made_and_nothing_else"),
+    ],
+)
+def test_a_promise_holds_in_spite_of_a_fault(kind: str, fault: dict[str, object], held: str, store: FileServer) -> None:
+    with emulator(kind, "--running", "8") as running:
+        bench = bench_of(running, store)
+        running.fault(**fault)
+        (finding,) = examine(bench, [PROMISES[held]])
+        running.fault(clear=True)
+        bench.close()
+    assert finding.result is Result.HELD, finding.evidence
+
+
 def test_the_report_says_what_was_found(store: FileServer) -> None:
     names = [
         "good_credentials_are_confirmed_in_one_line",

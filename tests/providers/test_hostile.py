@@ -162,9 +162,11 @@ def test_a_stream_of_wrong_letters_and_sudden_ends_gives_what_it_gave() -> None:
     def speak(stream: ServerConnection) -> None:
         stream.send("一行目\n")
         stream.send(b"\xff\xfe\x00")
+        stream.send(b"\xe4\xb8", text=True)  # by the protocol a text is UTF-8
+        stream.send("end")
         stream.socket.close()
 
-    assert read_stream(speak, offset=0, max_bytes=1000) == "一行目\n".encode() + b"\xff\xfe\x00"
+    assert read_stream(speak, offset=0, max_bytes=1000) == "一行目\n".encode() + b"\xff\xfe\x00\xe4\xb8end"
 
 
 def test_a_stream_without_end_is_read_as_far_as_it_was_asked_for() -> None:
@@ -254,6 +256,20 @@ def test_a_job_among_lines_that_make_no_sense_is_found() -> None:
 
     with commands(answer) as account:
         assert SlurmSsh(account).find(KEY) == [JOB]
+
+
+@pytest.mark.parametrize("line", ["|RUNNING|None|||N/A|", f"{LONG_ID}|RUNNING|None|||N/A|", "1x|RUNNING|None|||N/A|"])
+def test_a_job_whose_number_cannot_be_read_is_there_all_the_same(line: str) -> None:
+    def answer(command: str) -> tuple[bytes, bytes, int]:
+        told = f"{line}{KEY}\n".encode()
+        return (told, b"", 0) if "squeue" in command else (b"", b"Slurm accounting storage is disabled", 1)
+
+    with commands(answer) as account:
+        adapter = SlurmSsh(account)
+        for look in (lambda: adapter.find(KEY), lambda: adapter.get("17")):
+            with pytest.raises(Unavailable, match="has no number"):
+                look()
+        assert (list(adapter.list_jobs("jga-", since=SINCE)), adapter.find(f"{KEY}0")) == ([], [])
 
 
 def test_a_command_that_hangs_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 from typing import Any
 
+from portal.providers.emulators.faults import Faults
 from portal.providers.emulators.machine import Job
 
 JST = timezone(timedelta(hours=9))
@@ -39,26 +40,29 @@ class Billing:
         with self._deleted.open("a") as file:
             file.writelines(json.dumps(use) + "\n" for use in _uses([job]))
 
-    def bills(self, jobs: Iterable[Job], query: Mapping[str, str]) -> list[dict[str, Any]]:
+    def bills(self, jobs: Iterable[Job], query: Mapping[str, str], faults: Faults) -> list[dict[str, Any]]:
         """What GET /billing_infos/ answers; without a query the current month. Raises ValueError for no date."""
-        today = datetime.now(JST).date()
+        today = datetime.fromtimestamp(faults.now(), JST).date()
         first = date(int(query.get("year", today.year)), int(query.get("month", today.month)), int(query.get("day", 1)))
         kept = self._deleted.read_text().splitlines() if self._deleted.exists() else []
         used: defaultdict[tuple[date, str], int] = defaultdict(int)
         newest = 0.0
-        for plan, seconds, ended_at in [*_uses(jobs), *map(json.loads, kept)]:
+        wrong, skew_s = faults.of_usage(), faults.skew_s()
+        uses = [(plan, seconds, at + skew_s) for plan, seconds, at in [*_uses(jobs), *map(json.loads, kept)]]
+        for plan, seconds, ended_at in wrong.told(uses, ended_at=lambda use: use[2], now=faults.now()):
             day = datetime.fromtimestamp(ended_at, UTC).astimezone(JST).date()
             if day == first if "day" in query else (day.year, day.month) == (first.year, first.month):
                 used[day, plan] += max(self._tariffs[plan].least_s, seconds)
                 newest = max(newest, ended_at)
         if not used:
             return []
+        lines = [(number, where, wrong.seconds(used[where])) for number, where in enumerate(sorted(used), start=1)]
         closes = datetime(first.year + first.month // 12, first.month % 12 + 1, 1, tzinfo=JST)
         return [
             {
                 "account": self._account,
                 "bill_close_at": closes.isoformat(timespec="milliseconds"),
-                "details": [self._line(number, *use) for number, use in enumerate(sorted(used.items()), start=1)],
+                "details": [self._line(*line) for line in wrong.repeated(lines)],
                 "last_upload_at": datetime.fromtimestamp(newest, UTC)
                 .astimezone(JST)
                 .isoformat(timespec="milliseconds"),

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
+import os
 import socket
 import struct
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from portal.providers.emulators.faults import Fault, Faults, hang
+from portal.providers.emulators.fault_kinds import Fault, LogFault
+from portal.providers.emulators.faults import Faults, hang
+from portal.providers.emulators.malformed_bodies import malformed
+from portal.providers.emulators.spoilt_logs import SpoiltLog
 
 _BODY_LIMIT = 8 << 20
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,10 @@ class Request:
 
     def json(self) -> Any:
         """Raises ValueError."""
-        return json.loads(self.body)
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            raise ValueError("The body is not JSON.") from None
 
 
 @dataclass(frozen=True)
@@ -92,19 +102,20 @@ class _Handler(BaseHTTPRequestHandler):
         if request.path.startswith("/_emulator/"):
             self._send(self._control(request))
             return
-        fault = self.faults.take(self.service.operation(request))
+        operation = self.service.operation(request)
+        fault = self.faults.take(operation)
         if fault is not None and fault.phase == "before":
             hang(fault)
             if fault.fails:
-                self._fail(fault)
+                self._fail(fault, Answer(HTTPStatus.OK, b""))
                 return
         answer = self.service.answer(request)
         if fault is not None and fault.phase == "after":
             hang(fault)
             if fault.fails:
-                self._fail(fault)
+                self._fail(fault, answer)
                 return
-        self._send(answer)
+        self._send(answer, log=self.faults.of_log() if operation == "log" else LogFault())
 
     do_GET = do_POST = do_PUT = do_DELETE = _handle
 
@@ -115,54 +126,92 @@ class _Handler(BaseHTTPRequestHandler):
             return Answer(404, {"detail": "POST /_emulator/fault"})
         try:
             self.faults.command(request.json())
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             return Answer(422, {"detail": str(error)})
         return Answer(200, {"ok": True})
 
-    def _fail(self, fault: Fault) -> None:
+    def _fail(self, fault: Fault, answer: Answer) -> None:
+        """`answer` is the true one."""
         if fault.reset:
-            self.close_connection = True
-            # A linger of zero seconds makes closing a reset.
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.rfile.close()
+            self._reset()
+        if fault.malformed:
+            kind = "text/html" if fault.malformed == "html" else "application/json"
+            _, pieces, _ = _content(answer, LogFault())
+            content: object = malformed(fault.malformed, b"".join(pieces))
+            answer = Answer(fault.status or HTTPStatus.OK, content, {"Content-Type": kind, **fault.headers})
+        elif fault.status:
+            answer = Answer(fault.status, fault.body or "injected fault", fault.headers)
+        elif fault.phase == "before":
+            answer = Answer(HTTPStatus.OK, "injected fault", fault.headers)
+        self._send(answer, half=fault.reset_in_body)
+
+    def _reset(self) -> NoReturn:
+        self.close_connection = True
+        # A linger of zero seconds makes closing a reset.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.rfile.close()
+        with contextlib.suppress(OSError):
             self.wfile.close()
-            self.connection.close()
-            raise ConnectionAbortedError
-        self._send(Answer(fault.status, fault.body or "injected fault", fault.headers))
+        self.connection.close()
+        raise ConnectionAbortedError
 
-    def _send(self, answer: Answer) -> None:
-        content = answer.content
-        if isinstance(content, Path):
-            self._send_file(answer, content)
-            return
-        if isinstance(content, bytes):
-            body, kind = content, "application/octet-stream"
-        elif isinstance(content, str):
-            body, kind = content.encode(), "text/plain; charset=utf-8"
-        else:
-            body, kind = json.dumps(content, ensure_ascii=False).encode(), "application/json"
-        if answer.status == HTTPStatus.NO_CONTENT:
-            body = b""
-        self._head(answer, kind, len(body))
-        self.wfile.write(body)
-        self.wfile.flush()
-
-    def _send_file(self, answer: Answer, path: Path) -> None:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            self._head(answer, "application/octet-stream", size)
-            while size > 0 and (piece := file.read(min(1 << 20, size))):  # a log may grow meanwhile
-                self.wfile.write(piece)
-                size -= len(piece)
-        self.wfile.flush()
-
-    def _head(self, answer: Answer, kind: str, length: int) -> None:
+    def _send(self, answer: Answer, *, log: LogFault = LogFault(), half: bool = False) -> None:  # noqa: B008  frozen
+        """`log`: how the file is told, where it is one. `half`: the connection is reset in the middle of the body."""
+        kind, pieces, length = _content(answer, log)
         self.send_response(answer.status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(length))
-        for name, value in answer.headers.items():
+        for name, value in {"Content-Type": kind, "Content-Length": str(length), **answer.headers}.items():
             self.send_header(name, value)
         self.end_headers()
+        left = length // 2 if half else length
+        for piece in pieces:
+            self.wfile.write(piece[:left])
+            left -= len(piece)
+            if left <= 0:
+                break
+            if log.is_slow:
+                self.wfile.flush()
+        self.wfile.flush()
+        if half or left > 0:
+            self._reset()
 
     def log_message(self, format: str, *args: object) -> None:
         """Access logs would hold signed addresses."""
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The Date header, by the provider's clock."""
+        return super().date_time_string(self.faults.now() if timestamp is None else timestamp)
+
+
+def _content(answer: Answer, log: LogFault) -> tuple[str, Iterator[bytes], int]:
+    """Type, pieces and length of the body. Fewer bytes than that many: the connection has to break."""
+    content = answer.content
+    if answer.status == HTTPStatus.NO_CONTENT:
+        return "application/json", iter(()), 0
+    if isinstance(content, Path):
+        return _file(content, log)
+    if isinstance(content, bytes):
+        return "application/octet-stream", iter((content,)), len(content)
+    if isinstance(content, str):
+        body, kind = content.encode(errors="replace"), "text/plain; charset=utf-8"
+    else:
+        body, kind = json.dumps(content, ensure_ascii=False).encode(), "application/json"
+    return kind, iter((body,)), len(body)
+
+
+def _file(path: Path, fault: LogFault) -> tuple[str, Iterator[bytes], int]:
+    size = path.stat().st_size  # a log may grow meanwhile
+    file = path.open("rb")
+    told = SpoiltLog(fault, lambda offset, wanted: os.pread(file.fileno(), wanted, offset))
+    length = told.added_bytes + size
+
+    def pieces() -> Iterator[bytes]:
+        with file:
+            offset = 0
+            while (
+                offset < length and not told.is_cut and (piece := told.read(offset, min(_PIECE_BYTES, length - offset)))
+            ):
+                yield piece
+                offset += len(piece)
+                time.sleep(told.pause_s(len(piece)))
+
+    return "application/octet-stream", pieces(), length

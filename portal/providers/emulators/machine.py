@@ -196,10 +196,11 @@ class Machine:
             self._changed.wait(timeout_s)
 
     def now(self, job: Job) -> float:
-        """The emulated clock, as this job lives it."""
-        return (
-            self._time() if job.started_at is None else job.started_at + (self._time() - job.started_at) * self._scale
-        )
+        """The emulated clock, as this job lives it. Of a copy whose times were moved, moved as well."""
+        if job.started_at is None:
+            return self._time()
+        started_at = self._jobs.get(job.id, job).started_at or job.started_at
+        return job.started_at + (self._time() - started_at) * self._scale
 
     def close(self) -> None:
         """End what runs, as interrupted, so that no process of ours is left behind."""

@@ -14,9 +14,11 @@ import codecs
 import contextlib
 import hashlib
 import hmac
+import os
 import re
 import secrets
 import shutil
+import socket
 import tarfile
 import threading
 import time
@@ -43,6 +45,7 @@ from portal.providers.emulators.http_server import Answer, Request, serve
 from portal.providers.emulators.machine import CannotStart, Job, Machine
 from portal.providers.emulators.sandbox import Launch, base_environment, is_sandboxed
 from portal.providers.emulators.settings import Settings
+from portal.providers.emulators.spoilt_logs import SpoiltLog
 
 BASE = "/cloud/zone/is1a/api/managed-container/1.0"
 TERMS = "1.0"
@@ -61,11 +64,10 @@ def start(settings: Settings) -> Callable[[], None]:
     """Answer on the port; returns what ends it."""
     kept = access.read_or_make(settings.state, _new_access)
     faults = Faults()
-    service = Dok(settings, kept)
+    service = Dok(settings, kept, faults)
     server = serve(service, faults, port=settings.port, control_token=kept["control"]["token"])
     service.origin = f"http://127.0.0.1:{server.server_address[1]}"
     access.write(settings.state, "sakura_dok", service.origin + BASE, f"{service.origin}/_emulator/fault", kept)
-    service.listing_lag_s = faults.listing_lag_s
     return service.close
 
 
@@ -79,14 +81,14 @@ def _new_access() -> dict[str, Any]:
 
 
 class Dok:
-    def __init__(self, settings: Settings, kept: dict[str, Any]) -> None:
+    def __init__(self, settings: Settings, kept: dict[str, Any], faults: Faults) -> None:
         credentials = f"{kept['credentials']['token']}:{kept['credentials']['secret']}"
         self._authorization = f"Basic {base64.b64encode(credentials.encode()).decode()}"
         self._signing_key = bytes.fromhex(kept["private"]["signing_key"])
         self._account_id = kept["private"]["account_id"]
         self._agreed_at = _iso(time.time()) if settings.terms_agreed else None
+        self._faults = faults
         self.origin = ""
-        self.listing_lag_s: Callable[[], float] = lambda: 0.0
         tariffs = {plan: Tariff(name, least_s, Decimal(price)) for plan, name, least_s, price, _ in PLANS}
         self._billing = Billing(settings.state, account=self._account_id, tariffs=tariffs)
         self._registries = Registries(settings.state, settings.private_registry)
@@ -126,6 +128,8 @@ class Dok:
     def answer(self, request: Request) -> Answer:
         if request.path.startswith("/_signed/"):
             return self._download(request)
+        if status := self._faults.refusal():
+            return _refuse(status, "Invalid token.")
         if not hmac.compare_digest(request.headers.get("authorization", ""), self._authorization):
             return _refuse(401, "Invalid token.")
         path = request.path.removeprefix(BASE)
@@ -192,7 +196,10 @@ class Dok:
             time_limit_s=body.get("execution_time_limit_sec"),
             request=body,
         )
-        return Answer(201, self._show(job))
+        before = [other.id for other in self._machine.jobs() if other.number < job.number]
+        same_id = {"id": before[-1]} if before and self._faults.takes_same_id() else {}
+        (shown,) = self._faults.shown([job]) or [job]
+        return Answer(201, {**self._show(shown), **same_id})
 
     def _prepare(self, job: Job, folder: Path) -> Launch:
         container = job.request["containers"][0]
@@ -202,13 +209,12 @@ class Dok:
 
     def _bills(self, request: Request) -> Answer:
         try:
-            return Answer(200, self._billing.bills(self._machine.jobs(), request.query))
+            return Answer(200, self._billing.bills(self._machine.jobs(), request.query, self._faults))
         except ValueError:
             return _refuse(400, "year, month and day are no date.")
 
     def _list(self, request: Request) -> Answer:
-        newest = time.time() - self.listing_lag_s()
-        tasks = [job for job in reversed(self._machine.jobs()) if job.created_at <= newest]
+        tasks = self._faults.listed(reversed(self._machine.jobs()))
         query = request.query
         if tag := query.get("tag"):
             tasks = [job for job in tasks if tag in job.request["tags"]]
@@ -229,11 +235,11 @@ class Dok:
 
     def _task(self, request: Request, task_id: str, rest: list[str]) -> Answer:
         job = self._machine.get(task_id)
-        if job is None:
+        if job is None or not self._faults.knows(job):
             return _refuse(404, "Not found.")
         match request.method, rest:
             case "GET", []:
-                return Answer(200, self._show(job))
+                return self._shown(job)
             case "DELETE", []:
                 if job.state != "ended":
                     return _refuse(403, "cannot delete")
@@ -244,7 +250,7 @@ class Dok:
                 if job.state == "ended":
                     return _refuse(403, "not in a cancellable state")
                 self._machine.stop(job)
-                return Answer(200, self._show(job))
+                return self._shown(job)
             case "GET", ["download", "output"]:
                 if not self._machine.log(job).exists():
                     return _refuse(404, "Not found.")
@@ -254,13 +260,13 @@ class Dok:
         return _refuse(404, "Not found.")
 
     def _artifacts(self, request: Request) -> Answer:
-        jobs = [job for job in self._machine.jobs() if "artifact" in job.extra]
+        jobs = [job for job in self._faults.shown(self._machine.jobs()) if "artifact" in job.extra]
         if task := request.query.get("task"):
             jobs = [job for job in jobs if job.id == task]
         return _paged(request, jobs, _show_artifact)
 
     def _artifact(self, artifact_id: str, rest: list[str]) -> Answer:
-        for job in self._machine.jobs():
+        for job in self._faults.shown(self._machine.jobs()):
             if job.extra.get("artifact", {}).get("id") == artifact_id:
                 if rest == ["download"]:
                     return Answer(200, {"url": self._sign(f"artifact/{job.id}", "artifact.tar.gz")})
@@ -312,18 +318,29 @@ class Dok:
         if job is None or not self._machine.log(job).exists():
             return
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        offset = 0
         with self._machine.log(job).open("rb") as log:
+            told = SpoiltLog(self._faults.of_log(), lambda at, size: os.pread(log.fileno(), size, at))
             try:
                 while True:
                     running = job.state == "running"  # asked before reading: what comes after the end is not lost
-                    while piece := log.read(16384):
-                        connection.send(decoder.decode(piece))
+                    while not told.is_cut and (piece := told.read(offset, 16384)):
+                        connection.send(piece if told.is_garbled else decoder.decode(piece), text=True)
+                        offset += len(piece)
+                        time.sleep(told.pause_s(len(piece)))
+                    if told.is_cut:
+                        connection.socket.shutdown(socket.SHUT_RDWR)  # without a word
+                        return
                     if not running:
                         return
                     with contextlib.suppress(TimeoutError):
                         connection.recv(timeout=0.1)  # hears at once when the other side leaves
             except ConnectionClosed:
                 return
+
+    def _shown(self, job: Job) -> Answer:
+        shown = self._faults.shown([job])
+        return Answer(200, self._show(shown[0])) if shown else _refuse(404, "Not found.")
 
     def _show(self, job: Job) -> dict[str, Any]:
         body = job.request
@@ -337,7 +354,7 @@ class Dok:
             "status": _status(job),
             "tags": body["tags"],
             "error_message": job.extra.get("reason", ""),
-            "http_uri": self._doors.address(job),
+            "http_uri": self._doors.address(self._machine.get(job.id) or job),  # which sees when the task ends
             "artifact": _show_artifact(job) if "artifact" in job.extra else None,
             "execution_time_limit_sec": body.get("execution_time_limit_sec"),
             "containers": [self._show_container(job, index, given) for index, given in enumerate(body["containers"])],

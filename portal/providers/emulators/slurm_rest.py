@@ -93,6 +93,8 @@ class SlurmRestd:
 
     def answer(self, request: Request) -> Answer:
         name, token = request.headers.get("x-slurm-user-name"), request.headers.get("x-slurm-user-token")
+        if status := self._faults.refusal():
+            return Answer(status, "Authentication failure")
         if not name or not token:
             return Answer(401, "Authentication failure")
         plugin, version, *rest = [*request.path.strip("/").split("/"), ""]
@@ -118,18 +120,11 @@ class SlurmRestd:
             case "slurmdb", "GET", ["jobs"]:
                 return self._accounting(request, version)
             case "slurmdb", "GET", ["job", number]:
-                if not (jobs := self._machine.called(number)):
-                    return _errors(200, (9003, "Nothing found"), jobs=[])
-                return _fine(jobs=_account_all(jobs, version, self._machine))
+                return self._accounted(self._faults.shown(self._machine.called(number)), version)
         return Answer(404, "Unable find requested URL.")
 
     def _remembered(self) -> list[Job]:
-        now, lag = time.time(), self._faults.listing_lag_s()
-        return [
-            job
-            for job in self._machine.jobs()
-            if job.created_at <= now - lag and (job.ended_at is None or job.ended_at > now - MEMORY_S)
-        ]
+        return self._faults.listed(filter(_is_in_memory, self._machine.jobs()))
 
     def _submit(self, request: Request, version: str) -> Answer:
         try:
@@ -164,11 +159,15 @@ class SlurmRestd:
             ]
         else:
             submitted = self._machine.submit("", name=name, gpus=total, time_limit_s=limit_s, request=content)
-        return _fine(job_id=submitted.number, step_id="BATCH", job_submit_user_msg="")
+        before = [other.number for other in self._machine.jobs() if other.number < submitted.number]
+        number = before[-1] if before and self._faults.takes_same_id() else submitted.number
+        return _fine(job_id=number, step_id="BATCH", job_submit_user_msg="")
 
     def _job(self, request: Request, number: str, version: str) -> Answer:
-        called = self._machine.called(number)
-        jobs = [job for job in self._remembered() if job in called]
+        called = list(filter(_is_in_memory, self._machine.called(number)))
+        jobs = [job for job in called if self._faults.knows(job)]
+        if request.method == "GET":
+            jobs = self._faults.listed(called)
         if not jobs:
             return _errors(500, (2017, "Invalid job id specified"))
         if request.method == "DELETE":
@@ -181,9 +180,7 @@ class SlurmRestd:
         return _fine(jobs=_show_all(jobs, version, self._machine))
 
     def _accounting(self, request: Request, version: str) -> Answer:
-        jobs, query = self._machine.jobs(), request.query
-        lag = time.time() - self._faults.listing_lag_s()
-        jobs = [job for job in jobs if job.created_at <= lag]
+        jobs, query = self._faults.listed(self._machine.jobs()), request.query
         if names := query.get("job_name"):
             jobs = [job for job in jobs if job.name in names.split(",")]
         times = {name: re.fullmatch(r"uts(\d+)", query[name]) for name in ("start_time", "end_time") if query.get(name)}
@@ -193,9 +190,17 @@ class SlurmRestd:
             jobs = [job for job in jobs if job.ended_at is None or job.ended_at >= int(since[1])]
         if until := times.get("end_time"):
             jobs = [job for job in jobs if job.created_at < int(until[1])]
+        return self._accounted(jobs, version)
+
+    def _accounted(self, jobs: list[Job], version: str) -> Answer:
+        wrong = self._faults.of_usage()
+        jobs = wrong.told(jobs, ended_at=lambda job: job.ended_at, now=self._faults.now())
         if not jobs:
             return _errors(200, (9003, "Nothing found"), jobs=[])
-        return _fine(jobs=_account_all(jobs, version, self._machine))
+        records = _account_all(jobs, version, self._machine)
+        for record in records:
+            record["time"]["elapsed"] = wrong.seconds(record["time"]["elapsed"])
+        return _fine(jobs=wrong.repeated(records))
 
     def _show_nodes(self) -> list[dict[str, Any]]:
         used = GPUS - self._machine.free_gpus()
@@ -253,6 +258,10 @@ class SlurmRestd:
 
 def _collect(job: Job, folder: Path) -> None:
     shutil.rmtree(folder / "spool", ignore_errors=True)
+
+
+def _is_in_memory(job: Job) -> bool:
+    return job.ended_at is None or job.ended_at > time.time() - MEMORY_S
 
 
 def _state(job: Job) -> str:

@@ -10,25 +10,28 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import posixpath
 import re
 import secrets
 import shlex
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn, cast
 
 import asyncssh
 
 from portal.providers.emulators import access
-from portal.providers.emulators.faults import Fault, Faults
+from portal.providers.emulators.fault_kinds import Fault, LogFault
+from portal.providers.emulators.faults import Faults
 from portal.providers.emulators.http_server import Answer, Request, serve
 from portal.providers.emulators.machine import Job, Machine
+from portal.providers.emulators.malformed_bodies import malformed
 from portal.providers.emulators.sandbox import Launch, base_environment, is_sandboxed
 from portal.providers.emulators.settings import Settings
+from portal.providers.emulators.spoilt_logs import SpoiltLog
 
 USER, HOME = "jga", "/home/jga"
 PARTITION, GPU_TYPE, GPUS = "gpu", "h200", 8
@@ -44,6 +47,7 @@ def start(settings: Settings) -> Callable[[], None]:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True, name="ssh").start()
     server = asyncio.run_coroutine_threadsafe(_listen(settings.port, kept, cluster, faults), loop).result(30)
+    faults.when_changed = lambda: loop.call_soon_threadsafe(cluster.close_doors)
     control = serve(_NothingElse(), faults, port=0, control_token=kept["control"]["token"])
     endpoint = f"127.0.0.1:{server.get_port()}"
     access.write(
@@ -71,6 +75,13 @@ async def _listen(port: int, kept: dict[str, Any], cluster: Cluster, faults: Fau
     user_key = asyncssh.import_private_key(kept["credentials"]["private_key"]).convert_to_public()
 
     class Door(asyncssh.SSHServer):
+        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+            self._connection = conn
+            cluster.open_doors.add(conn)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            cluster.open_doors.discard(self._connection)
+
         def begin_auth(self, username: str) -> bool:
             return True
 
@@ -78,14 +89,14 @@ async def _listen(port: int, kept: dict[str, Any], cluster: Cluster, faults: Fau
             return True
 
         def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-            return username == USER and key == user_key
+            return username == USER and key == user_key and not faults.refusal()
 
     class Files(_Files):
         pass
 
     Files.root, Files.faults = cluster.root, faults
 
-    async def run(process: asyncssh.SSHServerProcess[str]) -> None:
+    async def run(process: asyncssh.SSHServerProcess[bytes]) -> None:
         await _answer(process, cluster, faults)
 
     return await asyncssh.create_server(
@@ -95,42 +106,54 @@ async def _listen(port: int, kept: dict[str, Any], cluster: Cluster, faults: Fau
         server_host_keys=[asyncssh.import_private_key(kept["private"]["host_key"])],
         process_factory=run,
         sftp_factory=Files,
+        encoding=None,
         backlog=128,
     )
 
 
-async def _answer(process: asyncssh.SSHServerProcess[str], cluster: Cluster, faults: Faults) -> None:
+async def _answer(process: asyncssh.SSHServerProcess[bytes], cluster: Cluster, faults: Faults) -> None:
     words = _without_env(shlex.split(process.command or ""))
     fault = faults.take(_operation(words))
-    if fault is not None and fault.phase == "before" and await _hit(process, fault):
+    if fault is not None and fault.phase == "before" and await _hit(process, fault, b""):
         return
     try:
-        output = cluster.run(words)
+        output = cluster.run(words).encode()
         errors, code = "", 0
     except Refused as refused:
-        output, errors, code = "", refused.text, refused.code
-    if fault is not None and fault.phase == "after" and await _hit(process, fault):
+        output, errors, code = b"", refused.text, refused.code
+    if fault is not None and fault.phase == "after" and await _hit(process, fault, output):
         return
     process.stdout.write(output)
-    process.stderr.write(errors)
+    process.stderr.write(errors.encode())
     process.exit(code)
 
 
-async def _hit(process: asyncssh.SSHServerProcess[str], fault: Fault) -> bool:
-    """True where the command ends by the fault. A status below 256 is an exit code, another one a dead controller."""
+async def _hit(process: asyncssh.SSHServerProcess[bytes], fault: Fault, output: bytes) -> bool:
+    """True where the command ends by the fault. A status below 256 is an exit code, another one a dead controller; 200
+    is a command that went well and printed something else. `output` is the true one."""
     await asyncio.sleep(fault.latency_s)
+    if not fault.fails:
+        return False
     if fault.reset:
         process.channel.get_connection().abort()
         return True
-    if fault.status and fault.body and fault.status == 200:
-        process.stdout.write(fault.body)
-        process.exit(0)
-        return True
-    if fault.status:
-        process.stderr.write(fault.body or "error: Socket timed out on send/recv operation\n")
+    if fault.malformed:
+        output = malformed(fault.malformed, output)
+    elif fault.status == 200 and fault.body:
+        output = fault.body.encode(errors="replace")
+    elif fault.status:
+        process.stderr.write(
+            (fault.body or "error: Socket timed out on send/recv operation\n").encode(errors="replace")
+        )
         process.exit(fault.status if fault.status < 256 else 1)
         return True
-    return False
+    if fault.reset_in_body:
+        process.stdout.write(output[: len(output) // 2])
+        process.channel.get_connection().abort()
+        return True
+    process.stdout.write(output)
+    process.exit(0)
+    return True
 
 
 class Refused(Exception):
@@ -146,6 +169,7 @@ class Cluster:
         self.root = settings.state / "root"
         (self.root / HOME.strip("/")).mkdir(parents=True, exist_ok=True)
         self._faults = faults
+        self.open_doors: set[asyncssh.SSHServerConnection] = set()
         self._machine = Machine(
             settings.state,
             gpus=GPUS,
@@ -157,6 +181,11 @@ class Cluster:
 
     def close(self) -> None:
         self._machine.close()
+
+    def close_doors(self) -> None:
+        """End every log-in if the key was revoked. In the event loop's thread."""
+        for connection in list(self.open_doors) if self._faults.refusal() else ():
+            connection.abort()
 
     def run(self, words: list[str]) -> str:
         """What the command prints. Raises Refused."""
@@ -204,7 +233,9 @@ class Cluster:
             job = self._machine.submit_array(size, name=name, gpus=gpus, time_limit_s=limit_s, request=request)[0]
         else:
             job = self._machine.submit("", name=name, gpus=gpus, time_limit_s=limit_s, request=request)
-        return f"{job.number}\n" if given.parsable else f"Submitted batch job {job.number}\n"
+        before = [other.number for other in self._machine.jobs() if other.number < job.number]
+        number = before[-1] if before and self._faults.takes_same_id() else job.number
+        return f"{number}\n" if given.parsable else f"Submitted batch job {number}\n"
 
     def _squeue(self, arguments: list[str]) -> str:
         parser = _Options("squeue")
@@ -213,8 +244,10 @@ class Cluster:
         for flag in ("noheader", "array"):
             parser.add_argument(f"--{flag}", action="store_true", required=True)
         given = parser.parse_args(arguments)
-        newest_end = time.time() - MEMORY_S
-        jobs = [job for job in self._listed(given.name, given.jobs) if (job.ended_at or time.time()) > newest_end]
+        oldest_end = self._faults.now() - MEMORY_S
+        jobs = [
+            job for job in self._listed(given.name, given.jobs) if job.ended_at is None or job.ended_at > oldest_end
+        ]
         if given.jobs and not jobs:
             raise Refused("slurm_load_jobs error: Invalid job id specified\n")
         if given.states != "all":
@@ -228,14 +261,15 @@ class Cluster:
         for flag in ("noheader", "parsable2", "allocations"):
             parser.add_argument(f"--{flag}", action="store_true", required=True)
         given = parser.parse_args(arguments)
-        jobs = self._listed(given.name, given.jobs)
+        now, wrong = self._faults.now(), self._faults.of_usage()
+        jobs = wrong.told(self._listed(given.name, given.jobs), ended_at=lambda job: job.ended_at, now=now)
         if given.starttime:
-            if _seconds(given.starttime) > time.time():
+            if _seconds(given.starttime) > now:
                 raise Refused("sacct: error: Start time requested is after end time\n")
-            jobs = [job for job in jobs if (job.ended_at or time.time()) >= _seconds(given.starttime)]
+            jobs = [job for job in jobs if (job.ended_at or now) >= _seconds(given.starttime)]
         elif not given.jobs:
-            midnight = time.time() // 86400 * 86400  # what the real one does when nothing is said
-            jobs = [job for job in jobs if (job.ended_at or time.time()) >= midnight]
+            midnight = now // 86400 * 86400  # what the real one does when nothing is said
+            jobs = [job for job in jobs if (job.ended_at or now) >= midnight]
         if given.endtime:
             jobs = [job for job in jobs if job.created_at < _seconds(given.endtime)]
         fields = given.format.split(",")
@@ -245,11 +279,12 @@ class Cluster:
                 waiting.setdefault(array["number"], []).append(str(array["index"]))
         together = {f"{number}_{some[0]}": f"{number}_[{','.join(some)}]" for number, some in waiting.items()}
         jobs = [job for job in jobs if job.state != "waiting" or "_" not in job.id or job.id in together]
-        return "".join("|".join(self._accounting_field(job, name, together) for name in fields) + "\n" for job in jobs)
+        lines = ["|".join(self._accounting_field(job, name, together) for name in fields) + "\n" for job in jobs]
+        return "".join(wrong.repeated(lines))
 
     def _scancel(self, arguments: list[str]) -> str:
         for number in arguments:
-            if not (jobs := self._machine.called(number)):
+            if not (jobs := [job for job in self._machine.called(number) if self._faults.knows(job)]):
                 raise Refused(f"scancel: error: Kill job error on job id {number}: Invalid job id specified\n")
             for job in jobs:
                 waited = job.state == "waiting"
@@ -264,8 +299,7 @@ class Cluster:
         return f"NodeName=hr01 Arch=x86_64 CPUTot=128 Gres=gpu:{GPU_TYPE}:{GPUS} State=IDLE Partitions={PARTITION}\n"
 
     def _listed(self, names: str, numbers: str) -> list[Job]:
-        newest = time.time() - self._faults.listing_lag_s()
-        jobs = [job for job in self._machine.jobs() if job.created_at <= newest]
+        jobs = self._faults.listed(self._machine.jobs())
         if names:
             jobs = [job for job in jobs if job.name in names.split(",")]
         if numbers:
@@ -292,7 +326,8 @@ class Cluster:
             case "End":
                 return str(ended) if ended else "Unknown"
             case "ElapsedRaw":
-                return str((ended or int(self._machine.now(job))) - started if started else 0)
+                elapsed = (ended or int(self._machine.now(job))) - started if started else 0
+                return str(self._faults.of_usage().seconds(elapsed))
             case "AllocTRES":
                 tres = f"billing=1,cpu=1,gres/gpu:{GPU_TYPE}={job.gpus},gres/gpu={job.gpus},mem=1M,node=1"
                 return tres if started else ""
@@ -337,6 +372,11 @@ class _Files(asyncssh.SFTPServer):
     root: Path
     faults: Faults
 
+    def __init__(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        super().__init__(chan)
+        self._logs: dict[object, SpoiltLog] = {}  # by open file
+        self._slowly = asyncio.Lock()
+
     def map_path(self, path: bytes) -> bytes:
         place = _inside(self.root, path.decode()).resolve()
         if not place.is_relative_to(self.root.resolve()):  # a link that a job laid
@@ -350,14 +390,37 @@ class _Files(asyncssh.SFTPServer):
         return posixpath.normpath(posixpath.join(HOME.encode(), path))
 
     async def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
-        """Faults of the log and of the artifacts hit here."""
-        what = {b"log": "log", b"output.tar.gz": "artifact"}.get(posixpath.basename(path), "file")
+        """Faults of the log and of the artifacts hit here; an array's elements have an index before the name."""
+        name = posixpath.basename(path)
+        what = "log" if name.endswith(b"log") else "artifact" if name.endswith(b"output.tar.gz") else "file"
         fault = self.faults.take(what)
         if fault is not None:
             await asyncio.sleep(fault.latency_s)
             if fault.fails:
                 raise asyncssh.SFTPFailure("injected fault")
-        return super().open(path, pflags, attrs)
+        file = cast(IO[bytes], super().open(path, pflags, attrs))
+        told = self.faults.of_log()
+        if what == "log" and told != LogFault():
+            self._logs[file] = SpoiltLog(told, lambda offset, size: os.pread(file.fileno(), size, offset))
+            if told.log_cut_every_s:
+                asyncio.get_running_loop().call_later(told.log_cut_every_s, self._cut)
+        return file
+
+    async def read(self, file: object, offset: int, size: int) -> bytes:
+        if (told := self._logs.get(file)) is None:
+            return cast(bytes, super().read(file, offset, size))
+        async with self._slowly:  # a client asks for many pieces at once
+            data = told.read(offset, size)
+            await asyncio.sleep(told.pause_s(len(data)))
+            return data
+
+    def close(self, file: object) -> None:
+        self._logs.pop(file, None)
+        super().close(file)
+
+    def _cut(self) -> None:
+        if self.faults.of_log().log_cut_every_s:
+            self.channel.get_connection().abort()
 
 
 class _NothingElse:

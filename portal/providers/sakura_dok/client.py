@@ -112,8 +112,7 @@ class DokClient:
                 proxy=None,
             ) as stream:
                 while len(kept) < max_bytes and time.monotonic() < until:
-                    message = stream.recv(timeout=IDLE_S)
-                    data = message.encode() if isinstance(message, str) else message
+                    data = stream.recv(timeout=IDLE_S, decode=False)  # a log need not be UTF-8
                     skip = min(len(data), offset - skipped)
                     skipped += skip
                     kept += data[skip:]

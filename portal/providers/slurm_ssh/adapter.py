@@ -136,8 +136,11 @@ class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, DataPush, UsageSta
     def find(self, key: str) -> list[RemoteJob]:
         """squeue and sacct by --name, oldest first."""
         since = datetime.now(UTC) - LOOK_BACK
-        jobs = self._merged([f"--name={key}"], [f"--name={key}", _start(since)])
-        return sorted(with_wholes(jobs, key), key=age)
+        told = list(with_wholes(self._merged([f"--name={key}"], [f"--name={key}", _start(since)]), key))
+        jobs = [job for job in told if job.remote_id]
+        if told and not jobs:
+            raise Unavailable("a job of this key has no number")  # it is there: nobody may send it again
+        return sorted(jobs, key=age)
 
     def get(self, remote_id: str) -> RemoteJob:
         """squeue and sacct by --jobs: the first forgets 300 s after the end, the second knows codes and seconds."""
@@ -149,7 +152,9 @@ class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, DataPush, UsageSta
         if whole_second > datetime.now(UTC):
             return  # [T] sacct calls it an error
         for job in self._merged([], [_start(since)]):
-            if job.key.startswith(key_prefix) and (job.created_at is None or job.created_at >= whole_second):
+            if not job.remote_id or not job.key.startswith(key_prefix):
+                continue
+            if job.created_at is None or job.created_at >= whole_second:
                 yield job
 
     def cancel(self, remote_id: str) -> None:
@@ -212,7 +217,9 @@ class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, DataPush, UsageSta
         if since > datetime.now(UTC):
             return
         for job in self._accounted([_start(since), f"--endtime={_date(until)}"]):
-            if not job.gpu_seconds or not job.started_at or not job.ended_at or not since <= job.ended_at < until:
+            if not job.remote_id or not job.gpu_seconds or not job.started_at or not job.ended_at:
+                continue
+            if not since <= job.ended_at < until:
                 continue
             yield RemoteUsage(job.remote_id, job.remote_id, job.key, job.gpu_seconds, job.started_at, job.ended_at)
 

@@ -139,11 +139,13 @@ def architectures_by_partition(output: str) -> dict[str, set[str]]:
 
 
 def queued_jobs(output: str) -> Iterator[RemoteJob]:
-    """squeue's lines. A waiting job's start and a running job's end are forecasts: left out."""
+    """squeue's lines. A waiting job's start and a running job's end are forecasts: left out. A line without a number
+    is a job without id."""
     for line in output.splitlines():
         fields = line.split("|", 6)
-        if len(fields) != 7 or not (ids := _numbers(fields[0])):
+        if len(fields) != 7:
             continue
+        ids = _numbers(fields[0]) or [""]
         _, state_word, reason, submitted, started, ended, name = fields
         state = remote_state([state_word])
         start, end = _at(started), _at(ended)
@@ -164,11 +166,12 @@ def queued_jobs(output: str) -> Iterator[RemoteJob]:
 
 
 def accounted_jobs(output: str) -> Iterator[RemoteJob]:
-    """sacct's lines, allocations only, as soon as they are whole."""
+    """sacct's lines, allocations only, as soon as they are whole. A line without a number is a job without id."""
     for line in output.splitlines():
         fields = line.split("|", 9)
-        if len(fields) != 10 or not (ids := _numbers(fields[0])) or not is_whole(fields[9]):
+        if len(fields) != 10 or not is_whole(fields[9]):
             continue
+        ids = _numbers(fields[0]) or [""]
         _, state_word, exit_code, submitted, started, ended, elapsed, tres, reason, name = fields
         state = remote_state([state_word])
         # [T] A job that was cancelled while it waited has a start here too; nothing was allocated to it.

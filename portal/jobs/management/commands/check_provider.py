@@ -11,6 +11,7 @@ from portal.catalog.models import Offering, OfferingKind, ProviderAccount
 from portal.catalog.pricing import per_gpu_hour, prices_at
 from portal.catalog.provider_accounts import account_of, adapter_of
 from portal.datasets import storage
+from portal.jobs import claims
 from portal.jobs.staging import ADDRESS_S
 from portal.providers.conformance import Bench, Result, Target, all_promises, begin, examine, score, table, to_json
 from portal.providers.conformance.report import line
@@ -24,7 +25,8 @@ class Command(BaseCommand):
     help = (
         "Holds the adapter of a provider to its promises, with the account that is stored and small jobs on its "
         "cheapest plan, some eighty of a few seconds each. They are real, and a real provider charges for them; where "
-        "it can, they are deleted at the end. "
+        "it can, they are deleted at the end. Those at DOK ask the portal whether they may run, as all jobs do there: "
+        "its web server has to be up, unless MACHINES_URL is none. "
         "Ends with 1 when a promise is broken."
     )
 
@@ -92,7 +94,7 @@ class _Store:
         return storage.presigned_put(self._key(path), expires_s=ADDRESS_S)
 
     def claim_url(self, path: str) -> str:
-        return ""  # the portal knows attempts of its own jobs alone
+        return claims.address_of_check(f"{self._prefix}/{path}".replace("/", "."))
 
     def get(self, path: str) -> bytes | None:
         try:
