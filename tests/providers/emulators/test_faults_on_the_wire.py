@@ -332,6 +332,14 @@ def test_a_burst_is_read_in_pieces_that_are_bounded(running: Emulator, bench: Be
     assert (sum(sizes), max(sizes) <= 1 << 20, last) == (megabytes * 1_000_000 + len(LOG), True, LOG)
 
 
+@at("sakura_dok")
+def test_a_burst_on_the_live_stream_is_read_as_far_as_it_is_asked_for(running: Emulator, bench: Bench) -> None:
+    job = _writing(bench)
+    running.fault(log_burst_mb=200)
+    deep = 10_000_000 // 64 * 64
+    until(lambda: _live(bench, job, offset=deep, max_bytes=1 << 20) == (b"x" * 63 + b"\n") * (1 << 14), "other bytes")
+
+
 @at(*WITH_LOG)
 @pytest.mark.parametrize("ends", [False, True], ids=["live", "ended"])
 def test_a_log_that_is_no_utf8_is_the_bytes_that_it_is(running: Emulator, bench: Bench, ends: bool) -> None:
