@@ -140,7 +140,7 @@ def _keep_files(job: Job, files: Sequence[Artifact]) -> None:
 
 
 def _end(job: Job, attempt: Attempt, outcome: Outcome, log_key: str) -> None:
-    ours = outcome.failure in (None, FailureClass.TIME_LIMIT, FailureClass.OVER_BUDGET)
+    ours = outcome.failure in (None, FailureClass.TIME_LIMIT, FailureClass.OVER_BUDGET) or outcome.reason == "lost"
     holds.release(job.code, by=BY)  # before the audit chain, as at submit: one order of locks
     job.move_to(
         outcome.state,

@@ -21,6 +21,8 @@ class Outcome:
 
 def outcome_of(job: Job, attempt: Attempt) -> Outcome:
     """A stop is never success, and only exit code 0 is."""
+    if attempt.remote_reason == VANISHED:  # whatever else was wished meanwhile: how it ended nobody knows
+        return Outcome(JobState.FAILED, "lost", FailureClass.INTERRUPTED)
     remote = RemoteState(attempt.remote_state)
     if remote == RemoteState.SUCCEEDED and attempt.exit_code in (0, None):
         return Outcome(JobState.SUCCEEDED, "succeeded")

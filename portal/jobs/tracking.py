@@ -262,7 +262,6 @@ def _not_listed(attempt: Attempt, adapter: Adapter) -> None:
             return
         if missing > VANISHED_AFTER:
             log.error("job has vanished at the provider", job=locked.job.code, remote_id=locked.remote_id)
-            _note(locked.job, "provider", "lost")
             lost = RemoteJob(locked.remote_id, "", RemoteState.INTERRUPTED, reason=VANISHED)
             changes: dict[str, object] = {
                 "remote_state": lost.state.value,

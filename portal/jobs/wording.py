@@ -71,6 +71,13 @@ FAILURES: dict[str, Explanation] = {
         _("Copy the job and run it again. If it happens twice, tell our support the job's code."),
     ),
 }
+LOST = Explanation(
+    _(
+        "The provider has not known this job for a day, and nobody can tell how it ended. The time until it was last"
+        " seen is charged."
+    ),
+    _("Copy the job and run it again. If you need its log or results, tell our support the job's code."),
+)
 # By JobEvent.reason. What is not here is a provider's own words and shown as they are.
 EVENTS: dict[str, Promise] = {
     "submitted": _("Job created; the amount up to the cap is set aside"),

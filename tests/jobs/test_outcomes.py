@@ -2,7 +2,7 @@ import pytest
 from django.utils import timezone
 
 from portal.jobs.models import Attempt, Job
-from portal.jobs.outcomes import outcome_of
+from portal.jobs.outcomes import VANISHED, outcome_of
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,10 @@ def test_an_image_that_was_never_fetched(reason: str, code: int | None, failure:
 def test_a_second_beginning_of_a_job_that_had_begun_is_an_interruption() -> None:
     outcome = outcome_of(Job(), Attempt(remote_state="failed", exit_code=98, claimed_by="a copy"))
     assert (outcome.state, outcome.reason, outcome.failure) == ("failed", "interrupted", "interrupted")
+
+
+def test_of_a_job_that_vanished_nobody_knows_how_it_ended() -> None:
+    """Also when it should have ended at its limit in the meantime."""
+    job = Job(stop_requested_at=timezone.now(), failure="time_limit")
+    outcome = outcome_of(job, Attempt(remote_state="interrupted", remote_reason=VANISHED))
+    assert (outcome.state, outcome.reason, outcome.failure) == ("failed", "lost", "interrupted")

@@ -30,7 +30,7 @@ from portal.jobs.states import FailureClass, JobState, WaitingReason
 from portal.jobs.views.finding import find_job, may_stop, record_download, user_of
 from portal.jobs.views.logs import log_context
 from portal.jobs.views.timeline import cost_now, ran_s, silent_since, state_shown, tick, timeline, unknown_since
-from portal.jobs.wording import FAILURES, event_sentence
+from portal.jobs.wording import FAILURES, LOST, Explanation, event_sentence
 
 LINK_S = 60
 
@@ -134,7 +134,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "place": line.place_of(job),
         "waiting_reason": WaitingReason(job.waiting_reason).label if job.waiting_reason else "",
         "failure_name": FailureClass(job.failure).label if job.failure else "",
-        "explanation": FAILURES.get(job.failure) if job.is_final else None,
+        "explanation": _explanation(job, told) if job.is_final else None,
         "unknown_since": unknown_since(attempt),
         "silent_since": silent_since(job, attempt, now=now),
         "elapsed_s": ran_s(job, now=now),
@@ -151,6 +151,12 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "can_stop": job.can_stop and may_stop(user, job),
         "can_copy": can_copy,
     }
+
+
+def _explanation(job: Job, events: list[JobEvent]) -> Explanation | None:
+    if job.failure == FailureClass.INTERRUPTED and any(event.reason == "lost" for event in events):
+        return LOST
+    return FAILURES.get(job.failure)
 
 
 def _moved(events: list[JobEvent]) -> str:
