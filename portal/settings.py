@@ -214,7 +214,12 @@ CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": CACHE_URL.replace("redis+socket://", "unix://"),
-        "OPTIONS": {"serializer": "portal.core.caching.JSONSerializer"},
+        "OPTIONS": {
+            "serializer": "portal.core.caching.JSONSerializer",
+            # One that takes connections and never answers counts as away before a page has become slow.
+            "socket_timeout": 0.5,
+            "socket_connect_timeout": 0.5,
+        },
         "KEY_PREFIX": "portal",
     }
 }
