@@ -198,7 +198,12 @@ if PORTAL_MODE != "test":
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
         "min_size": 1,
         "max_size": number("DATABASE_POOL_SIZE", 12),
-        "timeout": 10,
+        # While the database is away a page says so after two such waits (the view's own, the log line's), and holds a
+        # thread of the web server until then.
+        "timeout": 2,
+        # The pool doubles its pauses between attempts until this is over, then begins anew: by default five minutes,
+        # after which pages would fail for as long again as the database had been away.
+        "reconnect_timeout": 2,
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
