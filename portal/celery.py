@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from celery import Celery, Task
+from celery.signals import worker_shutting_down
 from django.conf import settings
 from django.db import transaction
 from kombu import pools
@@ -67,6 +68,16 @@ app.conf.update(
     },
 )
 app.autodiscover_tasks()
+
+# This worker was told to end (SIGTERM): what is under way is finished, nothing more is begun. A drain of many
+# hand-overs would else outlast the half minute after which it is killed.
+stopping = threading.Event()
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _begin_nothing_more(**_: object) -> None:
+    stopping.set()
+
 
 PUBLISH_TIMEOUT_S = 1.0
 QUIET_S = 5.0  # after a broker failed, nobody waits for it again so soon

@@ -24,6 +24,7 @@ from portal.accounts.roles import Permission
 from portal.billing import holds
 from portal.catalog.models import ProviderAccount
 from portal.catalog.provider_accounts import adapter_of
+from portal.celery import stopping
 from portal.core.failpoints import failpoint
 from portal.core.plain_text import one_line
 from portal.datasets.storage import NotInStorage, StorageError, StorageUnavailable
@@ -58,9 +59,10 @@ class Round:
 
 
 def hand_off_due(account: ProviderAccount) -> Round:
-    """Hand over every attempt of this account whose time has come, one after another, until none is left."""
+    """Hand over every attempt of this account whose time has come, one after another, until none is left, or until
+    this worker is to stop."""
     done = Round(account)
-    while done.trouble is None and (taken := take(account)) is not None:
+    while done.trouble is None and not stopping.is_set() and (taken := take(account)) is not None:
         hand_over(taken, done)
     if done.trouble is not None:
         tell_waiting(account.pk, _waiting_for(done.trouble))
