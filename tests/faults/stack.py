@@ -134,9 +134,11 @@ class Stack:
         own = environment.for_django(state, url=self.portal.url, given=self.environment)
         return {**os.environ, **self.environment, **own, "HANDOFF_LISTING_LAG_MIN_S": "3"}
 
-    def expire_leases(self) -> None:
-        """As if their 45 seconds were over: whoever still holds one has lost it to the next who looks."""
+    def let_time_pass(self) -> None:
+        """As if leases, waits and pauses of a minute were over. Whoever still holds a lease has lost it to the next."""
         self.sql("UPDATE jobs_attempt SET lease_until = statement_timestamp() WHERE lease_until IS NOT NULL")
+        self.sql("UPDATE jobs_attempt SET not_before = NULL WHERE not_before IS NOT NULL")
+        self.sql("UPDATE catalog_provideraccount SET paused_until = NULL WHERE paused_until IS NOT NULL")
 
     # --- forms -------------------------------------------------------------------------------------------------------
 

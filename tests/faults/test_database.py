@@ -46,7 +46,7 @@ def is_our_page(html: str) -> bool:
 
 def test_database_restarted_twice_while_forms_come_in(stack: Stack) -> None:
     codes = restarted_under_forms(stack, ["immediate", "fast"], forms=30, apart_s=0)
-    stack.expire_leases()  # of those that were being handed over; the full set waits for their end
+    stack.let_time_pass()  # for those that were being handed over; the full set waits for the end of their leases
     stack.assert_all_handed_over_once(codes, "database restarted")
 
 
