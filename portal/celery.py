@@ -36,6 +36,7 @@ app.conf.update(
     broker_native_delayed_delivery_queue_type="classic",
     broker_connection_retry_on_startup=True,
     broker_connection_timeout=4,
+    broker_connection_max_retries=None,  # a hundred, the default, are used up within the hour
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     task_ignore_result=True,
@@ -67,6 +68,10 @@ app.conf.update(
         "uploads": {"task": "datasets.abort_abandoned_uploads", "schedule": 3600.0, "options": {"expires": 3600}},
     },
 )
+# Beat alone repeats what could not be published, which is also how it makes its connection anew: without that, one to
+# RabbitMQ that broke once stays broken.
+for _entry in app.conf.beat_schedule.values():
+    _entry["options"]["retry"] = True
 app.autodiscover_tasks()
 
 # This worker was told to end (SIGTERM): what is under way is finished, nothing more is begun. A drain of many
