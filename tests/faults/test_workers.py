@@ -44,6 +44,7 @@ def test_worker_told_to_stop_ends_soon_however_much_waits(stack: Stack) -> None:
 
 def silent_worker_is_seen(stack: Stack, *, already_silent_for_s: int) -> float:
     """Seconds from its stop until /readyz names it. What comes in meanwhile is done by the other worker."""
+    stack.wait_until(lambda: workers_ready(stack)["detail"] == "")
     with stack.stopped(stack.portal.pid_of("worker1")):
         stack.sql(
             "UPDATE home_heartbeat SET seen_at = seen_at - make_interval(secs => %s) WHERE name LIKE 'worker1@%%'",
