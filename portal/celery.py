@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from celery import Celery, Task
+from celery.signals import worker_shutting_down
 from django.conf import settings
 from django.db import transaction
 from kombu import pools
@@ -35,6 +36,7 @@ app.conf.update(
     broker_native_delayed_delivery_queue_type="classic",
     broker_connection_retry_on_startup=True,
     broker_connection_timeout=4,
+    broker_connection_max_retries=None,  # a hundred, the default, are used up within the hour
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     task_ignore_result=True,
@@ -66,7 +68,21 @@ app.conf.update(
         "uploads": {"task": "datasets.abort_abandoned_uploads", "schedule": 3600.0, "options": {"expires": 3600}},
     },
 )
+# Beat alone repeats what could not be published, which is also how it makes its connection anew: without that, one to
+# RabbitMQ that broke once stays broken.
+for _entry in app.conf.beat_schedule.values():
+    _entry["options"]["retry"] = True
 app.autodiscover_tasks()
+
+# This worker was told to end (SIGTERM): what is under way is finished, nothing more is begun. A drain of many
+# hand-overs would else outlast the half minute after which it is killed.
+stopping = threading.Event()
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _begin_nothing_more(**_: object) -> None:
+    stopping.set()
+
 
 PUBLISH_TIMEOUT_S = 1.0
 QUIET_S = 5.0  # after a broker failed, nobody waits for it again so soon

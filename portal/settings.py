@@ -198,7 +198,12 @@ if PORTAL_MODE != "test":
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
         "min_size": 1,
         "max_size": number("DATABASE_POOL_SIZE", 12),
-        "timeout": 10,
+        # While the database is away a page says so after two such waits (the view's own, the log line's), and holds a
+        # thread of the web server until then.
+        "timeout": 2,
+        # The pool doubles its pauses between attempts until this is over, then begins anew: by default five minutes,
+        # after which pages would fail for as long again as the database had been away.
+        "reconnect_timeout": 2,
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -214,7 +219,12 @@ CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": CACHE_URL.replace("redis+socket://", "unix://"),
-        "OPTIONS": {"serializer": "portal.core.caching.JSONSerializer"},
+        "OPTIONS": {
+            "serializer": "portal.core.caching.JSONSerializer",
+            # One that takes connections and never answers counts as away before a page has become slow.
+            "socket_timeout": 0.5,
+            "socket_connect_timeout": 0.5,
+        },
         "KEY_PREFIX": "portal",
     }
 }

@@ -366,8 +366,9 @@ def _make_client(endpoint: str) -> Any:
             s3={"addressing_style": "path"},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
+            # Three tries are over before the lease of a hand-over (45 s), whose worker can then say what it waits for.
             connect_timeout=3,
-            read_timeout=30,
+            read_timeout=12,
             retries={"mode": "standard", "total_max_attempts": 3},
             max_pool_connections=16,
             proxies={},  # none from the environment

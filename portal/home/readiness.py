@@ -67,12 +67,20 @@ def _cache() -> Part:
 
 
 def _workers() -> Part:
-    """The youngest heartbeat counts: one worker alive keeps work going."""
+    """The youngest heartbeat counts: one worker alive keeps work going. Those that fell silent are named all the same,
+    without their hosts, which are nobody's business outside."""
     try:
-        newest = Heartbeat.objects.order_by("-seen_at").values_list("seen_at", flat=True).first()
+        seen_at = dict(Heartbeat.objects.order_by("name").values_list("name", "seen_at"))
     except DatabaseError:
         return Part("workers", False, "database")
-    if newest is None:
+    if not seen_at:
         return Part("workers", False, "never seen")
-    age = timezone.now() - newest
-    return Part("workers", age < SILENT_AFTER, "" if age < SILENT_AFTER else "silent", round(age.total_seconds(), 1))
+    now = timezone.now()
+    silent = [
+        f"{name.partition('@')[0]} {(now - at).total_seconds():.0f} s"
+        for name, at in seen_at.items()
+        if now - at >= SILENT_AFTER
+    ]
+    age = now - max(seen_at.values())
+    detail = f"silent: {', '.join(silent)}" if silent else ""
+    return Part("workers", age < SILENT_AFTER, detail, round(age.total_seconds(), 1))

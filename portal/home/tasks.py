@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import structlog
 from celery import shared_task
-from celery.signals import worker_ready
-from django.db import close_old_connections
+from celery.signals import worker_ready, worker_shutdown
+from django.db import DatabaseError, close_old_connections
 from django.db.models.functions import Now
 
 from portal.home.models import Heartbeat
@@ -18,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 EVERY_S = 20.0
 SCHEDULE = "schedule"  # written through beat, broker and some worker
-FORGET_AFTER = timedelta(days=1)  # a host that was renamed or taken away
+FORGET_AFTER = timedelta(days=1)  # a host that fell silent and was taken away
 
 
 @shared_task(name="home.record_heartbeat")  # type: ignore[untyped-decorator]
@@ -54,3 +55,10 @@ def show_that_it_lives(sender: Any = None, **_: object) -> None:
 
     in_a_thread()
     sender.timer.call_repeatedly(EVERY_S, in_a_thread)
+
+
+@worker_shutdown.connect  # type: ignore[untyped-decorator]
+def take_leave(sender: Any = None, **_: object) -> None:
+    """Who was told to stop has not fallen silent."""
+    with suppress(DatabaseError):
+        Heartbeat.objects.filter(name=sender.hostname[:60]).delete()

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import sys
 import tomllib
 from functools import cache as remember
 from typing import Any
 
 from django.conf import settings
 from django.core.cache import cache
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -164,11 +165,19 @@ def permission_denied(request: HttpRequest, exception: Exception | None = None) 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """The fault may be the database itself: 503 says so, and that it is worth asking again."""
-    if _database_answers():
+    if not _is_the_connection(sys.exception()) and _database_answers():
         return error_page(request, 500)
     response = error_page(request, 503)
     response["Retry-After"] = "10"
     return response
+
+
+def _is_the_connection(error: BaseException | None) -> bool:
+    """It broke, or there was none: known without asking once more, and true even if the database is back by now."""
+    if isinstance(error, OperationalError):
+        sqlstate = getattr(error.__cause__, "sqlstate", None)  # none at all where nobody answered
+        return sqlstate is None or sqlstate.startswith(("08", "57P"))
+    return isinstance(error, InterfaceError)
 
 
 def _database_answers() -> bool:

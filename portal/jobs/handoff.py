@@ -24,6 +24,7 @@ from portal.accounts.roles import Permission
 from portal.billing import holds
 from portal.catalog.models import ProviderAccount
 from portal.catalog.provider_accounts import adapter_of
+from portal.celery import stopping
 from portal.core.failpoints import failpoint
 from portal.core.plain_text import one_line
 from portal.datasets.storage import NotInStorage, StorageError, StorageUnavailable
@@ -37,6 +38,7 @@ from portal.providers.errors import Misconfigured, OutcomeUnknown, ProviderError
 log = structlog.get_logger(__name__)
 
 LEASE_S = 45  # more than three times the longest call of an adapter
+ASK_AGAIN_S = 1.0  # after the claim; the request leaves soon after it, or only if the attempt is still ours
 LOOKS = 3  # times a job is looked for in vain, after the listing lag, before its key is sent again
 LOOK_EVERY_S = 5
 CLAIMED_FOR = timedelta(hours=24)  # how long a job that a machine has asked for may be missing from its provider's list
@@ -58,9 +60,10 @@ class Round:
 
 
 def hand_off_due(account: ProviderAccount) -> Round:
-    """Hand over every attempt of this account whose time has come, one after another, until none is left."""
+    """Hand over every attempt of this account whose time has come, one after another, until none is left, or until
+    this worker is to stop."""
     done = Round(account)
-    while done.trouble is None and (taken := take(account)) is not None:
+    while done.trouble is None and not stopping.is_set() and (taken := take(account)) is not None:
         hand_over(taken, done)
     if done.trouble is not None:
         tell_waiting(account.pk, _waiting_for(done.trouble))
@@ -73,6 +76,7 @@ class Taken:
     job: Job
     was: AttemptState
     sent_ago: timedelta | None  # by the database's clock
+    since: float  # by this process's own clock: it was claimed after that
 
 
 # One statement, so one short transaction; the clock is the database's. tasks.due_by_account counts the same rows.
@@ -105,6 +109,7 @@ def take(account: ProviderAccount) -> Taken | None:
 
     Where the account runs no more at once, only those are claimed that may be there already.
     """
+    since = time.monotonic()
     if account.concurrent_limit is None:
         claimed = _claim(account, may_send=True)
     else:
@@ -127,7 +132,7 @@ def take(account: ProviderAccount) -> Taken | None:
         with transaction.atomic(durable=True):
             job.touch(waiting_reason="")
             _note(job, "handoff", "worker_lost", {})
-    return Taken(attempt, job, was, row.sent_ago)
+    return Taken(attempt, job, was, row.sent_ago, since)
 
 
 def _claim(account: ProviderAccount, *, may_send: bool) -> list[Attempt]:
@@ -189,6 +194,8 @@ def _send(taken: Taken, adapter: Adapter, done: Round) -> None:
     if staging.is_pushed(adapter) and not _push(taken, adapter, done):
         return None
     failpoint("handoff.before_send")
+    if not _still_ours(taken):
+        return None
     try:
         remote = adapter.submit(spec)
         failpoint("handoff.after_send")
@@ -206,6 +213,14 @@ def _send(taken: Taken, adapter: Adapter, done: Round) -> None:
         _answer_lost(taken, one_line(getattr(lost, "summary", "") or type(lost).__name__))
     else:
         _accepted(taken, remote, "accepted", done)
+
+
+def _still_ours(taken: Taken) -> bool:
+    """Asked again by whoever needed long to come here: stopped, swapped out or starved past its lease, it would send
+    what another worker has sent meanwhile. Usually it is a matter of milliseconds, and costs no statement."""
+    if time.monotonic() - taken.since < ASK_AGAIN_S:
+        return True
+    return _settle(taken, AttemptState.SENDING, lease_until=Now() + timedelta(seconds=LEASE_S), sent_at=Now())
 
 
 class NoLongerOurs(Exception):
@@ -343,7 +358,7 @@ def leave(account_id: int) -> int:
     gone = 0
     for attempt in rows.order_by("id")[:LEFT_AT_ONCE]:
         # Nobody is asked, so no lease is taken: whoever claims it meanwhile counts its epoch up.
-        taken = Taken(attempt, attempt.job, AttemptState.INTENDED, None)
+        taken = Taken(attempt, attempt.job, AttemptState.INTENDED, None, time.monotonic())
         if _left_for_elsewhere(taken, ""):
             gone += 1
         else:

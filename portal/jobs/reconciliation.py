@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 from portal.catalog.models import ProviderAccount
 from portal.catalog.provider_accounts import note_failure, note_success
+from portal.celery import stopping
 from portal.jobs import collection, handoff, metering, orphans, tracking
 from portal.providers.errors import ProviderError
 
@@ -64,7 +65,7 @@ def _round(account: ProviderAccount, done: Reconciled) -> None:
 def collect_due(account_id: int) -> tuple[int, bool]:
     """How many jobs were brought to their end; False when provider or store cannot be used, and the rest waits."""
     done = 0
-    while (attempt := collection.take_ended(account_id)) is not None:
+    while not stopping.is_set() and (attempt := collection.take_ended(account_id)) is not None:
         results = collection.collect(attempt)
         if results is None:
             return done, False

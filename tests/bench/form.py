@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import http.client
 import re
 import time
@@ -14,6 +15,13 @@ import httpx
 from tests.browser.conftest import Portal
 
 BOUNDARY = "portal-bench"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    text: str
+    code: str  # of the job it leads to
 
 
 @dataclass(frozen=True)
@@ -47,23 +55,41 @@ class Client:
         self._where = (browser.base_url.host, browser.base_url.port)
         self._http = http.client.HTTPConnection(*self._where, timeout=30)
 
+    def another(self) -> Client:
+        """The same person, form and cookies on a connection of its own."""
+        same = copy.copy(self)
+        same._http = http.client.HTTPConnection(*self._where, timeout=30)
+        return same
+
     def submit(self, key: str, **changed: str) -> Sent:
         """Raises OSError or HTTPException when there was no answer, Refused for any other than "created"."""
+        began_at, clock = datetime.now(UTC), time.perf_counter()
+        answer = self.send(key, **changed)
+        took_ms = 1000 * (time.perf_counter() - clock)
+        if answer.status != 302:
+            raise Refused(answer.status, re.findall(r'id="error-summary".*?</ul>', answer.text, re.S))
+        return Sent(began_at, took_ms, answer.code)
+
+    def send(self, key: str, **changed: str) -> Answer:
+        """Raises OSError or HTTPException when there was no answer."""
         parts = {**self.fields, "key": key, **changed}.items()
         body = "".join(f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in parts)
-        headers = {"Cookie": self._cookies, "Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-        began_at, clock = datetime.now(UTC), time.perf_counter()
+        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        return self._ask("POST", "/jobs/new/", f"{body}--{BOUNDARY}--\r\n".encode(), headers)
+
+    def get(self, path: str) -> Answer:
+        """Raises OSError or HTTPException when there was no answer."""
+        return self._ask("GET", path, None, {})
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         try:
-            self._http.request("POST", "/jobs/new/", f"{body}--{BOUNDARY}--\r\n".encode(), headers)
+            self._http.request(method, path, body, {"Cookie": self._cookies, **headers})
             answer = self._http.getresponse()
             text = answer.read().decode()
         except (OSError, http.client.HTTPException):
             self._http.close()
             raise
-        took_ms = 1000 * (time.perf_counter() - clock)
-        if answer.status != 302:
-            raise Refused(answer.status, re.findall(r'id="error-summary".*?</ul>', text, re.S))
-        return Sent(began_at, took_ms, str(answer.headers["location"]).rstrip("/").rsplit("/", 1)[-1])
+        return Answer(answer.status, text, (answer.headers["location"] or "").rstrip("/").rsplit("/", 1)[-1])
 
 
 class Refused(Exception):

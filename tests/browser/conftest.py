@@ -38,10 +38,11 @@ FLAGS = [
 
 @dataclass
 class Portal:
-    """A running `manage.py start`."""
+    """A running `manage.py start`. `environment`: what its user has set."""
 
     folder: Path
     port: int
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     output: list[str] = field(default_factory=list)
 
@@ -52,13 +53,11 @@ class Portal:
     def start(self) -> float:
         """Seconds until the start said that it is ready."""
         begun = time.monotonic()
-        own = {k: v for k, v in os.environ.items() if k not in _INHERITED}
         log = (self.folder / "start.log").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "start"],
             cwd=ROOT,
-            env={**own, "PORTAL_DATA": str(self.folder), "PORT": str(self.port), "LANG": "C.UTF-8",
-                 "HANDOFF_LISTING_LAG_MIN_S": "3"},
+            env={**self._own(), "PORT": str(self.port), "LANG": "C.UTF-8", "HANDOFF_LISTING_LAG_MIN_S": "3"},
             stdout=log,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
@@ -88,23 +87,28 @@ class Portal:
         self._end_of_this_start()
 
     def kill_child(self, name: str) -> None:
-        """kill -9 of one of its servers, by the pid that the supervisor remembers."""
+        """kill -9 of one of its servers."""
+        os.kill(self.pid_of(name), signal.SIGKILL)
+
+    def pid_of(self, name: str) -> int:
+        """Of one of its servers, as the supervisor remembers it."""
         row = next(row for row in self.children() if row["name"] == name)
         assert started_at(row["pid"]) == row["started"], f"{name} does not run"
-        os.kill(row["pid"], signal.SIGKILL)
+        return int(row["pid"])
 
     def children(self) -> list[dict[str, Any]]:
         return list(json.loads((self.folder / "children.json").read_text()))
 
     def manage(self, *arguments: str) -> str:
         """What a command of manage.py prints; it reaches the same servers. Raises when it fails."""
-        own = {k: v for k, v in os.environ.items() if k not in _INHERITED}
         command = [sys.executable, "manage.py", *arguments]
-        done = subprocess.run(
-            command, cwd=ROOT, env={**own, "PORTAL_DATA": str(self.folder)}, capture_output=True, text=True
-        )
+        done = subprocess.run(command, cwd=ROOT, env=self._own(), capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def _own(self) -> dict[str, str]:
+        inherited = {k: v for k, v in os.environ.items() if k not in _INHERITED}
+        return {**inherited, "PORTAL_DATA": str(self.folder), **self.environment}
 
     def _end_of_this_start(self) -> None:
         self.process = None

@@ -9,23 +9,30 @@ import json
 from django.db.models import Sum
 
 from portal.billing.models import BillingAccount, Charge
+from portal.billing.verification import verify as verify_ledger
 from portal.catalog.provider_accounts import adapter_of
 from portal.jobs.keys import key_of
 from portal.jobs.models import Artifact, Attempt, Job
+from portal.jobs.verification import verify as verify_jobs
 
 
-def report() -> None:
+def report(*codes: str) -> None:
+    """Of all jobs, or of those with these codes; `problems` are those of all."""
     attempts = Attempt.objects.select_related("account", "job").order_by("job_id", "number")
+    jobs = Job.objects.order_by("pk")
+    if codes:
+        attempts, jobs = attempts.filter(job__code__in=codes), jobs.filter(code__in=codes)
     told = {
         # First: what is over by now stays over while the rest is read.
-        "settled": not Attempt.objects.filter(collected_at=None).exists(),
+        "settled": not attempts.filter(collected_at=None).exists(),
         "held": BillingAccount.objects.aggregate(sum=Sum("held"))["sum"],
-        "jobs": {job.code: _about(job) for job in Job.objects.order_by("pk")},
+        "jobs": {job.code: _about(job) for job in jobs},
         # The provider's own word, asked by our key: a job that was handed over twice would be there twice.
         "remote": {
             f"{attempt.job.code}/{attempt.number}": len(adapter_of(attempt.account).find(key_of(attempt)))
             for attempt in attempts
         },
+        "problems": [problem.as_dict() for problem in [*verify_jobs(), *verify_ledger()]],
     }
     print(json.dumps(told))
 

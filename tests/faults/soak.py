@@ -28,12 +28,8 @@ import psycopg
 from portal.launcher.definitions import short_folder
 from tests.bench.form import Client, Refused
 from tests.browser.conftest import Portal, free_port
+from tests.faults.stack import PLACES
 
-PLACES: dict[str, dict[str, str]] = {
-    "sakura_dok": {"offering": "dok-h100"},
-    "slurm_rest": {"offering": "demo-gb200", "gpus": "4", "image": "", "cost_cap": "80"},
-    "slurm_ssh": {"offering": "soroban-cluster", "image": "", "cost_cap": "40"},
-}
 CALLS = ("submit", "find", "get", "list", "cancel", "log", "artifact")
 FAILS = 0.1  # of the calls, half of them after the effect
 KILL_EVERY_S = 20

@@ -33,3 +33,10 @@ def test_each_worker_process_shows_itself_by_its_own_loop(transactional_db: None
             break
         time.sleep(0.05)
     assert (Heartbeat.objects.get().name, repeated) == ("worker1@host", [20.0])
+
+
+def test_a_worker_told_to_stop_takes_its_row_along(db: None) -> None:
+    for name in ("worker1@host", "worker2@host"):
+        tasks.beat(name)
+    tasks.take_leave(SimpleNamespace(hostname="worker1@host"))
+    assert Heartbeat.objects.get().name == "worker2@host"

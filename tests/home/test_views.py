@@ -4,7 +4,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import psycopg
+import psycopg_pool
 import pytest
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
@@ -117,6 +120,26 @@ def test_the_status_page_works_while_the_store_is_away(db: None, settings: Any) 
 def test_a_fault_is_500_while_the_database_answers(db: None) -> None:
     answer = views.server_error(RequestFactory().get("/"))
     assert (answer.status_code, answer.has_header("Retry-After")) == (500, False)
+
+
+@pytest.mark.parametrize(
+    ("cause", "error", "status"),
+    [
+        (psycopg_pool.PoolTimeout(), OperationalError(), 503),  # nobody answered
+        (psycopg.errors.AdminShutdown(), OperationalError(), 503),
+        (psycopg.InterfaceError(), InterfaceError(), 503),
+        (psycopg.errors.DeadlockDetected(), OperationalError(), 500),
+        (psycopg.errors.UniqueViolation(), IntegrityError(), 500),
+    ],
+)
+def test_a_broken_connection_is_503_even_if_the_database_is_back_by_now(
+    db: None, cause: Exception, error: Exception, status: int
+) -> None:
+    try:
+        raise error from cause
+    except (DatabaseError, InterfaceError):
+        answer = views.server_error(RequestFactory().get("/"))
+    assert (answer.status_code, answer.has_header("Retry-After")) == (status, status == 503)
 
 
 def test_every_vendored_package_is_named_once_with_its_licence(db: None) -> None:

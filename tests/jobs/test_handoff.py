@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -64,6 +65,24 @@ def test_the_providers_environment_holds_only_the_manifests_address(
 ) -> None:
     steps.hand_off()
     assert sorted(provider.specs[0].environment) == ["PORTAL_JOB", "PORTAL_MANIFEST_URL"]
+
+
+@pytest.mark.parametrize("jump", [timedelta(minutes=10), timedelta(minutes=-10)])
+def test_a_clock_of_ours_that_jumps_claims_nothing_twice(
+    job: Job, steps: Steps, provider: FakeProvider, killed_at, jump: timedelta
+) -> None:
+    killed_at("handoff.after_claim")
+    with pytest.raises(Killed):
+        steps.hand_off()
+    failpoints.armed.clear()
+    with time_machine.travel(timezone.now() + jump):
+        assert steps.hand_off().accepted == 0  # the lease still runs: by the database's clock
+        assert (attempt_of(job).state, attempt_of(job).epoch, provider.calls) == ("sending", 1, [])
+        Attempt.objects.update(lease_until=Now(), sent_at=Now() - timedelta(hours=1))
+        for _ in range(handoff.LOOKS + 1):
+            steps.hand_off()
+            Attempt.objects.update(not_before=None)
+    assert (attempt_of(job).state, provider.calls.count("submit")) == ("accepted", 1)
 
 
 @pytest.mark.parametrize(

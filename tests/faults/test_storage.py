@@ -1,0 +1,49 @@
+"""The store answers 503, or nobody, while jobs need it for what their machines are told: they wait, and then go on."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.stack import Stack
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(0)]
+
+BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+WAITING = "<b>データの準備を待っています</b>"
+
+
+def waits_for_the_store(stack: Stack, what: str) -> None:
+    """Called while the store is spoilt; mends it."""
+    try:
+        submitted = stack.submit(6)
+        stack.wait_until(lambda: all(is_waiting(stack, code) for code in submitted.codes))
+        assert stack.handed_over(submitted.codes) == 0
+    finally:
+        stack.storage.mend()
+        stack.storage.cut()
+    stack.say(f"{what}: slowest form {submitted.slowest_s:.2f} s")
+    assert submitted.slowest_s < 4
+    stack.let_time_pass()  # of the waits between two tries
+    stack.assert_all_handed_over_once(submitted.codes, what)
+    stack.wait_until(lambda: {state for (state,) in final_states(stack, submitted.codes)} == {"succeeded"})
+
+
+def is_waiting(stack: Stack, code: str) -> bool:
+    page = stack.client("sakura_dok").get(f"/jobs/{code}/")
+    assert page.status == 200
+    return WAITING in page.text
+
+
+def final_states(stack: Stack, codes: list[str]) -> list[tuple[str]]:
+    return stack.sql("SELECT state FROM jobs_job WHERE code = ANY(%s)", codes)
+
+
+def test_store_that_answers_503_keeps_jobs_waiting(stack: Stack) -> None:
+    stack.storage.replace_answers(BUSY)
+    waits_for_the_store(stack, "store 503")
+
+
+@pytest.mark.faults_full
+def test_store_that_never_answers_keeps_jobs_waiting(stack: Stack) -> None:
+    stack.storage.swallow_answers()
+    waits_for_the_store(stack, "store silent")
