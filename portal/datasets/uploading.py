@@ -18,6 +18,7 @@ from portal.accounts.access import require
 from portal.accounts.models import Project, User
 from portal.accounts.roles import Permission
 from portal.audit.recording import record
+from portal.celery import nudge
 from portal.datasets import storage, tasks
 from portal.datasets.models import DataFile, Dataset, FileState, Leftover
 from portal.datasets.names import folder_from
@@ -282,7 +283,7 @@ def _arrived(file: DataFile, **fields: object) -> None:
             state=FileState.VERIFYING, upload_id="", **fields
         )
         if changed:
-            transaction.on_commit(lambda: tasks.verify_file.delay(file.pk), robust=True)
+            nudge(tasks.verify_file, file.pk)
     file.refresh_from_db()
 
 
