@@ -15,6 +15,7 @@ from portal.jobs.request import TIME_LIMIT_MAX_S, TIME_LIMIT_MIN_S
 from portal.providers.registry import SENDS_RESULTS
 
 SENT_WITHIN_S = 6 * 86_400
+HERE = "JP"  # data stays in the country
 
 
 class Asked(Protocol):
@@ -43,6 +44,8 @@ def refusals(asked: Asked, offering: Offering, *, on: date) -> list[Refusal]:
     gone = ended or offering.unlisted_since is not None
     if not offering.active or gone or offering.kind != OfferingKind.JOB or not offering.adapter:
         found.append(Refusal("offering", _("This GPU offering does not take jobs here. Choose another one.")))
+    elif offering.site is not None and offering.site.country != HERE:
+        found.append(Refusal("offering", _("This GPU offering is not in Japan. Choose another one.")))
     if not offering.allows_gpus(asked.gpus):
         found.append(Refusal("gpus", _gpus_allowed(offering)))
     longest = longest_s(offering)

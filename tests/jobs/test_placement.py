@@ -1,6 +1,6 @@
 from datetime import date
 
-from portal.catalog.models import Offering
+from portal.catalog.models import Offering, Site
 from portal.jobs.placement import longest_s, refusals
 from portal.jobs.request import JobRequest
 
@@ -26,6 +26,11 @@ def test_each_limit_is_named() -> None:
 def test_an_offering_that_has_ended_takes_no_jobs() -> None:
     assert fields(Offering(kind="job", adapter="slurm_rest", ends_on=date(2026, 11, 23))) == ["offering"]
     assert fields(Offering(kind="job", adapter="slurm_rest", ends_on=TODAY)) == []
+
+
+def test_no_job_leaves_the_country() -> None:
+    places = [Offering(kind="job", adapter="slurm_rest", site=Site(country=country)) for country in ("JP", "US")]
+    assert [fields(place) for place in places] == [[], ["offering"]]
 
 
 def test_a_job_that_sends_its_own_results_ends_while_it_can() -> None:
