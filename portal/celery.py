@@ -54,6 +54,8 @@ app.conf.update(
         "sweep": {"task": "jobs.sweep", "schedule": 4.0, "options": {"expires": 4}},
         # What a late request or a restored backup left at the providers.
         "orphans": {"task": "jobs.find_orphans", "schedule": 300.0, "options": {"expires": 300}},
+        # A request that was late on its way is seen within the minute, also where nothing is tracked any more.
+        "late_requests": {"task": "jobs.find_orphans", "schedule": 45.0, "args": (None, 1), "options": {"expires": 45}},
         # Schedule, broker and some worker do their part; each worker process also shows itself (home/tasks.py).
         "heartbeat": {"task": "home.record_heartbeat", "schedule": 20.0, "options": {"expires": 20}},
         # Availability is shown with its age; a minute is what the catalog promises.

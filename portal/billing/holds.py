@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -95,6 +96,11 @@ def left_of(job_code: str) -> int:
     """Yen still set aside for the job; 0 when nothing is."""
     hold = Hold.objects.filter(job_code=job_code).first()
     return hold.left if hold else 0
+
+
+def amounts_of(job_codes: Collection[str]) -> dict[str, int]:
+    """Yen set aside for each of the jobs at its submit, by code."""
+    return dict(Hold.objects.filter(job_code__in=job_codes).values_list("job_code", "amount"))
 
 
 def room_for(project: Project) -> Room:

@@ -393,11 +393,12 @@ class JobForm(forms.Form):
             return
         chosen = starter(data.get("template", ""))
         usual = chosen.image if chosen else ""
-        if offering.containers or any(o.offering.containers for o in data["alternatives"]):
+        contained = [o for o in (offering, *(other.offering for other in data["alternatives"])) if o.containers]
+        if contained:
             data["image"] = data["image"] or usual
             if not data["image"]:
                 self.add_error(
-                    "image", _("%(plan)s runs containers. Enter a container image.") % {"plan": offering.name}
+                    "image", _("%(plan)s runs containers. Enter a container image.") % {"plan": contained[0].name}
                 )
         elif data["image"] in ("", usual, USUAL_IMAGE):
             data["image"] = ""  # the form began with it, nobody asked for it
@@ -511,12 +512,18 @@ def values_of_job(job: Job, *, inputs: Iterable[str]) -> dict[str, Any]:
         "command": "" if job.script and job.command == command_for(job.script_name) else job.command,
         "image": job.image,
         "inputs": list(inputs),
-        "offering": job.offering.slug,
+        "offering": _first_place(job).slug,
         "gpus": job.gpus,
         "cost_cap": job.cost_cap,
-        "alternatives": job.alternatives,
+        "alternatives": [one["slug"] for one in job.alternatives],
         "retries": job.retries,
         "environment": "".join(f"{name}={value}\n" for name, value in job.environment.items()),
         "secrets": "".join(f"{name}=\n" for name in job.secret_names),
         **time_values(job.time_limit_s),
     }
+
+
+def _first_place(job: Job) -> Offering:
+    """The one that was chosen; the job may have gone elsewhere since."""
+    first = job.attempts.select_related("offering").order_by("number").first() if job.alternatives else None
+    return first.offering if first else job.offering

@@ -30,7 +30,7 @@ from portal.core.plain_text import one_line
 from portal.datasets.storage import NotInStorage, StorageError, StorageUnavailable
 from portal.jobs import line, next_try, orphans, staging
 from portal.jobs.keys import key_of, worker_name
-from portal.jobs.models import Attempt, Job, JobEvent
+from portal.jobs.models import Attempt, IllegalTransition, Job, JobEvent
 from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
 from portal.providers.base import Adapter, DataPush, RemoteJob
 from portal.providers.errors import Misconfigured, OutcomeUnknown, ProviderError, Rejected, Unavailable
@@ -117,7 +117,7 @@ def take(account: ProviderAccount) -> Taken | None:
             may_send = line.has_room(account)
             claimed = _claim(account, may_send=may_send)
             if not may_send:
-                tell_waiting(account.pk, WaitingReason.QUOTA)
+                tell_waiting(account.pk, WaitingReason.UNREACHABLE if account.failing_since else WaitingReason.QUOTA)
     if not claimed:
         return None
     attempt, row = claimed[0], cast(Any, claimed[0])  # with two columns more
@@ -299,6 +299,12 @@ def _accepted(taken: Taken, remote: RemoteJob, reason: str, done: Round) -> None
         log.error("provider gave an id that cannot be this job's", remote_id=remote.remote_id[:100])
         _answer_lost(taken, "the provider's answer carried another job's id")
         return
+    except IllegalTransition:
+        # The job is over: nobody pays for this, so it ends there. If the provider cannot be asked now, the sweep does.
+        log.error("handed over, and its job was over", remote_id=remote.remote_id[:100])
+        _settle(taken, AttemptState.ENDED)
+        orphans.cancel(done.account, adapter_of(done.account), taken.attempt, remote)
+        return
     done.accepted += 1
 
 
@@ -314,6 +320,8 @@ def _end_unsent(
         if place is not None:
             next_try.go_elsewhere(taken.attempt, place, because=FailureClass.NO_CAPACITY, detail=detail, by=BY)
             return
+        if failure == FailureClass.NO_CAPACITY and taken.job.alternatives:
+            _note(taken.job, "handoff", "nowhere_else", {})
         holds.release(taken.job.code, by=BY)  # before the audit chain, as at submit: one order of locks
         taken.job.move_to(
             state,
@@ -339,7 +347,7 @@ def _left_for_elsewhere(taken: Taken, why: str) -> bool:
     job, attempt = taken.job, taken.attempt
     if timezone.now() - attempt.created_at < next_try.ELSEWHERE_AFTER or job.stop_requested_at is not None:
         return False
-    if (place := next_try.other_place(job)) is None:
+    if (place := next_try.other_place(job, not_by=attempt.account_id)) is None:
         return False
     with transaction.atomic(durable=True):
         if _settle(taken, AttemptState.ENDED, last_error=one_line(why)):

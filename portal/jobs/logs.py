@@ -64,7 +64,8 @@ def keep(job: Job, attempt: Attempt, data: bytes, *, last: bool = False) -> None
         attempt.log_offset, attempt.log_rest = row.log_offset + len(data), rest
         Attempt.objects.filter(pk=attempt.pk).update(log_offset=attempt.log_offset, log_rest=rest)
         if lines:
-            _append(job, lines, len(data))
+            begins_anew = f"──────── {row.number}回目の実行 / run {row.number} ────────" if row.log_offset == 0 else ""
+            _append(job, lines, len(data), after_others=begins_anew if row.number > 1 else "")
 
 
 def _split(data: bytes, last: bool) -> tuple[list[str], bytes]:
@@ -79,8 +80,11 @@ def _split(data: bytes, last: bool) -> tuple[list[str], bytes]:
     return lines, rest
 
 
-def _append(job: Job, lines: list[str], size_bytes: int) -> None:
+def _append(job: Job, lines: list[str], size_bytes: int, *, after_others: str) -> None:
+    """`after_others`: a line of our own between what an earlier attempt wrote and this."""
     locked = Job.objects.select_for_update().only("pk", "log_lines").get(pk=job.pk)
+    if after_others and locked.log_lines:
+        lines = [after_others, *lines]
     total, now = locked.log_lines + len(lines), timezone.now()
     kept = _newest(lines)
     first = total - len(kept) + 1

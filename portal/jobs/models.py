@@ -71,8 +71,9 @@ class Job(models.Model):
     gpus = models.PositiveIntegerField()
     time_limit_s = models.PositiveIntegerField()
     cost_cap = models.PositiveBigIntegerField()  # yen, tax included: the hold
-    # What may happen without asking again: other places by slug, the first first, and new beginnings after the
-    # provider interrupted it. Defaults of the database too: the release before goes on writing rows meanwhile.
+    # What may happen without asking again: other places, the first first, each with what it was when it was named
+    # ({"slug", "architecture"}), and new beginnings after the provider interrupted it. Defaults of the database too:
+    # the release before goes on writing rows meanwhile.
     alternatives = models.JSONField(default=list, db_default=Value([], models.JSONField()))
     retries = models.SmallIntegerField(default=0, db_default=0)
 

@@ -22,22 +22,28 @@ from portal.jobs.places import Place, Refused, place_at
 from portal.jobs.states import FailureClass, JobState
 
 ELSEWHERE_AFTER = timedelta(seconds=60)  # a provider that cannot be reached may be back within a minute
-TRIED_AGAIN = (FailureClass.INTERRUPTED, FailureClass.MACHINE)
 
 
-def other_place(job: Job) -> Place | None:
-    """The first of the places named at submit that was not tried and takes the job now, for what is set aside."""
+def other_place(job: Job, *, not_by: int | None = None) -> Place | None:
+    """The cheapest of the places named at submit that was not tried and takes the job now, for what is set aside.
+
+    `not_by`: the account (its id) that cannot be reached, and with it all that it runs.
+    """
     if not job.alternatives:
         return None
     now, left = timezone.now(), holds.left_of(job.code)
     tried = set(job.attempts.values_list("offering__slug", flat=True))
-    named = Offering.objects.select_related("provider", "site").in_bulk(job.alternatives, field_name="slug")
-    for slug in job.alternatives:
-        if slug in tried or slug not in named:
+    named = {one["slug"]: one["architecture"] for one in job.alternatives}
+    offerings = Offering.objects.select_related("provider", "site").in_bulk(list(named), field_name="slug")
+    for slug, architecture in named.items():
+        offering = offerings.get(slug)
+        if offering is None or slug in tried or offering.architecture != architecture:
             continue
         try:
-            place = place_at(job.project, job, named[slug], now=now)
+            place = place_at(job.project, job, offering, now=now)
         except Refused:
+            continue
+        if place.account.pk == not_by:
             continue
         if quote(place.offering, place.price, gpus=job.gpus, time_limit_s=job.time_limit_s).maximum <= left:
             return place
@@ -67,7 +73,7 @@ def go_elsewhere(attempt: Attempt, place: Place, *, because: str, detail: str, b
 def again(attempt: Attempt, outcome: Outcome, *, log_key: str, by: str) -> bool:
     """In the transaction that settles `attempt`: the job starts anew at the same place. False: it ends here."""
     job = attempt.job
-    if outcome.failure not in TRIED_AGAIN or job.stop_requested_at is not None:
+    if outcome.failure != FailureClass.INTERRUPTED or job.stop_requested_at is not None:
         return False
     if attempt.remote_reason == VANISHED:  # nobody knows whether it runs
         return False
@@ -76,11 +82,11 @@ def again(attempt: Attempt, outcome: Outcome, *, log_key: str, by: str) -> bool:
     try:
         place = place_at(job.project, job, attempt.offering, now=timezone.now())
     except Refused:
-        return False
+        return _not_again(job, "not_again_place", by)
     # The price stays the one that was agreed at submit.
     least = quote(attempt.offering, attempt.price, gpus=job.gpus, time_limit_s=job.time_limit_s).minimum
     if least > holds.left_of(job.code):
-        return False
+        return _not_again(job, "not_again_money", by)
     Attempt.objects.create(
         job=job, number=attempt.number + 1, account=place.account, offering=attempt.offering, price=attempt.price
     )
@@ -95,3 +101,8 @@ def again(attempt: Attempt, outcome: Outcome, *, log_key: str, by: str) -> bool:
         earlier_cost=Job.objects.values_list("cost", flat=True).get(pk=job.pk),
     )
     return True
+
+
+def _not_again(job: Job, reason: str, by: str) -> bool:
+    JobEvent.objects.create(job=job, kind="handoff", reason=reason, by=by)
+    return False

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import structlog
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 from portal.audit import recording as audit
@@ -27,7 +28,8 @@ from portal.providers.errors import ProviderError
 log = structlog.get_logger(__name__)
 
 BY = "portal:orphans"
-LOOK_BACK = timedelta(days=2)
+LOOK_BACK_HOURS = 48
+LOOK_BACK = timedelta(hours=LOOK_BACK_HOURS)
 # A row is written before its job is sent, so a job without one is nobody's at once. The pause is for the operator who
 # sees the error in the log: two installations that share a name would each cancel the other's jobs.
 GRACE = timedelta(minutes=2)
@@ -43,10 +45,10 @@ class Found:
     cancelled: int = 0
 
 
-def find(account: ProviderAccount) -> Found:
+def find(account: ProviderAccount, *, look_back: timedelta = LOOK_BACK) -> Found:
     """Ask for all our jobs of the last days. Raises ProviderError; nothing is concluded from that."""
     adapter = adapter_of(account)
-    return settle(account, adapter, adapter.list_jobs(key_prefix(), since=timezone.now() - LOOK_BACK))
+    return settle(account, adapter, adapter.list_jobs(key_prefix(), since=timezone.now() - look_back))
 
 
 def settle(account: ProviderAccount, adapter: Adapter, listed: Iterable[RemoteJob]) -> Found:
@@ -67,6 +69,9 @@ def _settle_one(
     account: ProviderAccount, adapter: Adapter, attempt: Attempt | None, remote: RemoteJob, found: Found
 ) -> None:
     if attempt is not None and attempt.remote_id == remote.remote_id:
+        if is_running_after_its_end(attempt, remote):
+            cancel(account, adapter, attempt, remote, reason="ended_again")
+            found.cancelled += 1
         return
     if attempt is not None and not attempt.remote_id and attempt.state in WAITING:
         found.to_adopt += _look_soon(attempt)
@@ -77,13 +82,31 @@ def _settle_one(
         found.cancelled += 1
 
 
+def is_running_after_its_end(attempt: Attempt, remote: RemoteJob) -> bool:
+    """Its job was settled a while ago, and nobody pays for what runs there: it had vanished, or was begun anew there.
+
+    Just after the end a list may simply be old."""
+    return not remote.state.is_final and is_long_over(attempt)
+
+
+def is_long_over(attempt: Attempt) -> bool:
+    return attempt.collected_at is not None and timezone.now() - attempt.collected_at > GRACE
+
+
 def _look_soon(attempt: Attempt) -> int:
     """As if its answer had been lost: the hand-off looks, and takes it up. Not while somebody is at it."""
     waiting = Attempt.objects.filter(pk=attempt.pk, epoch=attempt.epoch, remote_id="").ripe()
-    return waiting.filter(state__in=WAITING).update(state=AttemptState.UNKNOWN, not_before=None)
+    return waiting.filter(state__in=WAITING).update(state=AttemptState.UNKNOWN, not_before=None, epoch=F("epoch") + 1)
 
 
-def cancel(account: ProviderAccount, adapter: Adapter, attempt: Attempt | None, remote: RemoteJob) -> None:
+def cancel(
+    account: ProviderAccount,
+    adapter: Adapter,
+    attempt: Attempt | None,
+    remote: RemoteJob,
+    *,
+    reason: str = "extra_cancelled",
+) -> None:
     """End a job that is one too many, openly: an incident, because no client should be able to cause it."""
     log.error("job at the provider is one too many", remote_id=remote.remote_id, key=remote.key)
     detail = {"remote_id": remote.remote_id[:100]}
@@ -92,7 +115,7 @@ def cancel(account: ProviderAccount, adapter: Adapter, attempt: Attempt | None, 
         told = AuditEvent.objects.filter(act="job.extra_cancelled", subject=subject, detail=detail)
         if not told.exists():
             if attempt is not None:
-                JobEvent.objects.create(job=attempt.job, kind="handoff", reason="extra_cancelled", by=BY, detail=detail)
+                JobEvent.objects.create(job=attempt.job, kind="handoff", reason=reason, by=BY, detail=detail)
             chain = attempt.job.organization.code if attempt else ""
             audit.record("job.extra_cancelled", subject, actor=BY, chain=chain, detail=detail)
     if remote.state.is_final:

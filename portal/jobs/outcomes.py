@@ -30,7 +30,8 @@ def outcome_of(job: Job, attempt: Attempt) -> Outcome:
         return Outcome(JobState.EXPIRED, "time_limit", FailureClass.TIME_LIMIT)
     if job.failure == FailureClass.OVER_BUDGET:
         return Outcome(JobState.EXPIRED, "over_budget", FailureClass.OVER_BUDGET)
-    if job.stop_requested_at is not None and remote in (RemoteState.CANCELLED, RemoteState.FAILED):
+    stopped = (RemoteState.CANCELLED, RemoteState.FAILED, RemoteState.INTERRUPTED)
+    if job.stop_requested_at is not None and remote in stopped:
         return Outcome(JobState.CANCELLED, "stopped")
     if remote == RemoteState.CANCELLED:
         return Outcome(JobState.CANCELLED, "stopped_at_provider")

@@ -73,7 +73,7 @@ def longest_s(offering: Offering) -> int:
 
 def _gpus_allowed(offering: Offering) -> Promise | str:
     if offering.gpus_min == offering.gpus_max:
-        return format_lazy(_("This offering has exactly {count} GPU per job."), count=offering.gpus_min)
+        return format_lazy(_("The number of GPUs must be {count} on this offering."), count=offering.gpus_min)
     return format_lazy(
         _("The number of GPUs must be from {least} to {most} in steps of {step}."),
         least=offering.gpus_min,

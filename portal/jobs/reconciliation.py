@@ -52,12 +52,12 @@ def _round(account: ProviderAccount, done: Reconciled) -> None:
     done.to_adopt, done.cancelled = found.to_adopt, found.cancelled
     handed = handoff.hand_off_due(account)
     done.accepted = handed.accepted
-    if handed.trouble is not None:
-        raise handed.trouble
     done.tracked = tracking.track(account.pk).asked
     for attempt_id in metering.due(account.pk):
         metering.meter(attempt_id)
     done.collected, collected_all = collect_due(account.pk)
+    if handed.trouble is not None:
+        raise handed.trouble
     if not collected_all:
         done.trouble = "results cannot be collected yet"
 

@@ -121,7 +121,7 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
         gpus=request.gpus,
         time_limit_s=request.time_limit_s,
         cost_cap=request.cost_cap,
-        alternatives=[other.slug for other in request.alternatives],
+        alternatives=[{"slug": o.slug, "architecture": o.architecture} for o in request.alternatives],
         retries=request.retries,
         submitted_at=now,
         state_since=now,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -88,15 +89,17 @@ def collect(account_id: int) -> None:
 
 
 @shared_task(name="jobs.find_orphans")  # type: ignore[untyped-decorator]
-def find_orphans(account_id: int | None = None) -> None:
-    """Jobs at providers that no row accounts for. Without an id: a message for each account that has been in use."""
+def find_orphans(account_id: int | None = None, hours: int = orphans.LOOK_BACK_HOURS) -> None:
+    """Jobs of the last hours at providers that no row accounts for. Without an id: a message for each account that was
+    in use since then."""
+    since = timedelta(hours=hours)
     if account_id is None:
-        lately = Q(last_ok_at__gte=Now() - orphans.LOOK_BACK) | Q(failing_since__isnull=False)
+        lately = Q(last_ok_at__gte=Now() - since) | Q(failing_since__isnull=False)
         for pk in ProviderAccount.objects.filter(lately, active=True).values_list("pk", flat=True):
-            publish(find_orphans, pk)
+            publish(find_orphans, pk, hours)
     elif (account := unless_paused(account_id)) is not None:
         try:
-            found = orphans.find(account)
+            found = orphans.find(account, look_back=since)
         except ProviderError as trouble:
             note_failure(account_id, trouble.summary, wait_s=_asked_to_wait(trouble))
             return

@@ -14,12 +14,13 @@ from typing import TypeGuard, cast
 
 import structlog
 from django.core.cache import cache
-from django.db import transaction
+from django.db import DataError, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from portal.audit import recording as audit
+from portal.billing import holds
 from portal.catalog.provider_accounts import adapter_of
 from portal.core.failpoints import failpoint
 from portal.core.plain_text import one_line
@@ -86,7 +87,11 @@ def track(account_id: int) -> Tracked:
         if remote is None:
             _not_listed(attempt, adapter)
         else:
-            apply(attempt, remote)
+            try:
+                apply(attempt, remote)
+            except DataError:  # numbers that no column holds: one job's news must not stop the others'
+                log.exception("news that cannot be kept", job=attempt.job.code, remote_id=attempt.remote_id)
+                continue
             seen.append((attempt, remote))
     _seen([attempt for attempt, _ in seen])
     states = [remote.state for _, remote in seen]
@@ -212,7 +217,7 @@ def _apply_ended(attempt: Attempt, remote: RemoteJob, changes: dict[str, object]
     _write(
         attempt,
         AttemptState.ENDED,
-        {**changes, "ended_at": ended_at, "exit_code": remote.exit_code, "not_before": None},
+        {**changes, "ended_at": ended_at, "exit_code": _code(remote.exit_code), "not_before": None},
     )
     attempt.job.move_to(
         JobState.FINISHING,
@@ -222,6 +227,11 @@ def _apply_ended(attempt: Attempt, remote: RemoteJob, changes: dict[str, object]
         ended_at=ended_at,
         detail={"provider": remote.state.value},
     )
+
+
+def _code(told: int | None) -> int | None:
+    """No program ends with a number of more than 32 bits; what is told so is told wrongly."""
+    return told if told is not None and -(2**31) <= told < 2**31 else None
 
 
 def _write(attempt: Attempt, state: AttemptState, changes: dict[str, object]) -> None:
@@ -281,12 +291,16 @@ def _not_listed(attempt: Attempt, adapter: Adapter) -> None:
 def _stop_costly(attempts: Sequence[Attempt]) -> None:
     """Ask for the end of what would soon cost more than its cap, or runs on beyond its time limit."""
     now = timezone.now()
+    # Of what is set aside for several runs, one that took too long may have used more than its part.
+    several = [attempt.job.code for attempt in attempts if attempt.job.retries]
+    held = holds.amounts_of(several) if several else {}
     for attempt in attempts:
         job = attempt.job
         if attempt.started_at is None or job.stop_requested_at is not None:
             continue
         ran_s = (now - attempt.started_at).total_seconds()
-        pays_for_s = affordable_s(attempt.price, gpus=job.gpus, yen=job.cost_cap - job.earlier_cost)
+        yen = min(job.cost_cap, held.get(job.code, job.cost_cap)) - job.earlier_cost
+        pays_for_s = affordable_s(attempt.price, gpus=job.gpus, yen=yen)
         if pays_for_s < job.time_limit_s and ran_s >= pays_for_s - STOP_TAKES_S:
             _want_stop(job, "over_budget", FailureClass.OVER_BUDGET, now)
         elif ran_s > job.time_limit_s + OVER_TIME_GRACE_S:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -92,6 +93,14 @@ CHECKS = {
         FROM jobs_job j LEFT JOIN billing_hold h ON h.job_code = j.code
         WHERE h.id IS NULL OR (j.state = ANY (%(final)s)) = (h.released_at IS NULL) ORDER BY j.code
     """,
+    "a job costs what its charges add up to": """
+        SELECT j.code, coalesce(sum(c.amount), 0)::text, j.cost::text FROM jobs_job j
+        LEFT JOIN billing_charge c ON c.job_code = j.code
+        GROUP BY j.id HAVING j.cost <> coalesce(sum(c.amount), 0) ORDER BY j.code
+    """,
+    "no job costs more than its cap": """
+        SELECT code, 'at most ' || cost_cap, cost::text FROM jobs_job WHERE cost > cost_cap ORDER BY code
+    """,
     "a job ends after it began": """
         SELECT code, started_at::text, ended_at::text FROM jobs_job WHERE ended_at < started_at ORDER BY code
     """,
@@ -119,11 +128,15 @@ def verify_at_providers() -> tuple[list[Problem], list[str]]:
         known = {key_of(a): a for a in rows.filter(code__in=[key.removeprefix(key_prefix()) for key in alive])}
         for key, count in sorted(alive.items()):
             attempt = known.get(key)
-            if count > 1 or attempt is None:
-                expected = "one" if attempt else "none"
+            over = attempt is not None and orphans.is_long_over(attempt)
+            if count > 1 or attempt is None or over:
+                expected = "one" if attempt and not over else "none"
                 problems.append(Problem(AT_PROVIDERS, attempt.job.code if attempt else key, expected, f"{count} alive"))
         here = {remote.remote_id for remote in listed}
-        for attempt in rows.filter(state__in=[AttemptState.ACCEPTED, AttemptState.RUNNING], sent_at__gte=since):
+        # What was accepted a moment ago may not be listed yet.
+        lag = timedelta(seconds=max(60, 2 * adapter_of(account).listing_lag_s))
+        known_long = rows.filter(sent_at__gte=since, accepted_at__lt=timezone.now() - lag)
+        for attempt in known_long.filter(state__in=[AttemptState.ACCEPTED, AttemptState.RUNNING]):
             if attempt.remote_id not in here:
                 problems.append(Problem(AT_PROVIDERS, attempt.job.code, attempt.state, "not listed"))
     return problems, silent

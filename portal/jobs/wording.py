@@ -29,7 +29,7 @@ FAILURES: dict[str, Explanation] = {
     ),
     FailureClass.INTERRUPTED: Explanation(
         _("The provider ended the job before it was done. The time it ran until then is charged."),
-        _("Copy the job and run it again. If it saved a checkpoint, choose that as an input file."),
+        _("Run it again from a copy. Files are saved when a job ends or is stopped; of this one none may be left."),
     ),
     FailureClass.MACHINE: Explanation(
         _("The provider's machine failed while the job ran."),
@@ -87,8 +87,12 @@ EVENTS: dict[str, Promise] = {
     "adopted": _("Found at the provider and taken up again"),
     "answer_lost": _("The provider's answer did not arrive; being checked"),
     "worker_lost": _("A hand-over was interrupted on our side; being checked"),
+    "nowhere_else": _("None of the other plans allowed takes it now, or only for more than is set aside"),
+    "not_again_money": _("Does not begin anew: what is left of the cap does not pay for the least that is charged"),
+    "not_again_place": _("Does not begin anew: the plan or the project takes no jobs any more"),
     "tried_again": _("Interrupted by the provider; begins anew, as allowed"),
     "sent_again": _("The provider certainly did not have it: handed over again"),
+    "ended_again": _("The provider showed it running after its end; it is ended there and not charged to you"),
     "extra_cancelled": _("A second copy at the provider was cancelled; it is not charged to you"),
     "rejected": _("The provider refused the job"),
     "no_longer_allowed": _("Not handed over: the project was closed or the person may no longer create jobs"),

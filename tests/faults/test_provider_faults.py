@@ -22,11 +22,14 @@ from portal.accounts.models import Project, User
 from portal.billing.models import BillingAccount, Hold
 from portal.billing.verification import verify as verify_ledger
 from portal.catalog.models import Offering, ProviderAccount
+from portal.catalog.provider_accounts import adapter_of
 from portal.jobs import tracking
+from portal.jobs.keys import key_of
 from portal.jobs.models import Attempt, Job
 from portal.jobs.reconciliation import reconcile
 from portal.jobs.verification import verify as verify_jobs
 from portal.jobs.verification import verify_at_providers
+from portal.providers.base import RemoteState
 from tests.faults.dying import COMMAND, send
 from tests.faults.rig import not_once_at_their_provider, place
 from tests.jobs.conftest import Steps
@@ -37,6 +40,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.django_db(transaction=True), pytes
 
 ENDS_WITHIN_S = 120
 SLOW = f"sleep 6; {COMMAND}"
+VERY_SLOW = f"sleep 300; {COMMAND}"
 
 
 @dataclass
@@ -178,7 +182,7 @@ def jobs_vanish_and_come_back(scene: Scene) -> None:
 
 @fault
 def a_job_vanishes_for_good(scene: Scene) -> None:
-    scene.send(1, SLOW)
+    scene.send(1, VERY_SLOW)
     scene.until(scene.at_work)
     scene.emulator.fault(vanished="*")
     scene.rounds(1, passing_s=600)
@@ -188,8 +192,11 @@ def a_job_vanishes_for_good(scene: Scene) -> None:
     assert (job.state, job.failure, Hold.objects.get().left) == ("failed", "interrupted", 0), attempt.last_error
     # It comes back after all: nobody pays for it any more, so it is ended there.
     scene.emulator.fault(clear=True)
-    scene.until(lambda: verify_at_providers() == ([], []))
-    assert (verify_jobs(), verify_ledger()) == ([], [])
+    Attempt.objects.update(collected_at=F("collected_at") - timedelta(minutes=3))
+    adapter = adapter_of(scene.account)
+    assert [remote.state.is_final for remote in adapter.find(key_of(attempt))] == [False]
+    scene.until(lambda: adapter.find(key_of(attempt))[0].state == RemoteState.CANCELLED)
+    assert (verify_jobs(), verify_ledger(), verify_at_providers()) == ([], [], ([], []))
 
 
 @fault

@@ -26,7 +26,7 @@ def test_everything_is_there_while_one_worker_lives() -> None:
     beat("alive@host", 5)
     found = by_name()
     workers = found.pop("workers")
-    assert list(found.values()) == [Part(name, True) for name in ("database", "storage", "broker", "cache")]
+    assert list(found.values()) == [Part(name, True, age_s=0.0) for name in ("database", "storage", "broker", "cache")]
     assert (workers.ok, 5 <= (workers.age_s or 0) < 60) == (True, True)
     assert re.fullmatch(r"silent: dead 40\d\d s", workers.detail)
 

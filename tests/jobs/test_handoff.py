@@ -21,8 +21,9 @@ from portal.jobs import handoff
 from portal.jobs.cancellation import ask_stop
 from portal.jobs.keys import key_of
 from portal.jobs.models import Attempt, Job, JobEvent
+from portal.jobs.states import JobState
 from portal.jobs.submission import submit
-from portal.providers.base import RegistryLogin, RemoteState
+from portal.providers.base import JobSpec, RegistryLogin, RemoteJob, RemoteState
 from portal.providers.errors import Misconfigured, OutcomeUnknown, Rejected, Unavailable
 from tests.factories import RegistryLoginFactory
 from tests.jobs.conftest import Steps, attempt_of, fresh
@@ -228,6 +229,22 @@ def test_a_job_stopped_while_its_answer_is_lost_is_looked_for_first(
     steps.hand_off()
     steps.track()
     assert (attempt_of(job).state, provider.cancelled) == ("stopping", ["r1"])
+
+
+def test_what_is_handed_over_of_a_job_that_is_over_is_ended_there(
+    job: Job, steps: Steps, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No order of locks lets this happen; if it does, nothing may run that nobody pays for, and the line goes on."""
+    submit = provider.submit
+
+    def over_meanwhile(spec: JobSpec) -> RemoteJob:
+        fresh(job).move_to(JobState.CANCELLED, by="portal:test")
+        return submit(spec)
+
+    monkeypatch.setattr(provider, "submit", over_meanwhile)
+    assert steps.hand_off().accepted == 0
+    assert (attempt_of(job).state, provider.cancelled, fresh(job).state) == ("ended", ["r1"], "cancelled")
+    assert (steps.hand_off().trouble, len(provider.specs)) == (None, 1)
 
 
 def test_a_claim_takes_one_attempt(job: Job, account, funded, member, request_for) -> None:

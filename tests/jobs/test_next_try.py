@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from portal.accounts.models import Project, User
 from portal.audit.models import AuditEvent
 from portal.billing.models import Hold
-from portal.catalog.models import Offering, Price, ProviderAccount
+from portal.catalog.models import Offering, Price, ProviderAccount, Site
 from portal.jobs import handoff, metering, next_try
 from portal.jobs.cancellation import ask_stop
 from portal.jobs.models import Attempt, Job, JobEvent
@@ -110,6 +113,7 @@ def test_each_place_is_tried_once(sent, steps: Steps, provider: FakeProvider, ot
     assert (state_of(job), attempts(job)) == (
         ("failed", "", "no_capacity"), [(1, "first", "ended"), (2, "other", "ended")],
     )  # fmt: skip
+    assert JobEvent.objects.filter(job=job, reason="nowhere_else").count() == 1
 
 
 @pytest.mark.parametrize("failure", ["image", "access_refused", "portal_fault"])
@@ -135,6 +139,27 @@ def test_a_provider_that_certainly_did_not_receive_it_is_left_after_a_minute(
     assert (attempts(job), state_of(job)) == (
         [(1, "first", "ended"), (2, "other", "intended")], ("submitted", "", ""),
     )  # fmt: skip
+
+
+def test_another_plan_of_the_provider_that_cannot_be_reached_is_no_other_place(
+    sent, steps: Steps, provider: FakeProvider, offering: Offering, other: Offering, long_at_work: None
+) -> None:
+    beside = PriceFactory(offering=OfferingFactory(slug="beside", provider=offering.provider), amount="0.10").offering
+    job = sent(alternatives=(beside, other))
+    provider.before = [DOWN]
+    a_minute_ago(job)
+    steps.hand_off()
+    assert attempts(job) == [(1, "first", "ended"), (2, "other", "intended")]
+
+
+def test_without_a_free_gpu_another_plan_of_the_same_provider_will_do(
+    sent, steps: Steps, provider: FakeProvider, offering: Offering, other: Offering
+) -> None:
+    beside = PriceFactory(offering=OfferingFactory(slug="beside", provider=offering.provider), amount="0.10").offering
+    job = sent(alternatives=(beside, other))
+    provider.before = [NO_GPU]
+    steps.hand_off()
+    assert [a.offering for a in Attempt.objects.filter(job=job).order_by("number")] == [offering, beside]
 
 
 def test_a_job_whose_answer_was_lost_never_goes_elsewhere(
@@ -178,10 +203,12 @@ def test_what_was_written_before_this_process_began_may_be_there_and_stays(
         lambda other: Price.objects.filter(offering=other).update(amount="0.50"),  # an hour costs more than is held
         lambda other: Offering.objects.filter(pk=other.pk).update(active=False),
         lambda other: Offering.objects.filter(pk=other.pk).update(containers=True),  # and the job has no image
+        lambda other: Offering.objects.filter(pk=other.pk).update(architecture="arm64"),  # it was amd64 when named
+        lambda other: Site.objects.filter(pk=other.site_id).update(country="US"),
         lambda other: ProviderAccount.objects.filter(kind="slurm_ssh").update(active=False),
         lambda other: Project.objects.update(closed_at=datetime(2026, 1, 1, tzinfo=UTC)),
     ],
-    ids=["dearer", "gone", "containers", "nobody runs it", "project closed"],
+    ids=["dearer", "gone", "containers", "another processor", "abroad", "nobody runs it", "project closed"],
 )
 def test_what_was_asked_at_submit_is_asked_again_before_the_job_moves(
     sent, other: Offering, change, provider: FakeProvider
@@ -204,6 +231,35 @@ def test_the_dearest_place_that_the_cap_allows_is_set_aside(sent, other: Offerin
         )
     ]
     assert held == [1008, 3600, 1008, 3024]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stop_that_waits_while_the_job_goes_elsewhere_stops_it_there(
+    sent, steps: Steps, provider: FakeProvider, other_account: ProviderAccount, member: User, monkeypatch
+) -> None:
+    """The wish is at the first attempt's row while a worker ends it and writes the second."""
+    job = sent()
+    provider.before = [NO_GPU]
+    go_elsewhere, stopped = next_try.go_elsewhere, threading.Event()
+
+    def stop() -> None:
+        ask_stop(fresh(job), by=member)
+        connection.close()
+        stopped.set()
+
+    def slowly(*args: Any, **given: Any) -> None:
+        go_elsewhere(*args, **given)
+        threading.Thread(target=stop).start()
+        time.sleep(0.5)  # until it waits for the row
+
+    monkeypatch.setattr(next_try, "go_elsewhere", slowly)
+    steps.hand_off()
+    assert stopped.wait(30)
+    Steps(other_account.pk).hand_off()
+    assert (state_of(job), attempts(job)) == (
+        ("cancelled", "", ""), [(1, "first", "ended"), (2, "other", "ended")],
+    )  # fmt: skip
+    assert (provider.jobs, Hold.objects.get(job_code=job.code).left) == ({}, 0)
 
 
 # --- again -----------------------------------------------------------------------------------------------------------
@@ -248,7 +304,9 @@ def test_each_run_keeps_its_log(sent, steps: Steps, provider: FakeProvider) -> N
     keys = list(Attempt.objects.filter(job=job).order_by("number").values_list("log_key", flat=True))
     assert len(set(keys)) == 2 and all(keys)
     assert fresh(job).log_key == keys[1]
-    assert [chunk.text for chunk in job.log_chunks.order_by("first_line")] == ["first", "second"]
+    assert [chunk.text for chunk in job.log_chunks.order_by("first_line")] == [
+        "first", "──────── 2回目の実行 / run 2 ────────\nsecond",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("retries", [0, 3])
@@ -286,6 +344,7 @@ def test_a_job_that_its_provider_has_lost_may_run_and_does_not_begin_anew(
 def test_what_is_left_must_pay_for_another_beginning(sent, steps: Steps, provider: FakeProvider) -> None:
     job = sent(retries=3, cost_cap=44)
     interrupted(steps, provider, "r1")  # 28 of the 44 yen, and a minute costs 17
+    assert JobEvent.objects.filter(job=job, reason="not_again_money").count() == 1
     assert (state_of(job), len(attempts(job))) == (("failed", "", "interrupted"), 1)
 
 

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from portal.audit.models import AuditEvent
 from portal.catalog.models import ProviderAccount
+from portal.celery import app
 from portal.jobs import handoff, orphans, tasks
 from portal.jobs.keys import key_of
 from portal.jobs.models import Attempt, Job, JobEvent
@@ -142,8 +143,34 @@ def test_accounts_in_use_are_swept_and_a_hand_off_follows(
     tasks.find_orphans(account.pk)
     provider.down = Unavailable("time-out")
     tasks.find_orphans(account.pk)
-    assert sent == [("jobs.find_orphans", account.pk), ("jobs.hand_off", account.pk)]
+    assert sent == [("jobs.find_orphans", account.pk, 48), ("jobs.hand_off", account.pk)]
     assert ProviderAccount.objects.get().failures == 1
+
+
+def test_what_was_late_on_its_way_is_looked_for_every_minute(
+    account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where jobs were handed over within the hour; nothing may be tracked there any more."""
+    sent: list[tuple[object, ...]] = []
+    monkeypatch.setattr(tasks, "publish", lambda task, *args: sent.append((task.name, *args)))
+    for ago_h in (2, 0.5):
+        ProviderAccount.objects.update(last_ok_at=timezone.now() - timedelta(hours=ago_h))
+        tasks.find_orphans(None, 1)
+    assert sent == [("jobs.find_orphans", account.pk, 1)]
+    entry = app.conf.beat_schedule["late_requests"]
+    assert (entry["task"], entry["schedule"] < 60, entry["args"]) == ("jobs.find_orphans", True, (None, 1))
+
+
+def test_a_job_that_runs_again_after_its_end_is_ended_there(
+    queued: Job, account: ProviderAccount, provider: FakeProvider
+) -> None:
+    """It had vanished for a day, or was begun anew on their side: nobody pays for it any more."""
+    Attempt.objects.update(state=AttemptState.ENDED, collected_at=timezone.now())
+    assert orphans.find(account) == Found()  # just now: the list may be old
+    Attempt.objects.update(collected_at=timezone.now() - timedelta(minutes=3))
+    assert orphans.find(account) == Found(cancelled=1)
+    assert provider.cancelled == ["r1"]
+    assert JobEvent.objects.filter(job=queued, reason="ended_again").count() == 1
 
 
 def restore(job: Job) -> None:

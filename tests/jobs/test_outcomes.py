@@ -23,6 +23,7 @@ from portal.jobs.outcomes import VANISHED, outcome_of
         ("cancelled", None, {}, "cancelled", None),
         ("cancelled", None, {"stop_requested_at": timezone.now()}, "cancelled", None),
         ("failed", 143, {"stop_requested_at": timezone.now()}, "cancelled", None),
+        ("interrupted", None, {"stop_requested_at": timezone.now()}, "cancelled", None),
         ("succeeded", 0, {"stop_requested_at": timezone.now()}, "succeeded", None),
         ("cancelled", None, {"stop_requested_at": timezone.now(), "failure": "over_budget"}, "expired", "over_budget"),
         ("failed", 143, {"stop_requested_at": timezone.now(), "failure": "over_budget"}, "expired", "over_budget"),

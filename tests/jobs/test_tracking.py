@@ -143,6 +143,18 @@ def test_a_provider_that_lists_nothing_is_asked_about_a_few_jobs_at_a_time(
     assert set(Attempt.objects.values_list("state", flat=True)) == {"unknown"}  # each had its turn
 
 
+def test_news_that_no_column_holds_stop_nobody_elses(
+    queued: Job, steps: Steps, provider: FakeProvider, funded, member, request_for
+) -> None:
+    submit(funded, request=request_for(), key="another", by=member)
+    steps.hand_off()
+    provider.becomes(RemoteState.FAILED, "r1", exit_code=3_000_000_000, ended_at=now())
+    provider.becomes(RemoteState.RUNNING, "r2", started_at=now())
+    steps.track()
+    states = Attempt.objects.order_by("remote_id").values_list("state", "exit_code")
+    assert list(states) == [("ended", None), ("running", None)]
+
+
 def test_a_job_that_never_comes_back_is_closed_after_a_day(queued: Job, steps: Steps, provider: FakeProvider) -> None:
     provider.hidden = True
     steps.pass_time(600)

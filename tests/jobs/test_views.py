@@ -807,13 +807,14 @@ def test_other_places_and_new_beginnings_are_quoted_kept_and_shown(
     page = page_of(client.get("/jobs/new/quote/", asked, headers=HTMX))
     assert 'value="dok-h100" checked' in page
     assert 'name="cost_cap" value="8000"' in page  # two runs at the dearer place
-    assert "It may run up to 2 times, each at most ¥4,000; every run is charged." in page
+    assert "It may run up to 2 times, for at most ¥4,000 each time on this plan; every run is charged." in page
     sent = fields(
         project, cluster_plan, gpus="4", cost_cap="8000", alternatives="dok-h100", retries="1", image="python:3.11-slim"
     )
     client.post("/jobs/new/", sent)
     job = Job.objects.get()
-    assert (job.alternatives, job.retries, job.image) == (["dok-h100"], 1, "python:3.11-slim")
+    named = [{"slug": "dok-h100", "architecture": "amd64"}]
+    assert (job.alternatives, job.retries, job.image) == (named, 1, "python:3.11-slim")
     assert "¥4,000 is set aside, nothing is charged yet" in page_of(client.get(f"/jobs/{job.code}/"))
     config = page_of(client.get(f"/jobs/{job.code}/config/"))
     assert "begins anew, up to 1 time" in config and "not used: this plan runs no containers" in config
@@ -825,7 +826,7 @@ def test_other_places_and_new_beginnings_are_quoted_kept_and_shown(
     ("wrong", "said"),
     [
         ({"alternatives": "nowhere"}, "One of the other plans cannot be used for jobs now. Choose again."),
-        ({"alternatives": "dok-h100"}, "exactly 1 GPU per job"),
+        ({"alternatives": "dok-h100"}, "The number of GPUs must be 1 on this offering."),
         ({"retries": "4"}, "Choose how often the job begins anew, from the list."),
     ],
 )

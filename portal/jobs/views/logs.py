@@ -49,6 +49,10 @@ def log_context(request: HttpRequest, job: Job) -> dict[str, Any]:
         "is_end": is_end,
         "log_live": is_end and not job.is_final,
         "log_via_storage": _via_storage(job),
+        # Each attempt's log is whole by itself; one that never ran has none.
+        "runs": list(job.attempts.exclude(log_key="").order_by("number").values_list("number", flat=True))
+        if job.retries
+        else [],
     }
 
 

@@ -79,7 +79,9 @@ def config(request: HttpRequest, code: str) -> HttpResponse:
         "version": _version(request, job, now),
         **_common(request, job, now),
         "attempts": list(job.attempts.select_related("offering").order_by("number")),
-        "others": Offering.objects.filter(slug__in=job.alternatives).order_by("pk") if job.alternatives else (),
+        "others": Offering.objects.filter(slug__in=[one["slug"] for one in job.alternatives]).order_by("pk")
+        if job.alternatives
+        else (),
         "starter": starter(job.template),
     }
     return render(request, "jobs/config.html", context)
@@ -129,7 +131,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "still": _still(job, can_copy, now),
         "steps": SimpleLazyObject(lambda: timeline(job, [e for e in told if e.kind == "state"], now=now)),
         "events": told,
-        "moved": SimpleLazyObject(lambda: _moved(told)) if attempt is not None and attempt.number > 1 else "",
+        "moved": SimpleLazyObject(lambda: _moved(told)) if job.alternatives or job.retries else "",
         "attempt": attempt,
         "place": line.place_of(job),
         "waiting_reason": WaitingReason(job.waiting_reason).label if job.waiting_reason else "",
