@@ -255,10 +255,10 @@ def test_a_stop_that_waits_while_the_job_goes_elsewhere_stops_it_there(
     monkeypatch.setattr(next_try, "go_elsewhere", slowly)
     steps.hand_off()
     assert stopped.wait(30)
-    Steps(other_account.pk).hand_off()
     assert (state_of(job), attempts(job)) == (
         ("cancelled", "", ""), [(1, "first", "ended"), (2, "other", "ended")],
     )  # fmt: skip
+    Steps(other_account.pk).hand_off()
     assert (provider.jobs, Hold.objects.get(job_code=job.code).left) == ({}, 0)
 
 
