@@ -49,6 +49,18 @@ def test_what_is_held_is_told_with_its_evidence(tmp_path: Path) -> None:
     assert (found["account"], found["offering"], found["score"]["held"]) == (str(account), "demo-gb200", 1)
 
 
+def test_jobs_are_as_large_as_the_plan_is_sold_and_on_as_many_machines(tmp_path: Path) -> None:
+    with emulator("slurm_rest") as running:
+        stored(running, "kddi")
+        check("kddi", "--only", "a_waiting_job_that_is_ended", "--json", str(tmp_path / "waiting.json"))
+        said = check("kddi", "--only", "further_gpu", "--json", str(tmp_path / "more.json"))
+    assert json.loads((tmp_path / "waiting.json").read_text())["score"] == {
+        "held": 2, "broken": 0, "not_offered": 0, "percent": 100,
+    }  # fmt: skip
+    assert "held        Each further gpu is counted." in said
+    assert "8 GPUs: " in said
+
+
 def test_what_is_broken_ends_with_1_and_its_evidence(tmp_path: Path) -> None:
     with emulator("slurm_ssh", "--defect", "exit_codes_are_0") as running:
         stored(running, "highreso")

@@ -150,6 +150,8 @@ def _target(offering: Offering) -> Target:
         image="docker.io/library/python:3.11-slim" if offering.containers else "",
         gpus=offering.gpus_min,
         gpus_max=offering.gpus_max,
+        gpus_step=offering.gpus_step,
+        gpus_per_node=offering.gpus_per_node,
         architecture=offering.architecture if offering.architecture_confirmed else "",
         time_limit_s=TIME_LIMIT_S,
     )
