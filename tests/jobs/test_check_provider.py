@@ -102,6 +102,17 @@ def test_where_machines_cannot_ask_the_portal_copies_are_not_tried(tmp_path: Pat
     )
 
 
+def test_where_the_evidence_cannot_be_written_no_job_is_begun(tmp_path: Path) -> None:
+    wrong = {tmp_path / "no" / "found.json": "No such file or directory", tmp_path: "Is a directory"}
+    with emulator("slurm_rest") as running:
+        stored(running, "kddi")
+        for file, reason in wrong.items():
+            with pytest.raises(CommandError, match=f"{file} cannot be written: {reason}."):
+                check("kddi", "--only", "log_has_standard", "--json", str(file))
+        began = list(running.adapter().list_jobs("jga-check-", since=datetime.now(UTC) - timedelta(hours=1)))
+    assert (began, list(tmp_path.iterdir())) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
