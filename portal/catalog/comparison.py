@@ -180,7 +180,11 @@ def availability_words(row: Offer) -> tuple[str, str]:
             return _("On request"), ""
         case "by_order":
             return _("By order"), ""
-    return _("Not known"), (_("The provider does not tell; jobs can be queued") if row.can_submit else "")
+    if not row.can_submit:
+        return _("Not known"), ""
+    if not row.answers:
+        return _("Not known"), _("The provider does not answer now; jobs can be queued")
+    return _("Not known"), _("The provider does not tell; jobs can be queued")
 
 
 def architecture_words(row: Offer) -> tuple[str, str]:

@@ -45,6 +45,7 @@ class Offer:
     observation: CapacityObservation | None
     is_fresh: bool
     has_account: bool
+    answers: bool = True  # False: our last call to the provider failed
     is_cheapest: bool = False
     is_soonest: bool = False
 
@@ -140,6 +141,7 @@ def _offer(
         # Of a provider that does not answer now, what it said a minute ago is no more than history.
         is_fresh=answers and observation is not None and now - observation.observed_at <= STALE_AFTER,
         has_account=has_account,
+        answers=answers,
     )
 
 

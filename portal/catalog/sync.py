@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 
@@ -42,7 +43,7 @@ def sync_prices(account: ProviderAccount) -> int:
         note_failure(account.pk, error.summary)
         return 0
     note_success(account.pk)
-    plans = {offer.plan: offer for offer in published if _has_usable_price(offer)}
+    plans = _with_one_price(published)
     known = Offering.objects.filter(provider=account.provider, adapter=account.kind)
     if unknown := sorted({offer.plan for offer in published} - set(known.values_list("plan", flat=True))):
         log.warning("plans that no offering sells: staff enter them at the desk", plans=unknown, account=account.pk)
@@ -58,14 +59,27 @@ def sync_prices(account: ProviderAccount) -> int:
     return new
 
 
-def _has_usable_price(offer: RemoteOffering) -> bool:
-    """What does not fit its column is no price that anybody meant."""
-    if offer.unit_price is None or offer.unit not in UNITS:
-        return False
-    usable = offer.unit_price < AMOUNT_BELOW - 1 and offer.minimum_s < 2**31
-    if not usable:
-        log.error("a published price is out of all bounds and was left out", plan=offer.plan)
+def _with_one_price(published: Iterable[RemoteOffering]) -> dict[str, RemoteOffering]:
+    """By plan, those whose price can be taken over. The others are told, and keep the price that they have here."""
+    told: dict[str, set[RemoteOffering]] = {}
+    for offer in published:
+        told.setdefault(offer.plan, set()).add(offer)
+    usable = {}
+    for plan, (offer, *others) in told.items():
+        if others:
+            log.error("a plan is listed in two ways and was left out", plan=plan)
+        elif offer.unit_price is None or offer.unit not in UNITS:
+            log.warning("a plan has no price that can be read and was left out", plan=plan)
+        elif not _fits(offer.unit_price) or not 0 <= offer.minimum_s < 2**31:
+            log.error("a published price is out of all bounds and was left out", plan=plan)
+        else:
+            usable[plan] = offer
     return usable
+
+
+def _fits(amount: Decimal) -> bool:
+    """What does not fit its column, or would become nothing in it, is no price that anybody meant."""
+    return 0 <= amount < AMOUNT_BELOW - 1 and (amount == 0 or amount.quantize(AMOUNT_STEP) > 0)
 
 
 @transaction.atomic

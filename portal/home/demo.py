@@ -32,7 +32,12 @@ class NotHere(Exception):
     """Demo logins and emulators do not exist in production."""
 
 
+class UnknownProvider(Exception):
+    """An emulator is there whose provider the catalog does not have; its text says what to add where."""
+
+
 def seed() -> None:
+    """Raises NotHere, UnknownProvider."""
     if settings.PRODUCTION:
         raise NotHere
     for access in sorted(settings.EMULATORS_DIR.glob("*/access.json")):
@@ -45,7 +50,7 @@ def _connect(access: dict[str, Any]) -> None:
     """An emulator's keys and port may be new after its folder was emptied: the account follows."""
     kind = access["kind"]
     account = ProviderAccount.objects.filter(kind=kind, organization=None).first() or ProviderAccount(
-        provider=Provider.objects.get(slug=PROVIDER_OF[kind]), kind=kind, concurrent_limit=CONCURRENT_LIMITS.get(kind)
+        provider=_provider_of(kind), kind=kind, concurrent_limit=CONCURRENT_LIMITS.get(kind)
     )
     account.endpoint = access["endpoint"]
     account.options = {k: v for k, v in access["options"].items() if k != "emulated"}
@@ -53,6 +58,19 @@ def _connect(access: dict[str, Any]) -> None:
     if not account.pk or account.credentials() != access["credentials"]:
         account.set_credentials(access["credentials"])
     account.save()
+
+
+def _provider_of(kind: str) -> Provider:
+    slug = PROVIDER_OF.get(kind)
+    if slug is None:
+        raise UnknownProvider(f"The emulator {kind} has no provider: name it in PROVIDER_OF in portal/home/demo.py.")
+    provider = Provider.objects.filter(slug=slug).first()
+    if provider is None:
+        raise UnknownProvider(
+            f"The emulator {kind} is for {slug}, which the catalog does not have:"
+            " add it to PROVIDERS in portal/catalog/seed.py."
+        )
+    return provider
 
 
 @transaction.atomic

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.cache import cache
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -86,12 +87,15 @@ def status(request: HttpRequest) -> HttpResponse:
         cache_safely("home:status", known)
     accounts: list[ProviderAccount] = []
     if {name: ok for name, ok, _age in known["parts"]}["database"]:
-        accounts = list(
-            ProviderAccount.objects.filter(active=True, organization=None)
-            .select_related("provider")
-            .order_by("provider__position")
-        )
+        accounts = _accounts_of(current_of(request).organization)
     return render(request, "home/status.html", {"parts": known["parts"], "accounts": accounts})
+
+
+def _accounts_of(organization: Organization | None) -> list[ProviderAccount]:
+    """What everybody shares, and what the organization has of its own: nobody else's."""
+    accounts = ProviderAccount.objects.filter(Q(organization=None) | Q(organization=organization), active=True)
+    in_order = accounts.order_by("provider__position", "organization", "pk")
+    return list(in_order.select_related("provider", "organization"))
 
 
 def cache_safely(key: str, value: dict[str, Any] | None = None) -> dict[str, Any] | None:

@@ -12,14 +12,17 @@ To add a provider
     2. A line in registry.KINDS, and in those of its other sets that hold (prices, availability, logins, limits, who
        sends results); tests/providers/test_registry.py compares them with the abilities. In pyproject.toml the import
        contracts 5, 6 and 9 name the folder.
-    3. An emulator in emulators/, written from the facts, with no feature that the provider lacks; its docstring says
+    3. Rows in catalog/seed.py: the provider in PROVIDERS, its machines' places in SITES, then its OFFERINGS (what the
+       demo alone sells: DEMO_OFFERINGS), each fact with source and date. The demo's start wants the provider's row
+       before its emulator.
+    4. An emulator in emulators/, written from the facts, with no feature that the provider lacks; its docstring says
        what it had to choose because nothing is documented. `emulators/__main__.py`, EMULATORS in
        launcher/state_folder.py and PROVIDER_OF in home/demo.py name it.
-    4. The conformance kit. tests/providers/emulated.py: the adapter and the plan that its samples run on;
+    5. The conformance kit. tests/providers/emulated.py: the adapter and the plan that its samples run on;
        tests/providers/test_conformance.py: what its interface does not have (NOT_OFFERED), each with a reason that
        the provider's manual bears out. `python3 manage.py test tests/providers` holds it to all the rest.
-    5. Rows for its offerings in the catalog, with source and date. Then `manage.py add_provider_account` and
-       `manage.py check_provider SLUG`: the same kit against the real thing, with jobs of a few yen.
+    6. `manage.py add_provider_account` and `manage.py check_provider SLUG`: the same kit against the real thing, with
+       jobs of a few yen.
 
 Decisions
     * What runs is the same everywhere: bootstrap.sh, which fetches its manifest, inputs and command by one address. A

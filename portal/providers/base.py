@@ -138,6 +138,8 @@ class RemoteCharge:
 class Adapter(ABC):
     """What every provider can do. Abilities that not all have are the classes below: ask with isinstance."""
 
+    #: what may stand in an account's options, each explained in the class's docstring
+    option_names: frozenset[str] = frozenset()
     #: how long a new job may be missing from `find` and `list_jobs` after it was accepted
     listing_lag_s: float = 0.0
     #: True where a second submit with the same key is answered with the first job or refused

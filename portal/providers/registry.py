@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import threading
-from typing import cast
+from typing import Any, cast
 
 from portal.providers.base import Account, Adapter
 from portal.providers.errors import Misconfigured
@@ -64,8 +64,17 @@ def make_adapter(account: Account) -> Adapter:
     _refuse_pretence(account)
     if account.kind not in KINDS:
         raise Misconfigured(f"there is no adapter of the kind {account.kind!r}")
-    module, name = KINDS[account.kind]
-    return cast(Adapter, getattr(importlib.import_module(module), name)(account))
+    return cast(Adapter, _class_of(account.kind)(account))
+
+
+def option_names(kind: str) -> frozenset[str]:
+    """What may stand in the options of an account of this kind."""
+    return cast(frozenset[str], _class_of(kind).option_names)
+
+
+def _class_of(kind: str) -> Any:
+    module, name = KINDS[kind]
+    return getattr(importlib.import_module(module), name)
 
 
 def _refuse_pretence(account: Account) -> None:

@@ -110,6 +110,17 @@ def test_what_does_not_exist_is_named(typed: Callable[[str], None]) -> None:
     assert refusal(*DOK, "--option", "x") == "--option is NAME=VALUE, not 'x'."
 
 
+def test_an_option_that_nobody_reads_is_refused(typed: Callable[[str], None]) -> None:
+    typed(json.dumps(SECRETS))
+    assert [refusal(*DOK, "--option", f"{name}=1") for name in ("term_version", "work_dir", "sandbox")] == [
+        f"sakura_dok has no option {name}. Options: own_id, terms_version."
+        for name in ("term_version", "work_dir", "sandbox")
+    ]
+    assert not ProviderAccount.objects.exists()
+    assert "is ready" in add(*DOK, "--option", "emulated=true", "--option", "sandbox=none")
+    assert ProviderAccount.objects.get().options == {"sandbox": "none"}
+
+
 def test_an_emulator_is_refused_in_production(settings: Any, typed: Callable[[str], None]) -> None:
     settings.PRODUCTION = True
     typed(json.dumps(SECRETS))

@@ -95,6 +95,7 @@ def test_the_price_says_whether_tax_is_in_it() -> None:
         (offer(on_request=True), ("On request", "")),
         (offer(kind="node"), ("By order", "")),
         (offer(), ("Not known", "The provider does not tell; jobs can be queued")),
+        (replace(offer(), answers=False), ("Not known", "The provider does not answer now; jobs can be queued")),
         (offer(cost=None), ("Not known", "")),
     ],
 )

@@ -4,8 +4,9 @@ from decimal import Decimal
 import pytest
 
 from portal.catalog import comparison
-from portal.catalog.models import CapacityObservation, Offering
+from portal.catalog.models import CapacityObservation, Offering, ProviderAccount
 from portal.catalog.offers import Wish, offers
+from portal.catalog.provider_accounts import note_failure
 from tests.factories import OfferingFactory, PriceFactory, ProviderAccountFactory, ProviderFactory
 
 NOW = datetime(2026, 11, 24, 4, 7, tzinfo=UTC)
@@ -65,6 +66,17 @@ def test_availability_is_the_newest_observation_and_unknown_when_stale(two: tupl
     rows = offers(Wish(), at=NOW)
     assert [row.state for row in rows] == ["available", "unknown"]
     assert [comparison.availability_words(row) for row in rows] == [("空きあり", "空き16枚"), ("不明", "")]
+
+
+def test_a_provider_that_does_not_answer_is_not_said_to_tell_nothing(two: tuple[Offering, Offering]) -> None:
+    dok, _cluster = two
+    _seen(dok, "available", 16, minutes_ago=1)
+    for _ in range(3):
+        note_failure(ProviderAccount.objects.get().pk, "no connection")
+    assert comparison.availability_words(offers(Wish(), [dok], at=NOW)[0]) == (
+        "不明",
+        "提供会社から現在応答がありません。順番待ちでジョブを作成できます",
+    )
 
 
 def test_an_ended_price_is_not_shown(two: tuple[Offering, Offering]) -> None:

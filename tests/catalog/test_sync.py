@@ -6,12 +6,12 @@ import pytest
 from django.utils import timezone
 
 from portal.catalog import sources, sync, tasks
-from portal.catalog.models import Offering, Price, ProviderAccount
+from portal.catalog.models import CapacityObservation, Offering, Price, ProviderAccount
 from portal.core.sealing import seal
 from portal.jobs.placement import refusals
 from portal.jobs.request import JobRequest
 from portal.providers.base import RemoteOffering
-from tests.factories import OrganizationFactory, PriceFactory, ProviderAccountFactory
+from tests.factories import OfferingFactory, OrganizationFactory, PriceFactory, ProviderAccountFactory
 from tests.providers.answering import Asked, Reply, answering
 
 NOW = datetime(2026, 11, 24, 4, 7, tzinfo=UTC)
@@ -75,6 +75,11 @@ def test_an_organizations_own_price_stays_its_own(db: None) -> None:
         ("9" * 30, ["0.28"]),
         ("1E+30", ["0.28"]),
         ("99999999.9999999", ["0.28"]),
+        ("0.0000000001", ["0.28"]),
+        ("0.0000004999", ["0.28"]),
+        ("1e-999999", ["0.28"]),
+        ("1_0", ["0.28"]),
+        ("０.５", ["0.28"]),
     ],
 )
 def test_odd_prices_make_one_row_or_none(db: None, published: str, amounts: list[str]) -> None:
@@ -86,6 +91,54 @@ def test_odd_prices_make_one_row_or_none(db: None, published: str, amounts: list
     assert list(Price.objects.order_by("pk").values_list("amount", flat=True)) == [
         Decimal(amount) for amount in amounts
     ]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"minimum_execution_seconds": -5}, {"minimum_execution_seconds": 10**30}, {"minimum_execution_seconds": 2**31},
+        {"minimum_execution_seconds": None}, {"id": "odd\0"}, {"id": "\ud800"},
+    ],
+    ids=["negative", "huge", "large", "missing", "NUL", "surrogate"],
+)  # fmt: skip
+def test_one_plan_that_cannot_be_read_keeps_no_other_from_its_price(db: None, odd: dict[str, object]) -> None:
+    price, other = PriceFactory(), PriceFactory(offering__plan="odd", amount="0.1")
+    plans = [{"id": plan, "name": plan, "minimum_execution_seconds": 60} for plan in ("odd", "h100-80gb")]
+    prices = [{"plan": plan, "price": "0.30"} for plan in ("odd", "h100-80gb", "odd\0", "\ud800")]
+
+    def answer(asked: Asked) -> Reply:
+        return Reply(body=[{**plans[0], **odd}, plans[1]] if asked.path.startswith("/plans/") else prices)
+
+    with answering(to=answer) as server:
+        assert sync.sync_prices(account_at(server.url, price.offering)) == 1
+    assert [list(one.offering.prices.order_by("pk").values_list("amount", flat=True)) for one in (price, other)] == [
+        [Decimal("0.28"), Decimal("0.30")],
+        [Decimal("0.1")],
+    ]
+
+
+def test_a_plan_that_is_listed_twice_with_two_prices_keeps_the_one_it_has(db: None) -> None:
+    price = PriceFactory()
+    plans = [{"id": "h100-80gb", "name": "H100", "minimum_execution_seconds": minimum} for minimum in (60, 0)]
+
+    def answer(asked: Asked) -> Reply:
+        return Reply(body=plans if asked.path.startswith("/plans/") else [{"plan": "h100-80gb", "price": "0.30"}])
+
+    with answering(to=answer) as server:
+        assert sync.sync_prices(account_at(server.url, price.offering)) == 0
+    assert list(Price.objects.values_list("amount", flat=True)) == [Decimal("0.28")]
+
+
+def test_a_partition_that_cannot_be_stored_keeps_no_other_from_being_seen(db: None) -> None:
+    offering = OfferingFactory(provider__slug="kddi", adapter="slurm_rest", plan="gb200", gpus_max=72)
+    node = {"state": ["IDLE"], "partitions": ["g\0", "\ud800", "gb200"], "gres": "gpu:4", "gres_used": "gpu:0"}
+    with answering(to=lambda asked: Reply(body={"nodes": [node]})) as server:
+        account = ProviderAccountFactory(
+            provider=offering.provider, kind="slurm_rest", endpoint=server.url, options={"work_dir": "/jobs"},
+            sealed_credentials=seal({"user": "a", "token": "b"}),
+        )  # fmt: skip
+        assert sync.observe_availability(account) == 1
+    assert list(CapacityObservation.objects.values_list("offering", "free_gpus")) == [(offering.pk, 4)]
 
 
 def test_a_paused_provider_is_not_asked_for_prices(db: None) -> None:

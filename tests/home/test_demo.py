@@ -90,6 +90,24 @@ def test_an_account_follows_its_emulator(folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (
+            "slurm_ssh",
+            "The emulator slurm_ssh is for highreso, which the catalog does not have:"
+            " add it to PROVIDERS in portal/catalog/seed.py.",
+        ),
+        ("fourth", "The emulator fourth has no provider: name it in PROVIDER_OF in portal/home/demo.py."),
+    ],
+)
+def test_an_emulator_whose_provider_has_no_row_is_one_sentence(folder: Path, kind: str, sentence: str) -> None:
+    emulator(folder, kind=kind)
+    with pytest.raises(CommandError) as refused:
+        call_command("seed_demo")
+    assert (str(refused.value), ProviderAccount.objects.count()) == (sentence, 0)
+
+
 def test_none_of_it_exists_in_production(folder: Path, settings: Any) -> None:
     settings.PRODUCTION = True
     emulator(folder)

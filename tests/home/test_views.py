@@ -20,6 +20,7 @@ from portal.home import views
 from tests.factories import (
     JobFactory,
     MembershipFactory,
+    OrganizationFactory,
     PriceFactory,
     ProjectFactory,
     ProviderAccountFactory,
@@ -149,6 +150,25 @@ def test_every_vendored_package_is_named_once_with_its_licence(db: None) -> None
         len(set(names)),
         True,
     )
+
+
+def test_members_see_how_their_own_organizations_accounts_answer_and_nobody_elses(
+    client_of: ClientOf, member: User, project: Project
+) -> None:
+    own = [ProviderAccountFactory(organization=project.organization, kind=kind) for kind in ("sakura_dok", "slurm_ssh")]
+    ProviderAccountFactory(organization=project.organization, kind="slurm_rest", active=False)
+    others = ProviderAccountFactory(organization=OrganizationFactory())
+    shared = ProviderAccountFactory()
+    note_failure(own[1].pk, "no connection")
+    shown = [
+        client.get("/status/", headers={"Accept-Language": "en"})
+        for client in (client_of(member), client_of(UserFactory()), Client())
+    ]
+    assert [page.context["accounts"] for page in shown] == [[*own, shared], [shared], [shared]]
+    text = shown[0].content.decode()
+    names = [f"Only for {project.organization.name}: {account}" in text for account in (*own, others)]
+    assert (names, "we keep trying" in text, "no connection" in text) == ([True, True, False], True, False)
+    assert "Only for" not in "".join(page.content.decode() for page in shown[1:])
 
 
 def test_the_status_page_says_when_a_paused_provider_is_called_again(db: None) -> None:

@@ -49,6 +49,18 @@ def test_what_is_held_is_told_with_its_evidence(tmp_path: Path) -> None:
     assert (found["account"], found["offering"], found["score"]["held"]) == (str(account), "demo-gb200", 1)
 
 
+def test_jobs_are_as_large_as_the_plan_is_sold_and_on_as_many_machines(tmp_path: Path) -> None:
+    with emulator("slurm_rest") as running:
+        stored(running, "kddi")
+        check("kddi", "--only", "a_waiting_job_that_is_ended", "--json", str(tmp_path / "waiting.json"))
+        said = check("kddi", "--only", "further_gpu", "--json", str(tmp_path / "more.json"))
+    assert json.loads((tmp_path / "waiting.json").read_text())["score"] == {
+        "held": 2, "broken": 0, "not_offered": 0, "percent": 100,
+    }  # fmt: skip
+    assert "held        Each further gpu is counted." in said
+    assert "8 GPUs: " in said
+
+
 def test_what_is_broken_ends_with_1_and_its_evidence(tmp_path: Path) -> None:
     with emulator("slurm_ssh", "--defect", "exit_codes_are_0") as running:
         stored(running, "highreso")
@@ -88,6 +100,17 @@ def test_where_machines_cannot_ask_the_portal_copies_are_not_tried(tmp_path: Pat
         "not offered",
         "each copy has a disk of its own, and there is no portal here for them to ask",
     )
+
+
+def test_where_the_evidence_cannot_be_written_no_job_is_begun(tmp_path: Path) -> None:
+    wrong = {tmp_path / "no" / "found.json": "No such file or directory", tmp_path: "Is a directory"}
+    with emulator("slurm_rest") as running:
+        stored(running, "kddi")
+        for file, reason in wrong.items():
+            with pytest.raises(CommandError, match=f"{file} cannot be written: {reason}."):
+                check("kddi", "--only", "log_has_standard", "--json", str(file))
+        began = list(running.adapter().list_jobs("jga-check-", since=datetime.now(UTC) - timedelta(hours=1)))
+    assert (began, list(tmp_path.iterdir())) == ([], [])
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ DOK_ALONE = {
 ARRAYS = {one.name for one in all_promises() if one.area == "arrays"}
 NOT_OFFERED = {
     "sakura_dok": ARRAYS | {
-        "two_gpus_count_twice", "more_gpus_than_there_are_is_refused_as_no_capacity",
+        "each_further_gpu_is_counted", "more_gpus_than_there_are_is_refused_as_no_capacity",
         "gpus_that_nodes_cannot_share_are_refused", "what_is_free_is_told_by_plan",
         "what_was_pushed_is_there_without_any_address", "what_was_pushed_and_not_used_is_taken_back",
     },

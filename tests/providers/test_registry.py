@@ -16,6 +16,7 @@ from portal.providers.registry import (
     TELLS_PRICES,
     adapter_for,
     close_all,
+    option_names,
 )
 
 ACCOUNT = Account("sakura_dok", "http://127.0.0.1:9", {"token": "canary-a", "secret": "canary-b"})
@@ -43,6 +44,14 @@ def test_an_emulator_is_refused_in_production(settings: Any) -> None:
 
 def test_an_account_shows_no_credentials() -> None:
     assert "canary" not in repr(ACCOUNT)
+
+
+def test_every_option_is_explained_beside_its_name() -> None:
+    unexplained = {
+        kind: [name for name in option_names(kind) if f"`{name}`" not in getattr(import_module(module), cls).__doc__]
+        for kind, (module, cls) in KINDS.items()
+    }
+    assert unexplained == {kind: [] for kind in KINDS}
 
 
 def test_what_is_said_by_kind_is_what_the_adapters_can_do() -> None:

@@ -58,15 +58,26 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """The offering that the samples run on, each with `gpus` unless a promise asks for two."""
+    """The offering that the samples run on, each with `gpus`, the fewest it sells, unless a promise says more."""
 
     plan: str
     gpus: int = 1
     gpu_type: str = ""
     image: str = ""
     gpus_max: int = 1
+    gpus_step: int = 1
+    gpus_per_node: int = 8
     architecture: str = ""  # "amd64", "arm64"; "": the catalog does not know
     time_limit_s: int = 600
+
+    @property
+    def gpus_next(self) -> int | None:
+        """The next number of GPUs that the plan is sold with; None: there is but one."""
+        following = self.gpus + self.gpus_step
+        return following if following <= self.gpus_max else None
+
+    def nodes_for(self, gpus: int) -> int:
+        return -(-gpus // self.gpus_per_node)
 
 
 @dataclass(frozen=True)
@@ -252,7 +263,8 @@ class Bench:
             gpu_type=self.target.gpu_type,
             architecture=self.target.architecture,
         )
-        return replace(spec, **changes)
+        spec = replace(spec, **changes)
+        return spec if "nodes" in changes else replace(spec, nodes=self.target.nodes_for(spec.gpus))
 
     def _environment(self, key: str, sample: Sample) -> dict[str, str]:
         manifest = Manifest(

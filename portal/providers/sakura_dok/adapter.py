@@ -56,8 +56,10 @@ class SakuraDok(
     PrivateImages,
     WebAccess,
 ):
-    """Options: `terms_version` (the version of DOK's terms that the operator agrees to; without it nobody agrees)."""
+    """Options: `terms_version` (the version of DOK's terms that the operator agrees to; without it nobody agrees),
+    `own_id` (`true`: a task's SAKURA_TASK_ID was found to be its id here, and the portal may go by it)."""
 
+    option_names = frozenset({"terms_version", "own_id"})
     listing_lag_s = 0.0  # [?] none is documented, none was seen
     submit_is_idempotent = False
 

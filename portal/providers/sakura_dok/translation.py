@@ -83,25 +83,26 @@ def task_id(task: Mapping[str, Any]) -> str:
 def offerings(plans: object, prices: object, *, now: datetime) -> list[RemoteOffering]:
     """/plans/ with the price of /unit_prices/ that holds now: yen per second of the whole plan, tax included.
 
-    An account's own price ("overridden") beats the standard one.
+    An account's own price ("overridden") beats the standard one. A price that cannot be read, has no minimum beside
+    it, or contradicts another one of the same plan is None; a plan whose id nobody could store is left out.
     """
     rows = [row for row in _list(prices) if isinstance(row, dict) and _holds(row, now)]
     found = []
     for plan in _list(plans):
-        if not isinstance(plan, dict) or not (plan_id := _text(plan.get("id"))):
+        if not isinstance(plan, dict) or not (plan_id := _plan_id(plan.get("id"))):
             continue
-        own = sorted(
-            (row for row in rows if row.get("plan") == plan_id), key=lambda row: row.get("is_overridden") is True
-        )
-        price = own[-1] if own else {}
+        standing = _standing([row for row in rows if row.get("plan") == plan_id])
+        minimum = whole(plan.get("minimum_execution_seconds"))
+        is_whole = minimum is not None and minimum >= 0
+        amounts = {_decimal(row.get("price")) for row in standing}
         found.append(
             RemoteOffering(
                 plan=plan_id,
                 name=_text(plan.get("name")) or plan_id,
-                unit_price=_decimal(price.get("price")),
+                unit_price=amounts.pop() if is_whole and len(amounts) == 1 else None,
                 unit="second",
-                minimum_s=whole(plan.get("minimum_execution_seconds")) or 0,
-                begins_at=instant(price.get("begin_at")),
+                minimum_s=minimum if minimum is not None and is_whole else 0,
+                begins_at=instant(standing[-1].get("begin_at")) if standing else None,
             )
         )
     return found
@@ -183,6 +184,11 @@ def _holds(row: Mapping[str, Any], now: datetime) -> bool:
     return (begin is None or begin <= now) and (end is None or now < end)
 
 
+def _standing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The account's own where it has any, else the standard ones."""
+    return [row for row in rows if row.get("is_overridden") is True] or rows
+
+
 def _charge(bill: Mapping[str, Any], line: object, place: int) -> RemoteCharge:
     """Usage and amount are whole numbers at a client of 2026; the document names no type."""
     if not isinstance(line, dict):
@@ -217,11 +223,14 @@ def _number(value: object) -> Decimal | None:
 
 
 def _decimal(value: object) -> Decimal | None:
-    try:
-        price = Decimal(value) if isinstance(value, str) else None
-    except InvalidOperation:
-        return None
-    return price if price is not None and price.is_finite() and price >= 0 else None
+    """Digits and a point, as the document shows it: of the other ways to write a number Python knows too many."""
+    written = isinstance(value, str) and re.fullmatch(r"[0-9]{1,30}(\.[0-9]{1,30})?", value)
+    return Decimal(written[0]) if written else None
+
+
+def _plan_id(value: object) -> str:
+    """ "h100-80gb"; "" for what nobody could store or ask for again."""
+    return value if isinstance(value, str) and re.fullmatch(r"[!-~]{1,60}", value) else ""
 
 
 def whole(value: object) -> int | None:

@@ -34,6 +34,7 @@ class SlurmRest(Adapter, Arrays, UsageStatement, Availability):
     `gpu_type` (this cluster's own name of its GPUs; wins over the job's), `container_runtime` (slurm_containers.py),
     `api_version` (else the newest that the server speaks is asked for once)."""
 
+    option_names = frozenset({"work_dir", "account", "qos", "gpu_type", "container_runtime", "api_version"})
     listing_lag_s = 0.0  # slurmctld answers from memory
     submit_is_idempotent = False
     shares_disk = True

@@ -12,15 +12,19 @@ _UNUSABLE = {"DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "FUTURE"
 _UNUSABLE |= {"INVALID", "INVALID_REG", "POWERED_DOWN", "REBOOT_ISSUED", "RESERVED"}
 
 
+MOST_GPUS = 1_000_000  # no partition has more
+
+
 def free_by_partition(nodes: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """A node of two partitions counts in both."""
+    """A node of two partitions counts in both. A name or a number that nobody could store is left out."""
     free: dict[str, int] = {}
     for node in nodes:
         words = {word.upper() for word in _words(node.get("state")) + _words(node.get("state_flags"))}
         left = 0 if words & _UNUSABLE else max(0, _gpus(node.get("gres")) - _gpus(node.get("gres_used")))
         for partition in _words(node.get("partitions")):
-            free[partition] = free.get(partition, 0) + left
-    return free
+            if partition.isprintable():  # neither NUL nor half a character
+                free[partition] = free.get(partition, 0) + left
+    return {partition: gpus for partition, gpus in free.items() if partition and gpus <= MOST_GPUS}
 
 
 def architectures_by_partition(nodes: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:

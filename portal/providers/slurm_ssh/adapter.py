@@ -49,6 +49,7 @@ from portal.providers.slurm_ssh.translation import (
     queued_jobs,
     sbatch_command,
     sbatch_error,
+    slurm_version,
     submitted_number,
 )
 
@@ -64,6 +65,7 @@ class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, DataPush, UsageSta
     `staging` (`url`: machines fetch their inputs by address; `push`: they reach nothing outside, and get all by SFTP
     before the job is handed over)."""
 
+    option_names = frozenset({"work_dir", "account", "qos", "gpu_type", "container_runtime", "staging"})
     listing_lag_s = 0.0  # slurmctld answers from memory
     submit_is_idempotent = False
     shares_disk = True
@@ -86,11 +88,10 @@ class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, DataPush, UsageSta
     def check(self) -> str:
         """`sbatch --version`, and the work directory is made."""
         finished = self._ssh.run(["sbatch", "--version"])
-        if finished.exit_code != 0:
-            raise Misconfigured("there is no sbatch on the log-in node", code=str(finished.exit_code))
+        version = slurm_version(finished.exit_code, finished.output)
         self._ssh.make_directory(self._work_dir())
         self._architectures.of("")  # so that the first job need not wait for it
-        return f"{finished.output.strip()[:100]} as {self._ssh.user}, container runtime: {self._runtime.value}"
+        return f"{version} as {self._ssh.user}, container runtime: {self._runtime.value}"
 
     def submit(self, spec: JobSpec) -> RemoteJob:
         """mkdir, upload, sbatch --parsable. A directory that exists means: somebody was here before, so look first."""

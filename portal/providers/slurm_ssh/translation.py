@@ -111,6 +111,21 @@ def sbatch_error(exit_code: int, errors: str) -> ProviderError:
     return OutcomeUnknown(f"sbatch ended with {exit_code}", code=str(exit_code))
 
 
+def slurm_version(exit_code: int, output: str) -> str:
+    """ "slurm 22.05.8", of what `sbatch --version` prints; Debian says "slurm-wlm".
+
+    Raises Misconfigured where no Slurm is there, Unavailable where it does not run now.
+    """
+    if exit_code in (126, 127):
+        raise Misconfigured("there is no sbatch on the log-in node", code=str(exit_code))
+    if exit_code != 0:
+        raise Unavailable(f"sbatch --version ended with {exit_code}", code=str(exit_code))
+    text = output.strip()
+    if not re.fullmatch(r"slurm(-\w+)? [0-9][\w.+~-]{0,40}", text, re.ASCII):
+        raise Misconfigured("what answers to sbatch on the log-in node is not Slurm's, or prints more than its version")
+    return text
+
+
 def is_unknown_job(errors: str) -> bool:
     return "invalid job id" in errors.lower()
 

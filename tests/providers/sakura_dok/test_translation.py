@@ -191,8 +191,11 @@ def test_the_address_of_a_tasks_port(status: str, uri: object, address: str | No
     assert web_address({**TASK, "status": status, "http_uri": uri}) == address
 
 
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+PLAN = {"id": "a", "name": "A", "minimum_execution_seconds": 60}
+
+
 def test_the_accounts_own_price_wins_and_others_have_their_time() -> None:
-    now = datetime(2026, 11, 23, tzinfo=UTC)
     plans = [{"id": "a", "name": "A", "minimum_execution_seconds": 60}, {"id": "b", "name": "B"}]
     prices = [
         {"plan": "a", "price": "0.28", "is_overridden": False, "begin_at": "2026-04-01T00:00:00+09:00", "end_at": None},
@@ -200,10 +203,42 @@ def test_the_accounts_own_price_wins_and_others_have_their_time() -> None:
         {"plan": "a", "price": "0.01", "is_overridden": True, "begin_at": "2027-01-01T00:00:00+09:00", "end_at": None},
     ]
     begins_at = datetime(2026, 9, 30, 15, tzinfo=UTC)
-    assert offerings(plans, prices, now=now) == [
+    assert offerings(plans, prices, now=NOW) == [
         RemoteOffering("a", "A", Decimal("0.25"), "second", 60, begins_at),
         RemoteOffering("b", "B", None, "second", 0, None),
     ]
+
+
+@pytest.mark.parametrize(
+    "price",
+    ["1_0", "０.５", "1e-999999", "1E+30", "-1", "+1", " 1", "1\n", ".5", "NaN", "", "9" * 5000, 0.28, None, True],
+)
+def test_a_price_that_is_not_written_as_one_is_none(price: object) -> None:
+    (offer,) = offerings([PLAN], [{"plan": "a", "price": price}], now=NOW)
+    assert offer == RemoteOffering("a", "A", None, "second", 60)
+
+
+@pytest.mark.parametrize("minimum", [None, -5, 10**30, 1.5, "sixty", True, []])
+def test_a_price_without_its_minimum_is_none(minimum: object) -> None:
+    plan = {**PLAN, "minimum_execution_seconds": minimum}
+    (offer,) = offerings([plan], [{"plan": "a", "price": "0.28"}], now=NOW)
+    assert offer == RemoteOffering("a", "A", None, "second")
+
+
+@pytest.mark.parametrize("plan", ["a\0", "\ud800", "", "a b", "\n", "x" * 61, 7, None])
+def test_a_plan_whose_id_nobody_could_store_is_left_out_and_the_others_stay(plan: object) -> None:
+    found = offerings([{**PLAN, "id": plan}, PLAN], [{"plan": "a", "price": "0.28"}], now=NOW)
+    assert found == [RemoteOffering("a", "A", Decimal("0.28"), "second", 60)]
+
+
+def test_two_prices_for_one_plan_are_none_unless_they_are_the_same_or_one_is_the_accounts_own() -> None:
+    standard, other = {"plan": "a", "price": "0.28"}, {"plan": "a", "price": "0.30"}
+    own = {"plan": "a", "price": "0.25", "is_overridden": True}
+    found = [
+        offerings([PLAN], prices, now=NOW)[0].unit_price
+        for prices in ([standard, other], [standard, standard], [standard, own, other], [own, {**own, "price": "1"}])
+    ]
+    assert found == [None, Decimal("0.28"), Decimal("0.25"), None]
 
 
 def test_gpus_of_a_plan() -> None:

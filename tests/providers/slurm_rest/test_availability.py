@@ -35,6 +35,16 @@ def test_any_json_is_read_without_surprise(raw: dict[str, Any]) -> None:
     free_by_partition([raw])
 
 
+def test_a_partition_that_nobody_could_store_is_left_out_and_the_others_stay() -> None:
+    node = {"state": "IDLE", "partitions": ["g\0", "\ud800", "", "a\n", "a"], "gres": "gpu:4", "gres_used": ""}
+    assert free_by_partition([node]) == {"a": 4}
+
+
+def test_more_free_gpus_than_any_cluster_has_are_not_said() -> None:
+    node = {"state": "IDLE", "partitions": ["a"], "gres": ",".join(["gpu:99999"] * 22_000), "gres_used": ""}
+    assert free_by_partition([node, {**node, "partitions": ["b"], "gres": "gpu:4"}]) == {"b": 4}
+
+
 def test_processors_by_partition() -> None:
     nodes = [
         {"architecture": "x86_64", "partitions": ["gpu", "all"]},

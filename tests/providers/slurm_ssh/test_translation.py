@@ -20,6 +20,7 @@ from portal.providers.slurm_ssh.translation import (
     queued_jobs,
     sbatch_command,
     sbatch_error,
+    slurm_version,
     submitted_number,
 )
 
@@ -114,6 +115,33 @@ def test_sbatch_numbers() -> None:
 )
 def test_what_a_failed_sbatch_means(code: int, text: str, expected: type[Exception]) -> None:
     assert type(sbatch_error(code, text)) is expected
+
+
+@pytest.mark.parametrize("text", ["slurm 22.05.8", "slurm-wlm 22.05.8", "slurm 24.11.0-0rc1"])
+def test_the_version_of_slurm(text: str) -> None:
+    assert slurm_version(0, f"{text}\n") == text
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "expected"),
+    [
+        (127, "", Misconfigured),
+        (126, "", Misconfigured),
+        (1, "", Unavailable),
+        (255, "slurm 22.05.8\n", Unavailable),
+        (-9, "", Unavailable),
+        (0, "", Misconfigured),
+        (0, "garbage", Misconfigured),
+        (0, "Welcome!\nslurm 22.05.8\n", Misconfigured),
+        (0, "slurm", Misconfigured),
+        (0, "slurm 22\u0660", Misconfigured),
+        (0, f"slurm {'2' * 100}", Misconfigured),
+    ],
+)
+def test_what_is_no_version_of_slurm(code: int, output: str, expected: type[Exception]) -> None:
+    with pytest.raises((Misconfigured, Unavailable)) as refused:
+        slurm_version(code, output)
+    assert type(refused.value) is expected
 
 
 @pytest.mark.parametrize("start", ["1795000100", "1795003600"], ids=["its end", "a forecast"])

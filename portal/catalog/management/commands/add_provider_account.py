@@ -15,7 +15,7 @@ from portal.audit.recording import record
 from portal.catalog.models import Provider, ProviderAccount
 from portal.catalog.provider_accounts import adapter_of
 from portal.providers.errors import ProviderError
-from portal.providers.registry import CONCURRENT_LIMITS, KINDS
+from portal.providers.registry import CONCURRENT_LIMITS, KINDS, option_names
 
 
 class Command(BaseCommand):
@@ -74,6 +74,7 @@ class Command(BaseCommand):
         if options["option"]:  # new credentials alone leave them as they are
             account.options = _pairs(options["option"])
             account.emulated = account.options.pop("emulated", "false") == "true"
+            _refuse_unknown(account)
         if account.emulated and settings.PRODUCTION:
             raise CommandError("An emulator is for demos: it cannot be added in production.")
         account.set_credentials(_credentials(options["credentials_in"]))
@@ -99,6 +100,13 @@ def _pairs(given: list[str]) -> dict[str, str]:
     if wrong := [name for name, sign, _value in pairs if not (name and sign)]:
         raise CommandError(f"--option is NAME=VALUE, not {wrong[0]!r}.")
     return {name: value for name, _sign, value in pairs}
+
+
+def _refuse_unknown(account: ProviderAccount) -> None:
+    """A misspelt option would be kept and never looked at. An emulator has one more, which the status page shows."""
+    known = option_names(account.kind) | ({"sandbox"} if account.emulated else set())
+    if unknown := sorted(set(account.options) - known):
+        raise CommandError(f"{account.kind} has no option {unknown[0]}. Options: {', '.join(sorted(known))}.")
 
 
 def _limit(given: str) -> int:

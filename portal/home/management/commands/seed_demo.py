@@ -11,3 +11,5 @@ class Command(BaseCommand):
             demo.seed()
         except demo.NotHere as error:
             raise CommandError(str(demo.NotHere.__doc__)) from error
+        except demo.UnknownProvider as error:
+            raise CommandError(str(error)) from error

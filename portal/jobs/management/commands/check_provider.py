@@ -40,6 +40,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", type=Path, metavar="FILE", help="default: check-SLUG-DATE.json here")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        now = timezone.localtime()
+        file = options["json"] or Path(f"check-{options['slug']}-{now:%Y%m%d-%H%M}.json")
         account = _account(options["slug"], options["kind"])
         offering = _offering(account, options["plan"])
         chosen = [
@@ -49,6 +51,7 @@ class Command(BaseCommand):
         ]
         if not chosen:
             raise CommandError(f"No promise has {options['only']!r} in its area or name.")
+        _try_to_write(file)
         self.stdout.write(f"{account} at {account.provider.name_en}, {offering.slug}: {len(chosen)} promises\n\n")
         store = _Store()
         try:
@@ -69,14 +72,24 @@ class Command(BaseCommand):
         finally:
             bench.close()
             store.clear()
-        now = timezone.localtime()
-        file = options["json"] or Path(f"check-{options['slug']}-{now:%Y%m%d-%H%M}.json")
         about = {"account": str(account), "offering": offering.slug, "at": now.isoformat(timespec="seconds")}
         file.write_text(to_json(findings, **about), encoding="utf-8")
         self.stdout.write(f"\n{table(findings).splitlines()[-1]}\nEvidence: {file}")
         if broken := score(findings)["broken"]:
             names = "\n".join(f"  {line(finding)}" for finding in findings if finding.result is Result.BROKEN)
             raise CommandError(f"{broken} broken:\n{names}", returncode=1)
+
+
+def _try_to_write(file: Path) -> None:
+    """Before jobs have cost something. Leaves what is there as it is."""
+    is_new = not file.exists()
+    try:
+        with file.open("a"):
+            pass
+    except OSError as problem:
+        raise CommandError(f"{file} cannot be written: {problem.strerror}.") from problem
+    if is_new:
+        file.unlink()
 
 
 class _Store:
@@ -150,6 +163,8 @@ def _target(offering: Offering) -> Target:
         image="docker.io/library/python:3.11-slim" if offering.containers else "",
         gpus=offering.gpus_min,
         gpus_max=offering.gpus_max,
+        gpus_step=offering.gpus_step,
+        gpus_per_node=offering.gpus_per_node,
         architecture=offering.architecture if offering.architecture_confirmed else "",
         time_limit_s=TIME_LIMIT_S,
     )

@@ -27,7 +27,7 @@ def what_was_refused_was_not_made(bench: Bench) -> str:
 def more_gpus_than_there_are_is_refused_as_no_capacity(bench: Bench) -> str:
     if bench.target.gpus_max < 2:
         raise NotOffered("this plan counts its GPUs itself")
-    error = raises(Rejected, lambda: bench.submit("true", gpus=999))
+    error = raises(Rejected, lambda: bench.submit("true", gpus=999, nodes=1))
     equal(getattr(error, "failure", ""), "no_capacity", "kind of failure")
     return error.summary
 

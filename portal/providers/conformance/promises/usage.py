@@ -17,10 +17,11 @@ def gpu_seconds_are_run_time_times_gpus(bench: Bench) -> str:
 
 
 @promise
-def two_gpus_count_twice(bench: Bench) -> str:
-    if bench.target.gpus != 1 or bench.target.gpus_max < 2:
-        raise NotOffered("this plan has one GPU")
-    return _counted(bench.wait(bench.submit("sleep 3", gpus=2)), gpus=2)
+def each_further_gpu_is_counted(bench: Bench) -> str:
+    more = bench.target.gpus_next
+    if more is None:
+        raise NotOffered(f"this plan has {bench.target.gpus} GPU{'s' * (bench.target.gpus > 1)}, never more")
+    return f"{more} GPUs: {_counted(bench.wait(bench.submit('sleep 3', gpus=more)), gpus=more)}"
 
 
 @promise
