@@ -55,7 +55,7 @@ from portal.providers.slurm_ssh.translation import (
 
 LOOK_BACK = timedelta(days=35)  # longer than any job may run
 # [T] Accounting learns of an element's end up to seconds after the controller; only it knows the exit code.
-ACCOUNTING_LAG = timedelta(seconds=10)
+ACCOUNTING_LAG = timedelta(seconds=30)
 BLOCK_BYTES = 4 << 20
 
 
