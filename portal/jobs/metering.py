@@ -75,6 +75,7 @@ def settle(
             if locked.started_at and locked.ended_at:
                 # A job that ran at all is charged at least its first second (and the price's minimum with it).
                 _meter_until(locked, max(locked.ended_at, locked.started_at + SECOND))
+            leftovers = [*leftovers, *_replaced(job, files)]
             _keep_files(job, files)
             for note in notes:
                 JobEvent.objects.create(job=job, kind="data", reason=note, by="portal:collection")
@@ -128,6 +129,13 @@ def _meter_until(attempt: Attempt, until: datetime) -> int:
         gpu_seconds=F("gpu_seconds") + used, cost=F("cost") + charged, version=F("version") + 1
     )
     return int((end - start).total_seconds())
+
+
+def _replaced(job: Job, files: Sequence[Artifact]) -> list[str]:
+    """Keys of what an earlier attempt wrote to the same paths."""
+    before = Artifact.objects.filter(job=job, path__in=[file.path for file in files])
+    kept = {file.storage_key for file in files}
+    return [key for key in before.values_list("storage_key", flat=True) if key not in kept] if files else []
 
 
 def _keep_files(job: Job, files: Sequence[Artifact]) -> None:

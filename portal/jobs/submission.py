@@ -21,9 +21,9 @@ from portal.core.failpoints import failpoint
 from portal.core.sealing import seal
 from portal.datasets.models import DataFile, FileState
 from portal.jobs import tasks
-from portal.jobs.estimates import quote
+from portal.jobs.estimates import Quote, quote
 from portal.jobs.models import Attempt, Job, JobEvent, JobInput, SubmitKey
-from portal.jobs.places import Refused, place_at
+from portal.jobs.places import Place, Refused, place_at
 from portal.jobs.request import JobRequest
 from portal.jobs.states import JobState
 
@@ -87,14 +87,7 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
     place = place_at(project, request, request.offering, now=now)
     price, account, offering = place.price, place.account, place.offering
     inputs = _inputs(project, request)
-    estimate = quote(
-        offering,
-        price,
-        gpus=request.gpus,
-        time_limit_s=request.time_limit_s,
-        cost_cap=request.cost_cap,
-        tries=request.retries + 1,
-    )
+    estimate = _quoted(place, request)
     if request.cost_cap < estimate.minimum:
         raise Refused(
             format_lazy(_("The cost cap must be at least {yen} yen on this offering."), yen=f"{estimate.minimum:,}"),
@@ -162,16 +155,20 @@ def _holds_elsewhere(project: Project, request: JobRequest, now: datetime) -> It
         except Refused as no:
             sentence = format_lazy("{name}: {why}", name=other.name, why=no.message)
             raise Refused(sentence, no.field if no.field == "project" else "alternatives") from None
-        there = quote(
-            place.offering,
-            place.price,
-            gpus=request.gpus,
-            time_limit_s=request.time_limit_s,
-            cost_cap=request.cost_cap,
-            tries=request.retries + 1,
-        )
+        there = _quoted(place, request)
         if there.maximum <= request.cost_cap:  # else the cap lets it go there never
             yield there.hold
+
+
+def _quoted(place: Place, request: JobRequest) -> Quote:
+    return quote(
+        place.offering,
+        place.price,
+        gpus=request.gpus,
+        time_limit_s=request.time_limit_s,
+        cost_cap=request.cost_cap,
+        tries=request.retries + 1,
+    )
 
 
 def _inputs(project: Project, request: JobRequest) -> dict[str, DataFile]:

@@ -14,9 +14,11 @@ from portal.accounts.models import Project, User
 from portal.audit.models import AuditEvent
 from portal.billing.models import Hold
 from portal.catalog.models import Offering, Price, ProviderAccount, Site
+from portal.datasets import storage
+from portal.datasets.models import Leftover
 from portal.jobs import handoff, metering, next_try
 from portal.jobs.cancellation import ask_stop
-from portal.jobs.models import Attempt, Job, JobEvent
+from portal.jobs.models import Artifact, Attempt, Job, JobEvent
 from portal.jobs.submission import submit
 from portal.providers.base import RemoteState
 from portal.providers.errors import Misconfigured, OutcomeUnknown, Rejected, Unavailable
@@ -307,6 +309,20 @@ def test_each_run_keeps_its_log(sent, steps: Steps, provider: FakeProvider) -> N
     assert [chunk.text for chunk in job.log_chunks.order_by("first_line")] == [
         "first", "──────── 2回目の実行 / run 2 ────────\nsecond",
     ]  # fmt: skip
+
+
+def test_a_file_that_the_next_run_writes_again_takes_the_place_of_the_first(
+    sent, steps: Steps, provider: FakeProvider
+) -> None:
+    job = sent(retries=1)
+    provider.files = {"a.txt": b"first", "only-first.txt": b"1"}
+    interrupted(steps, provider, "r1")
+    first = Artifact.objects.get(job=job, path="a.txt").storage_key
+    provider.files = {"a.txt": b"second"}
+    interrupted(steps, provider, "r2")
+    kept = {file.path: storage.read(file.storage_key) for file in Artifact.objects.filter(job=job)}
+    assert kept == {"a.txt": b"second", "only-first.txt": b"1"}
+    assert Leftover.objects.filter(storage_key=first).count() == 1  # removed a day later
 
 
 @pytest.mark.parametrize("retries", [0, 3])
