@@ -173,7 +173,7 @@ class JobForm(forms.Form):
         minimum=0,
         maximum=RETRIES_MAX,
         missing="",
-        wrong=gettext_lazy("Choose how often the job begins anew, from the list."),
+        wrong=gettext_lazy("Choose how often the job starts again, from the list."),
         required=False,
     )
     environment = PlainText(
@@ -226,7 +226,7 @@ class JobForm(forms.Form):
         self.fields["retries"].widget.choices = [  # type: ignore[attr-defined]
             (0, _("it ends")),
             *(
-                (n, ngettext("it begins anew, up to %(n)s time", "it begins anew, up to %(n)s times", n) % {"n": n})
+                (n, ngettext("it starts again, up to %(n)s time", "it starts again, up to %(n)s times", n) % {"n": n})
                 for n in range(1, RETRIES_MAX + 1)
             ),
         ]

@@ -817,9 +817,9 @@ def test_other_places_and_new_beginnings_are_quoted_kept_and_shown(
     assert (job.alternatives, job.retries, job.image) == (named, 1, "python:3.11-slim")
     assert "¥4,000 is set aside, nothing is charged yet" in page_of(client.get(f"/jobs/{job.code}/"))
     config = page_of(client.get(f"/jobs/{job.code}/config/"))
-    assert "begins anew, up to 1 time" in config and "not used: this plan runs no containers" in config
+    assert "starts again, up to 1 time" in config and "not used: this plan runs no containers" in config
     copied = page_of(client.get(f"/jobs/new/?copy={job.code}"))
-    assert 'value="dok-h100" checked' in copied and '<option value="1" selected>it begins anew' in copied
+    assert 'value="dok-h100" checked' in copied and '<option value="1" selected>it starts again' in copied
 
 
 @pytest.mark.parametrize(
@@ -827,7 +827,7 @@ def test_other_places_and_new_beginnings_are_quoted_kept_and_shown(
     [
         ({"alternatives": "nowhere"}, "One of the other plans cannot be used for jobs now. Choose again."),
         ({"alternatives": "dok-h100"}, "The number of GPUs must be 1 on this offering."),
-        ({"retries": "4"}, "Choose how often the job begins anew, from the list."),
+        ({"retries": "4"}, "Choose how often the job starts again, from the list."),
     ],
 )
 def test_a_place_that_could_never_take_the_job_is_not_kept_as_another(
