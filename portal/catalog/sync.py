@@ -78,8 +78,9 @@ def _with_one_price(published: Iterable[RemoteOffering]) -> dict[str, RemoteOffe
 
 
 def _fits(amount: Decimal) -> bool:
-    """What does not fit its column, or would become nothing in it, is no price that anybody meant."""
-    return 0 <= amount < AMOUNT_BELOW - 1 and (amount == 0 or amount.quantize(AMOUNT_STEP) > 0)
+    """What does not fit its column, or is or would become nothing in it, is no price that anybody meant: a plan free
+    of charge is entered by staff."""
+    return 0 < amount < AMOUNT_BELOW - 1 and amount.quantize(AMOUNT_STEP) > 0
 
 
 @transaction.atomic

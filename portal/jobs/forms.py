@@ -248,12 +248,16 @@ class JobForm(forms.Form):
         return self.offers.get(str(self["offering"].value() or ""))
 
     @property
-    def other_offers(self) -> list[Offer]:
-        """Where the job could go as well, with the number of GPUs that is chosen."""
+    def other_offers(self) -> list[tuple[Offer, bool]]:
+        """Where the job could go as well, and whether it can with the number of GPUs that is chosen.
+
+        One that cannot is listed only while it is ticked: going back to the first number must find it ticked still.
+        """
         gpus = str(self["gpus"].value() or "")
         count = int(gpus) if gpus.isascii() and gpus.isdigit() and len(gpus) < 7 else 0
-        first = self.chosen_offer
-        return [o for o in self.offers.values() if o is not first and (not count or o.offering.allows_gpus(count))]
+        others = [o for o in self.offers.values() if o is not self.chosen_offer]
+        rated = [(o, not count or o.offering.allows_gpus(count)) for o in others]
+        return [(o, fits) for o, fits in rated if fits or o.slug in self.chosen_others]
 
     @property
     def chosen_others(self) -> set[str]:

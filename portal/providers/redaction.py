@@ -20,7 +20,7 @@ def without(text: str, secrets: Iterable[str]) -> str:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """The secret, and each of its lines: as it is, on one line, in JSON, in an address, in base64."""
+    """The secret, and each of its lines: as it is, on one line, in JSON, in an address, in base64, base32, hex."""
     if len(secret) < _SHORTEST:
         return
     lines = (line.strip() for line in secret.splitlines())
@@ -30,4 +30,10 @@ def _forms(secret: str) -> Iterator[str]:
         yield json.dumps(value, ensure_ascii=False)[1:-1]
         yield quote(value, safe="", errors="replace")
         yield quote_plus(value, errors="replace")
-        yield base64.b64encode(value.encode(errors="replace")).decode().rstrip("=")
+        yield "".join(f"\\u{unit:04x}" for unit in memoryview(value.encode("utf-16", "surrogatepass")).cast("H")[1:])
+        raw = value.encode(errors="replace")
+        yield base64.b64encode(raw).decode().rstrip("=")
+        yield base64.urlsafe_b64encode(raw).decode().rstrip("=")
+        yield base64.b32encode(raw).decode().rstrip("=")
+        yield raw.hex()
+        yield raw.hex().upper()

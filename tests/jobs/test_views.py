@@ -466,8 +466,10 @@ def test_the_list_polls_only_while_something_moves(client_of, member, project):
     assert "every 5s" not in page_of(client.get("/jobs/"))
 
 
-def test_the_list_says_run_time_and_cost_as_the_jobs_page_does(client_of, member, project):
+def test_the_list_says_run_time_and_cost_as_the_jobs_page_does(client_of, member, project, monkeypatch):
     job = running_job(project, submitted_by=member)
+    now = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: now)
     client = client_of(member, "en")
     cells = re.findall(r'<td class="num">(.*?)</td>', page_of(client.get("/jobs/")))
     assert cells == ["30 min", "¥504"]
@@ -820,6 +822,24 @@ def test_other_places_and_new_beginnings_are_quoted_kept_and_shown(
     assert "starts again, up to 1 time" in config and "not used: this plan runs no containers" in config
     copied = page_of(client.get(f"/jobs/new/?copy={job.code}"))
     assert 'value="dok-h100" checked' in copied and '<option value="1" selected>it starts again' in copied
+
+
+def test_another_plan_stays_ticked_while_the_number_of_gpus_does_not_suit_it(
+    client_of, member, project, cluster_plan, container_plan, credit
+):
+    client = client_of(member, "en")
+    asked = {"project": project.code, "offering": "cluster", "time_amount": "1", "time_unit": "hours",
+             "cost_cap": "4000", "suggested": "4000"}  # fmt: skip
+    ticked, unsuitable = 'value="dok-h100" checked', "Not with this number of GPUs"
+
+    def quoted(**changes):
+        return page_of(client.get("/jobs/new/quote/", {**asked, **changes}, headers=HTMX))
+
+    with_one = quoted(gpus="1", alternatives="dok-h100")
+    assert ticked in with_one and unsuitable not in with_one
+    with_four = quoted(gpus="4", alternatives="dok-h100")
+    assert ticked in with_four and unsuitable in with_four
+    assert "dok-h100" not in quoted(gpus="4")
 
 
 @pytest.mark.parametrize(

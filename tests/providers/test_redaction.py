@@ -29,10 +29,24 @@ def test_short_values_are_words_like_others() -> None:
         json.dumps(SECRET)[1:-1],
         json.dumps(SECRET, ensure_ascii=False)[1:-1],
         quote(SECRET, safe=""),
+        "".join(rf"\u{ord(letter):04x}" for letter in SECRET),
         base64.b64encode(SECRET.encode()).decode().rstrip("="),
+        base64.b32encode(SECRET.encode()).decode().rstrip("="),
+        SECRET.encode().hex(),
         SECRET.splitlines()[1],
     ],
-    ids=["plain", "one line", "JSON", "JSON in letters", "address", "base64", "one of its lines"],
+    ids=[
+        "plain",
+        "one line",
+        "JSON",
+        "JSON in letters",
+        "address",
+        "escaped",
+        "base64",
+        "base32",
+        "hex",
+        "one of its lines",
+    ],
 )
 def test_a_secret_is_known_in_every_form(quoted: str) -> None:
     assert without(f"refused: {quoted}.", [SECRET]) == "refused: […]."

@@ -190,11 +190,12 @@ def _standing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _charge(bill: Mapping[str, Any], line: object, place: int) -> RemoteCharge:
-    """Usage and amount are whole numbers at a client of 2026; the document names no type."""
+    """Usage and amount are whole numbers at a client of 2026; the document names no type. Both may be negative: a
+    line that takes back an earlier one is told as it stands."""
     if not isinstance(line, dict):
         raise ValueError("a line of the bill cannot be read")
     plan, usage, amount = _text(line.get("plan")), _number(line.get("usage")), _number(line.get("amount"))
-    if not plan or usage is None or usage < 0 or usage != usage.to_integral_value() or amount is None:
+    if not plan or usage is None or usage != usage.to_integral_value() or amount is None:
         raise ValueError("a line of the bill cannot be read")
     return RemoteCharge(
         account=_text(bill.get("account")),
