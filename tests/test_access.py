@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from portal.accounts.models import Invitation, Membership, Organization, Project, User
 from portal.accounts.roles import Role
+from portal.datasets import storage
 from portal.jobs import claims
 from tests.factories import (
     ArtifactFactory,
@@ -150,6 +151,8 @@ TABLE: dict[str, Pair] = {
     "datasets:posted": (UPLOADER, None),
     "datasets:state": (READ, None),
     "datasets:download": (READ, None),
+    "datasets:preview": (READ, None),
+    "datasets:preview_content": (READ, None),
     "datasets:delete": (CHANGE, CHANGE),
     "datasets:detail": (READ, None),
     "datasets:delete_dataset": (CHANGE, CHANGE),
@@ -235,6 +238,7 @@ def tenant(organization: Organization, project: Project, settings: Any) -> dict[
     job = JobFactory(project=project, submitted_by=owner)
     attempt = AttemptFactory(job=job)
     data_file = DataFileFactory(dataset=DatasetFactory(project=project, created_by=owner))
+    storage.put_bytes(data_file.storage_key, b"words")
     sending = DataFileFactory(dataset=data_file.dataset, state="uploading", sha256="", ready_at=None, size_bytes=5)
     token = "t" * 43
     invitation = Invitation.objects.create(
@@ -329,6 +333,8 @@ def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
         "datasets:detail": {"code": tenant["dataset"]},
         "datasets:delete_dataset": {"code": tenant["dataset"]},
         "datasets:download": {"code": tenant["file"]},
+        "datasets:preview": {"code": tenant["file"]},
+        "datasets:preview_content": {"code": tenant["file"]},
         "datasets:delete": {"code": tenant["file"]},
         "mfa_remove_webauthn": {"pk": 1},
         "mfa_edit_webauthn": {"pk": 1},

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from portal.datasets.views import files, pages, sending
+from portal.datasets.views import files, pages, previewing, sending
 
 app_name = "datasets"
 urlpatterns = [
@@ -15,6 +15,8 @@ urlpatterns = [
     path("files/<str:code>/posted/", sending.posted, name="posted"),
     path("files/<str:code>/state/", files.state, name="state"),
     path("files/<str:code>/download/", files.download, name="download"),
+    path("files/<str:code>/preview/", previewing.page, name="preview"),
+    path("files/<str:code>/preview/content/", previewing.content, name="preview_content"),
     path("files/<str:code>/delete/", files.delete, name="delete"),
     path("<str:code>/", pages.detail, name="detail"),
     path("<str:code>/delete/", pages.delete_dataset, name="delete_dataset"),

@@ -1,4 +1,6 @@
+import re
 from collections.abc import Callable
+from html import unescape
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
@@ -229,3 +231,47 @@ def test_the_policy_lets_the_browser_send_to_the_store(client_of: Sign, member: 
     directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
     store = settings.S3_PUBLIC_ENDPOINT  # type: ignore[attr-defined]
     assert (directives["connect-src"], directives["form-action"]) == (f"'self' {store}", f"'self' {store}")
+
+
+def stored_file(project: Project, name: str, data: bytes) -> DataFile:
+    file = DataFileFactory(dataset__project=project, name=name, size_bytes=len(data))
+    storage.put_bytes(file.storage_key, data)
+    return file
+
+
+def test_a_preview_stands_in_a_frame_without_origin_and_stays_text(
+    client_of: Sign, project: Project, member: User
+) -> None:
+    client, file = client_of(member, "en"), stored_file(project, "表.csv", f"名,値\n{HOSTILE},1\n".encode())
+    page = client.get(f"/datasets/files/{file.code}/preview/")
+    assert f'sandbox src="/datasets/files/{file.code}/preview/content/"' in page.content.decode()
+    assert "frame-src 'self'" in page["Content-Security-Policy"]
+    seen = client.get(f"/datasets/files/{file.code}/preview/content/")
+    policy = sorted(seen["Content-Security-Policy"].split("; "))
+    assert [part for part in policy if not part.startswith("img-src http")] == [
+        "base-uri 'none'", "default-src 'none'", "form-action 'none'", "frame-ancestors 'self'", "sandbox",
+        "style-src 'self'",
+    ]  # fmt: skip
+    assert seen["X-Frame-Options"] == "SAMEORIGIN"
+    assert "<td>&lt;script&gt;alert(1)&lt;script&gt;" in seen.content.decode()
+    event = AuditEvent.objects.get(act="file.previewed")
+    assert (event.subject, event.actor) == (f"file:{file.code}", f"user:{member.pk}")
+
+
+def test_a_picture_comes_from_the_store_as_a_picture(client_of: Sign, project: Project, member: User) -> None:
+    file = stored_file(project, "a.txt", b"\x89PNG\r\n\x1a\n...")
+    seen = client_of(member, "en").get(f"/datasets/files/{file.code}/preview/content/").content.decode()
+    address = unescape(re.search('<img src="([^"]+)"', seen)[1])  # type: ignore[index]
+    query = parse_qs(urlsplit(address).query)
+    assert (query["response-content-type"], query["X-Amz-Expires"]) == (["image/png"], ["60"])
+
+
+def test_what_cannot_be_previewed_is_said(client_of: Sign, project: Project, member: User) -> None:
+    client, file = client_of(member, "en"), stored_file(project, "a.bin", b"\0\1")
+    url = f"/datasets/files/{file.code}/preview/content/"
+    assert "There is no preview for this kind of file" in client.get(url).content.decode()
+    DataFile.objects.filter(pk=file.pk).update(storage_key="t/nothing/here")
+    gone = client.get(url)
+    assert (gone.status_code, "The storage cannot be reached" in gone.content.decode()) == (503, True)
+    waiting = DataFileFactory(dataset=file.dataset, name="later", state="verifying")
+    assert client.get(f"/datasets/files/{waiting.code}/preview/").status_code == 302
