@@ -427,6 +427,11 @@ class Credential:
             super().full_clean()  # type: ignore[misc]
         except (TypeError, ValueError, KeyError, AttributeError, IndexError, RecursionError):
             self.add_error(None, _("The passkey could not be checked. Try again."))  # type: ignore[attr-defined]
+            return
+        for errors in self.errors.values():  # type: ignore[attr-defined]
+            for error in errors.as_data():
+                if error.code == "incorrect_code":  # the library has one sentence for all, and it speaks of a code
+                    error.message = _("This passkey was not accepted. Try again, or use another way.")
 
 
 class AddPasskeyForm(Credential, Ours, webauthn.AddWebAuthnForm):

@@ -21,6 +21,8 @@ class YenField(forms.CharField):
         self.widget.attrs.update({"inputmode": "numeric", "autocomplete": "off"})
 
     def clean(self, value: Any) -> int | None:
+        if value is None:  # no limit is said by an empty field; a form without the field has lost it on the way
+            raise forms.ValidationError(_("The amount did not arrive. Enter it again, or leave it empty for no limit."))
         text = unicodedata.normalize("NFKC", super().clean(value) or "")
         digits = re.sub(r"[\s,、¥\\円]", "", text)
         if not digits:

@@ -193,6 +193,7 @@ def _row(row: Offer, query: QueryDict, shown: Shown, may_create: bool) -> dict[s
         "gpu_range": comparison.gpu_range(row),
         "charged_by": comparison.charged_by(row),
         "is_compared": row in shown.compared,
+        "is_hidden": row not in shown.rows,  # by the filter: no checkbox of the list keeps it under comparison
         "may_compare": row in shown.compared or len(shown.compared) < comparison.MOST,
         "remove_url": f"{reverse('catalog:list')}?{without.urlencode()}",
         "create_url": f"{reverse('jobs:new')}?offering={row.offering.slug}&gpus={row.gpus}"

@@ -328,6 +328,15 @@ def test_hostile_passkeys_are_form_errors(number: int, owner: User) -> None:
     assert client.post("/account/2fa/webauthn/add/", {"name": "x", **sent}).status_code == 422
 
 
+def test_a_passkey_that_is_not_known_is_told_as_a_passkey(db: None) -> None:
+    client = Client(headers={"accept-language": "en"})
+    client.get("/account/2fa/webauthn/login/", headers={"accept": "application/json"})
+    sent = {"credential": json.dumps({**KEY, "response": {**SIGNED, "authenticatorData": "A" * 60}})}
+    page = client.post("/account/2fa/webauthn/login/", sent, follow=True).content.decode()
+    assert "passkey" in page.lower() and "code is not right" not in page
+    assert "This passkey was not accepted. Try again, or use another way." in page
+
+
 @pytest.mark.parametrize("path", ["signup", "login", "password/reset"])
 @pytest.mark.parametrize(
     "email", ["", "x", "a@b", "a" * 300 + "@example.jp", "a\x00@example.jp", "a@" + "b." * 140 + "jp"]

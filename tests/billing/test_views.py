@@ -157,6 +157,7 @@ def test_a_manager_sets_changes_and_takes_away_a_budget(project: Project, manage
     "sent",
     [
         {},
+        {"place": "{code}"},
         {"place": "", "monthly_limit": "1"},
         {"place": "o-other", "monthly_limit": "1"},
         {"place": "{code}", "monthly_limit": "-5"},

@@ -72,6 +72,13 @@ def test_up_to_four_are_compared_and_a_fifth_is_neither_ticked_nor_in_a_link(cat
     assert "cmp=dok-v100" not in html
 
 
+def test_what_a_filter_hides_stays_under_comparison(catalog: None, client: Client) -> None:
+    page = client.get("/catalog/?provider=kddi&cmp=dok-h100&cmp=dok-v100").content.decode()
+    kept = re.findall(r'<input type="hidden" id="cmp-kept-[^"]*" name="cmp" value="([^"]*)" form="filter">', page)
+    assert kept == ["dok-h100", "dok-v100"]
+    assert 'id="cmp-kept-' not in client.get("/catalog/?provider=sakura&cmp=dok-h100").content.decode()
+
+
 def test_nothing_to_compare_shows_no_bar_but_a_button_for_those_without_script(catalog: None, client: Client) -> None:
     html = client.get("/catalog/", headers={"accept-language": "en"}).content.decode()
     assert ('class="cmpbar' in html, html.count('form="filter">Compare</button>')) == (False, 1)

@@ -840,6 +840,8 @@ def test_another_plan_stays_ticked_while_the_number_of_gpus_does_not_suit_it(
     with_four = quoted(gpus="4", alternatives="dok-h100")
     assert ticked in with_four and unsuitable in with_four
     assert "dok-h100" not in quoted(gpus="4")
+    moved = quoted(gpus="8", alternatives="dok-h100")  # eight of the plan chosen before: this one begins with one
+    assert ticked in moved and unsuitable not in moved
 
 
 @pytest.mark.parametrize(

@@ -232,9 +232,13 @@ def _completed(values: dict[str, Any], offers: list[Offer]) -> dict[str, Any]:
 
 
 def _follow(values: dict[str, Any], data: QueryDict, offers: list[Offer]) -> bool:
-    """A cap that still is our own suggestion follows the plan and the time. True: it was given anew."""
+    """The number of GPUs becomes one that the plan has; a cap that still is our own suggestion follows the plan and the
+    time. True: the cap was given anew."""
     choice = choice_of(values, offers)
-    if choice is None or not values.get("cost_cap") or values["cost_cap"] != data.get("suggested"):
+    if choice is None:
+        return False
+    values["gpus"] = str(choice.gpus)
+    if not values.get("cost_cap") or values["cost_cap"] != data.get("suggested"):
         return False
     values["cost_cap"] = str(choice.most)
     return True
