@@ -156,6 +156,7 @@ TABLE: dict[str, Pair] = {
     "datasets:delete": (CHANGE, CHANGE),
     "datasets:detail": (READ, None),
     "datasets:delete_dataset": (CHANGE, CHANGE),
+    "datasets:make_version": (None, CHANGE),
     # usage and money
     "usage:overview": (ANY_MEMBER, None),
     "usage:csv": (ANY_MEMBER, None),
@@ -332,6 +333,7 @@ def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
         "accounts:invitation_revoke": {"pk": tenant["invitation"]},
         "datasets:detail": {"code": tenant["dataset"]},
         "datasets:delete_dataset": {"code": tenant["dataset"]},
+        "datasets:make_version": {"code": tenant["dataset"]},
         "datasets:download": {"code": tenant["file"]},
         "datasets:preview": {"code": tenant["file"]},
         "datasets:preview_content": {"code": tenant["file"]},

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from portal.audit.recording import record
-from portal.datasets import storage
+from portal.datasets import drafts, storage
 from portal.datasets.models import DataFile, FileFailure, FileState, Leftover
 
 LEASE = timedelta(minutes=2)
@@ -81,15 +81,20 @@ def _difference(file: DataFile, measured: Measured) -> FileFailure | None:
 def _settle(file: DataFile, failure: FileFailure | None, measured: Measured | None) -> FileState | None:
     state = FileState.FAILED if failure else FileState.READY
     with transaction.atomic():
-        changed = DataFile.objects.filter(pk=file.pk, state=FileState.VERIFYING).update(
+        dataset = drafts.lock(file.dataset_id)
+        verifying = DataFile.objects.filter(pk=file.pk, state=FileState.VERIFYING)
+        if not verifying.select_for_update().exists():
+            return None
+        replaced_earlier = failure is None and drafts.make_room(file, dataset)
+        verifying.update(
             state=state,
             failure=failure or "",
             sha256=measured.sha256 if measured else "",
             ready_at=None if failure else timezone.now(),
             checked_until=None,
+            replaces=None,
+            replaced_earlier=replaced_earlier,
         )
-        if not changed:
-            return None
         if failure:
             Leftover.objects.create(storage_key=file.storage_key)  # nobody can use these bytes
         record(

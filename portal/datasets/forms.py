@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from portal.accounts.models import Project
-from portal.datasets.models import Dataset
+from portal.datasets.models import Dataset, DatasetVersion
 from portal.datasets.names import file_name_from
 from portal.datasets.uploading import MAX_BYTES, FileToSend
 
@@ -126,3 +126,21 @@ class PlainForm(_NamedDataset):
 
     def clean_name(self) -> str:
         return file_name_from(self.cleaned_data["name"])
+
+
+class VersionForm(forms.Form):
+    """A new version: what it is, in a few words; `wait` until every file is verified."""
+
+    note = forms.CharField(
+        label=DatasetVersion._meta.get_field("note").verbose_name,
+        required=False,
+        max_length=200,
+        error_messages={"max_length": gettext_lazy("A note can have up to 200 characters. Shorten it.")},
+    )
+    wait = forms.BooleanField(required=False)
+
+    def clean_note(self) -> str:
+        note = " ".join(str(self.cleaned_data["note"]).split())
+        if not note.isprintable():
+            raise forms.ValidationError(_("The note contains invisible control characters. Type it again."))
+        return note

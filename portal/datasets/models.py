@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import F, Q
+from django.db.models.functions import MD5, Collate, Left, Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
@@ -16,6 +16,10 @@ from portal.core.identifiers import dataset_code, file_code
 class DatasetQuerySet(models.QuerySet["Dataset"]):
     def visible_to(self, user: User) -> DatasetQuerySet:
         return self.filter(_in_view_of(user, ""))
+
+    def attachable_to(self, project: Project) -> DatasetQuerySet:
+        """What jobs of this project may read."""
+        return self.filter(project=project)
 
 
 def _in_view_of(user: User, prefix: str) -> Q:
@@ -36,6 +40,14 @@ class Dataset(models.Model):
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
 
+    # The newest version's number, and who wants the next one as soon as every file of the draft is verified. Changed
+    # under the lock of this row, as is every file's `removed_in`.
+    latest_number = models.PositiveIntegerField(default=0, db_default=0)
+    version_wanted_by = models.ForeignKey(
+        User, on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False
+    )
+    version_wanted_note = models.CharField(max_length=200, blank=True, default="", db_default="")
+
     objects = DatasetQuerySet.as_manager()
 
     class Meta:
@@ -46,10 +58,15 @@ class Dataset(models.Model):
         indexes = [
             models.Index(fields=["organization", "-id"], name="dataset_by_organization"),
             models.Index(fields=["project", "-id"], name="dataset_by_project"),
+            models.Index(fields=["id"], condition=Q(version_wanted_by__isnull=False), name="dataset_version_wanted"),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def next_number(self) -> int:
+        return self.latest_number + 1
 
 
 class FileState(models.TextChoices):
@@ -86,9 +103,41 @@ class FileFailure(models.TextChoices):
     SILENT = "silent", _("Nothing arrived for “%(name)s” for 7 days, so its parts were removed. Upload it again.")
 
 
+# Paths are listed by their bytes. An index takes up to 2,700 of them: it knows how a path begins; what begins alike is
+# sorted when it is asked for.
+PATH_BYTES = Collate("name", "C")
+PATH_BEGINNING = Collate(Left("name", 255), "C")
+LAST_LETTER = "\U0010ffff"
+UNFINISHED = ("uploading", "verifying")
+NOT_READY = (*UNFINISHED, "failed", "abandoned")
+
+
 class DataFileQuerySet(models.QuerySet["DataFile"]):
     def visible_to(self, user: User) -> DataFileQuerySet:
         return self.filter(_in_view_of(user, "dataset__"))
+
+    def draft(self) -> DataFileQuerySet:
+        """What the next version will be made of, and what is still on its way into it."""
+        return self.filter(removed_in=None)
+
+    def in_no_version(self) -> DataFileQuerySet:
+        """Ready, and only in the draft."""
+        return self.draft().ready().filter(added_in=None)
+
+    def of_version(self, version: DatasetVersion) -> DataFileQuerySet:
+        return self.filter(Q(removed_in=None) | Q(removed_in__gt=version.number)).filter(
+            dataset=version.dataset_id, added_in__lte=version.number, state=FileState.READY
+        )
+
+    def in_path_order(self, *, after: str = "", beginning: str = "") -> DataFileQuerySet:
+        """By the bytes of the path, those behind `after`, those that begin so. One index walks a dataset this way."""
+        rows = self.annotate(path_bytes=PATH_BYTES, path_beginning=PATH_BEGINNING)
+        if after:
+            rows = rows.filter(path_beginning__gte=after[:255], path_bytes__gt=after)
+        if beginning:
+            rows = rows.filter(path_beginning__gte=beginning[:255], path_beginning__lte=beginning[:255] + LAST_LETTER)
+            rows = rows.filter(path_bytes__gte=beginning, path_bytes__lte=beginning + LAST_LETTER)
+        return rows.order_by("path_beginning", "path_bytes")
 
     def ready(self) -> DataFileQuerySet:
         return self.filter(state=FileState.READY)
@@ -122,6 +171,15 @@ class DataFile(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     ready_at = models.DateTimeField(null=True, blank=True)
 
+    # Versions: it is in those from `added_in` on (null: only in the draft) and before `removed_in` (null: still there).
+    added_in = models.PositiveIntegerField(null=True, blank=True)
+    removed_in = models.PositiveIntegerField(null=True, blank=True)
+    # While it is not ready: the file of the same name that leaves the draft when it is.
+    replaces = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, related_name="+", null=True, blank=True, db_index=False
+    )
+    replaced_earlier = models.BooleanField(default=False, db_default=False)  # the newest version had one of that name
+
     # The upload.
     upload_id = models.CharField(max_length=300, blank=True)  # the store's multipart upload, while there is one
     part_size_bytes = models.PositiveBigIntegerField(default=0)  # 0: sent as a plain form
@@ -143,13 +201,30 @@ class DataFile(models.Model):
                 condition=~Q(state=FileState.READY) | (Q(ready_at__isnull=False) & ~Q(sha256="")),
                 name="file_ready_means_verified",
             ),
+            # By a digest, since an index takes 2,700 bytes at most.
             models.UniqueConstraint(
-                fields=["dataset", "name"],
-                condition=Q(state__in=["uploading", "verifying", "ready"]),
-                name="file_name_once_per_dataset",
+                "dataset",
+                MD5("name"),
+                condition=Q(state="ready", removed_in__isnull=True),
+                name="file_name_once_per_draft",
+            ),
+            models.UniqueConstraint(
+                "dataset", MD5("name"), condition=Q(state__in=UNFINISHED), name="file_name_sent_once_at_a_time"
             ),
         ]
         indexes = [
+            models.Index(F("dataset"), PATH_BEGINNING, name="file_by_path"),
+            models.Index(fields=["dataset", "-id"], condition=Q(removed_in__isnull=True), name="file_of_draft"),
+            models.Index(fields=["dataset", "-id"], condition=Q(state__in=NOT_READY), name="file_not_ready"),
+            models.Index(
+                fields=["dataset", "-id"],
+                condition=Q(state="ready", added_in__isnull=True, removed_in__isnull=True),
+                name="file_in_no_version",
+            ),
+            models.Index(
+                fields=["dataset", "removed_in"], condition=Q(removed_in__isnull=False), name="file_removed_in"
+            ),
+            models.Index(fields=["replaces"], condition=Q(replaces__isnull=False), name="file_replaces"),
             models.Index(fields=["dataset", "-id"], name="file_by_dataset"),
             models.Index(fields=["created_by", "-id"], condition=Q(state="uploading"), name="file_unfinished"),
             models.Index(fields=["active_at"], condition=Q(state="uploading"), name="file_silent"),
@@ -197,3 +272,69 @@ class Leftover(models.Model):
 
     def __str__(self) -> str:
         return self.storage_key
+
+
+class VersionState(models.TextChoices):
+    MAKING = "making", pgettext_lazy("version state", "Being made")
+    READY = "ready", pgettext_lazy("version state", "Ready")
+
+
+class DatasetVersionQuerySet(models.QuerySet["DatasetVersion"]):
+    def visible_to(self, user: User) -> DatasetVersionQuerySet:
+        return self.filter(_in_view_of(user, "dataset__"))
+
+
+class DatasetVersion(models.Model):
+    """An immutable set of files. Which ones is fixed when the row is made; `ready` once its manifest is in the store.
+
+    The manifest is what portal.datasets.manifests says; the database refuses to change a ready row or what it names.
+    """
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="versions", db_index=False)
+    number = models.PositiveIntegerField()  # from 1
+    state = models.CharField(max_length=10, choices=VersionState.choices, default=VersionState.MAKING)
+    file_count = models.PositiveIntegerField(default=0)
+    size_bytes = models.PositiveBigIntegerField(default=0)
+    manifest_sha256 = models.CharField(max_length=64, blank=True)
+    manifest_key = models.CharField(max_length=120, blank=True)
+    note = models.CharField(_("Note"), max_length=200, blank=True)
+    created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", db_index=False)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = DatasetVersionQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["dataset", "number"], name="version_number_once_per_dataset"),
+            models.CheckConstraint(
+                condition=~Q(state=VersionState.READY) | (~Q(manifest_sha256="") & ~Q(manifest_key="")),
+                name="version_ready_means_manifest",
+            ),
+        ]
+        indexes = [models.Index(fields=["id"], condition=Q(state="making"), name="version_to_make")]
+
+    def __str__(self) -> str:
+        return f"{self.dataset_id}@{self.number}"
+
+
+class DatasetTally(models.Model):
+    """What a dataset's draft holds, as sums: the database writes one row of differences with every statement that
+    changes files, the sweep adds them up (portal.datasets.tallies). No lock, no row that all uploads wait for."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="+", db_index=False)
+    is_sum = models.BooleanField(default=False, db_default=False)
+    files = models.IntegerField(default=0, db_default=0)  # ready
+    size_bytes = models.BigIntegerField(default=0, db_default=0)
+    fresh = models.IntegerField(default=0, db_default=0)  # ready and in no version yet
+    replaced = models.IntegerField(default=0, db_default=0)  # of these: the newest version has another of that name
+    gone = models.IntegerField(default=0, db_default=0)  # in the newest version, and no more in the draft
+    uploading = models.IntegerField(default=0, db_default=0)
+    verifying = models.IntegerField(default=0, db_default=0)
+    failed = models.IntegerField(default=0, db_default=0)
+    changed_at = models.DateTimeField(null=True, blank=True)  # a file came or went
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["dataset"], name="tally_by_dataset"),
+            models.Index(fields=["dataset"], condition=Q(is_sum=False), name="tally_to_add_up"),
+        ]

@@ -11,8 +11,8 @@ from portal.accounts.access import require
 from portal.accounts.models import User
 from portal.accounts.roles import Permission
 from portal.audit.recording import record
-from portal.datasets import tasks
-from portal.datasets.models import DataFile, Dataset, Leftover
+from portal.datasets import drafts, tasks
+from portal.datasets.models import DataFile, Dataset
 
 
 class RemovalRefused(ValidationError):
@@ -20,17 +20,18 @@ class RemovalRefused(ValidationError):
 
 
 def delete_file(file: DataFile, *, by: User) -> None:
-    """Raises NotPermitted, RemovalRefused when a job refers to it. Again: nothing happens."""
+    """Out of the draft; what is in a version stays there. Raises NotPermitted, RemovalRefused when a job refers to a
+    file that is in no version. Again: nothing happens."""
     require(by, Permission.UPLOAD, file.dataset.project)
     try:
         with transaction.atomic():
-            locked = DataFile.objects.select_for_update().filter(pk=file.pk).first()
+            dataset = drafts.lock(file.dataset_id)
+            locked = DataFile.objects.select_for_update().filter(pk=file.pk, removed_in=None).first()
             if locked is None:
                 return
-            Leftover.objects.create(storage_key=locked.storage_key, upload_id=locked.upload_id)
-            locked.delete()
+            stays = drafts.take_out(locked, dataset)
             record(
-                "file.deleted",
+                "file.taken_out" if stays else "file.deleted",
                 f"file:{file.code}",
                 actor=f"user:{by.pk}",
                 chain=file.dataset.organization.code,
@@ -58,4 +59,4 @@ def delete_dataset(dataset: Dataset, *, by: User) -> None:
                 detail={"name": dataset.name},
             )
     except ProtectedError:
-        raise RemovalRefused(_("The dataset still has files. Delete them first.")) from None
+        raise RemovalRefused(_("The dataset still has files or versions. Delete them first.")) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.utils import timezone
 
-from portal.datasets import checks, cleaning
+from portal.datasets import checks, cleaning, drafts, manifests, tallies
 from portal.datasets.models import DataFile, Leftover
 from portal.datasets.storage import StorageUnavailable
 
@@ -14,10 +14,29 @@ from portal.datasets.storage import StorageUnavailable
 def verify_file(file_id: int) -> None:
     """From `verifying` to `ready` or `failed`. The store away: it stays, the sweep comes back."""
     try:
-        checks.verify(file_id)
+        settled = checks.verify(file_id)
     except StorageUnavailable:
         return
+    if settled:
+        for dataset_id in DataFile.objects.filter(pk=file_id).values_list("dataset", flat=True):
+            make_wanted_version(dataset_id)
     remove_leftovers()
+
+
+@shared_task(name="datasets.make_wanted_version", ignore_result=True)
+def make_wanted_version(dataset_id: int) -> None:
+    """Somebody wants a version as soon as every file is verified: if so, it is made, and its manifest written."""
+    if version := drafts.make_wanted(dataset_id):
+        write_manifest(version.pk)
+
+
+@shared_task(name="datasets.write_manifest", ignore_result=True)
+def write_manifest(version_id: int) -> None:
+    """From `making` to `ready`. The store away: it stays, the sweep comes back."""
+    try:
+        manifests.write(version_id)
+    except StorageUnavailable:
+        return
 
 
 @shared_task(name="datasets.remove_leftovers", ignore_result=True)
@@ -30,11 +49,16 @@ def remove_leftovers() -> None:
 
 @shared_task(name="datasets.sweep", ignore_result=True)
 def sweep() -> None:
-    """Two queries when nothing is due."""
+    """Five queries when nothing is due."""
     for file_id in DataFile.objects.to_verify().order_by("pk").values_list("pk", flat=True)[:100]:
         verify_file.delay(file_id)
     if Leftover.objects.filter(due_at__lte=timezone.now()).exists():
         remove_leftovers.delay()
+    for dataset_id in drafts.wanted():
+        make_wanted_version.delay(dataset_id)
+    for version_id in manifests.to_write():
+        write_manifest.delay(version_id)
+    tallies.add_up()
 
 
 @shared_task(name="datasets.abort_abandoned_uploads", ignore_result=True)

@@ -20,7 +20,7 @@ from portal.accounts.roles import Permission
 from portal.audit.recording import record
 from portal.celery import nudge
 from portal.datasets import storage, tasks
-from portal.datasets.models import DataFile, Dataset, FileState, Leftover
+from portal.datasets.models import UNFINISHED, DataFile, Dataset, FileState, Leftover
 from portal.datasets.names import folder_from
 
 MAX_BYTES = 10**12
@@ -222,15 +222,10 @@ def _promise(dataset: Dataset, sent: FileToSend, by: User, *, part_size_bytes: i
     namesakes = DataFile.objects.filter(dataset=dataset, name=sent.name)
     # What failed under this name before is replaced by this try.
     namesakes.filter(state__in=[FileState.FAILED, FileState.ABANDONED]).delete()
-    other = namesakes.first()
-    if other is not None and other.state == FileState.UPLOADING:
+    if namesakes.filter(state__in=UNFINISHED).exists():
         raise UploadRefused(
             _("“%(name)s” is being uploaded into this dataset already. Wait for it, or cancel that upload first.")
             % {"name": sent.name}
-        )
-    if other is not None:
-        raise UploadRefused(
-            _("This dataset already has a file “%(name)s”. Delete it first, or rename yours.") % {"name": sent.name}
         )
     file = DataFile(
         dataset=dataset,
@@ -238,6 +233,7 @@ def _promise(dataset: Dataset, sent: FileToSend, by: User, *, part_size_bytes: i
         size_bytes=sent.size_bytes,
         content_type=sent.content_type,
         created_by=by,
+        replaces=namesakes.draft().ready().first(),
         part_size_bytes=part_size_bytes,
         last_modified_ms=sent.last_modified_ms,
         fingerprint=sent.fingerprint,

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from portal.datasets.views import files, pages, previewing, sending
+from portal.datasets.views import files, pages, previewing, sending, versions
 
 app_name = "datasets"
 urlpatterns = [
@@ -18,6 +18,8 @@ urlpatterns = [
     path("files/<str:code>/preview/", previewing.page, name="preview"),
     path("files/<str:code>/preview/content/", previewing.content, name="preview_content"),
     path("files/<str:code>/delete/", files.delete, name="delete"),
+    # Versions.
+    path("<str:code>/versions/", versions.make_version, name="make_version"),
     path("<str:code>/", pages.detail, name="detail"),
     path("<str:code>/delete/", pages.delete_dataset, name="delete_dataset"),
 ]

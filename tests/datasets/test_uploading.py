@@ -12,7 +12,9 @@ from portal.accounts.models import Project, User
 from portal.accounts.roles import Role
 from portal.audit.models import AuditEvent
 from portal.datasets import checks, cleaning, storage, tasks
+from portal.datasets.drafts import make_version
 from portal.datasets.models import DataFile, Dataset, FileState, Leftover
+from portal.datasets.tallies import tally_of
 from tests.datasets.sending import MIB, begin, complete, over_parts, send, sha256
 from tests.factories import MembershipFactory, ProjectFactory
 from tests.factories.datasets import DataFileFactory, DatasetFactory
@@ -292,13 +294,54 @@ def test_one_name_is_one_file_in_a_dataset(client: Client, client_of: Sign, proj
     other = begin(client_of(manager, "en"), project=project.code, dataset_name="d")
     send(client, made, b"words")
     complete(client, made, b"words")
-    ready = begin(client, project=project.code, dataset_name="d")
+    verifying = begin(client, project=project.code, dataset_name="d")
 
-    assert [(a.status_code, a.json()["error"]) for a in (other, ready)] == [
-        (422, "“words.txt” is being uploaded into this dataset already. Wait for it, or cancel that upload first."),
-        (422, "This dataset already has a file “words.txt”. Delete it first, or rename yours."),
-    ]
+    assert [(a.status_code, a.json()["error"]) for a in (other, verifying)] == [
+        (422, "“words.txt” is being uploaded into this dataset already. Wait for it, or cancel that upload first.")
+    ] * 2
     assert Dataset.objects.count() == 1
+
+
+def test_a_file_of_the_same_name_takes_the_earlier_ones_place_when_it_is_verified(
+    client: Client, project: Project, member: User
+) -> None:
+    first = uploaded(client, project, b"words")
+    version = make_version(first.dataset, by=member)
+    second = uploaded(client, project, b"other words")
+    third = uploaded(client, project, b"other words again")
+
+    first.refresh_from_db()
+    assert (first.state, first.added_in, first.removed_in) == ("ready", 1, 2)
+    assert list(DataFile.objects.of_version(version)) == [first]
+    assert list(DataFile.objects.filter(dataset=first.dataset).draft()) == [third]
+    assert (third.state, third.replaces, third.replaced_earlier) == ("ready", None, True)
+    assert list(Leftover.objects.values_list("storage_key", flat=True)) == [second.storage_key]
+    assert tally_of(first.dataset).replaced == 1
+
+
+def test_a_file_that_fails_takes_nobodys_place(client: Client, project: Project) -> None:
+    first = uploaded(client, project, b"words")
+    made = begin(client, b"wordz", project=project.code, dataset_name="d").json()
+    send(client, made, b"wordz")
+    complete(client, made, b"other")
+    second = DataFile.objects.get(code=made["file"])
+    before = second.replaces
+    checks.verify(second.pk)
+
+    assert before == first
+    assert sorted(DataFile.objects.values_list("pk", "state", "removed_in")) == [
+        (first.pk, "ready", None), (second.pk, "failed", None),
+    ]  # fmt: skip
+
+
+def uploaded(client: Client, project: Project, data: bytes) -> DataFile:
+    made = begin(client, data, project=project.code, dataset_name="d").json()
+    send(client, made, data)
+    complete(client, made, data)
+    file = DataFile.objects.get(code=made["file"])
+    checks.verify(file.pk)
+    file.refresh_from_db()
+    return file
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import factory
 from factory.django import DjangoModelFactory
 
-from portal.datasets.models import DataFile, Dataset
+from portal.datasets.models import DataFile, Dataset, DatasetVersion
 from tests.factories.accounts import ProjectFactory, UserFactory
 
 
@@ -33,3 +33,17 @@ class DataFileFactory(DjangoModelFactory[DataFile]):
     sha256 = hashlib.sha256(b"words").hexdigest()
     created_by = factory.SelfAttribute("dataset.created_by")
     ready_at = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class DatasetVersionFactory(DjangoModelFactory[DatasetVersion]):
+    """Ready; the files it is made of say so themselves (`added_in`), and its manifest is not in storage."""
+
+    class Meta:
+        model = DatasetVersion
+
+    dataset = factory.SubFactory(DatasetFactory)
+    number = factory.Sequence(lambda n: n + 1)
+    state = "ready"
+    manifest_sha256 = hashlib.sha256(b"manifest").hexdigest()
+    manifest_key = "t/test/manifest"
+    created_by = factory.SelfAttribute("dataset.created_by")
