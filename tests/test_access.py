@@ -141,6 +141,7 @@ TABLE: dict[str, Pair] = {
     "machine:claim": ACT_OPEN,  # whoever has the token
     # datasets
     "datasets:list": (with_empty_page(*READERS), None),
+    "datasets:storage": (own_place(*READERS), None),
     "datasets:begin": (None, with_empty_page(*INSIDE)),
     "datasets:form": (WORK_HERE, WORK_HERE),
     "datasets:parts": (UPLOADER, UPLOADER),

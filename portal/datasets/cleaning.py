@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from portal.audit.recording import record
-from portal.datasets import storage
+from portal.datasets import quota, storage
 from portal.datasets.models import DataFile, FileFailure, FileState, Leftover
 
 SILENCE = timedelta(days=7)
@@ -17,13 +17,14 @@ def give_up_silent_uploads(now: datetime) -> int:
     """Uploads that nobody has gone on with for 7 days become `abandoned`; their page says so. Returns how many."""
     silent = DataFile.objects.filter(state=FileState.UPLOADING, active_at__lt=now - SILENCE)
     given_up = 0
-    for file in silent.select_related("dataset__organization"):
+    for file in silent.select_related("dataset__organization", "dataset__project"):
         with transaction.atomic():
             if not silent.filter(pk=file.pk).update(
                 state=FileState.ABANDONED, failure=FileFailure.SILENT, upload_id=""
             ):
                 continue
             Leftover.objects.create(storage_key=file.storage_key, upload_id=file.upload_id)
+            quota.give_back(file)
             record(
                 "upload.abandoned",
                 f"file:{file.code}",

@@ -197,3 +197,29 @@ class Leftover(models.Model):
 
     def __str__(self) -> str:
         return self.storage_key
+
+
+class StorageAllowance(models.Model):
+    """What a project may keep and keeps: bytes of verified files and of uploads under way. See quota.py."""
+
+    project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="storage_allowance")
+    limit_bytes = models.PositiveBigIntegerField()
+    used_bytes = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(used_bytes__lte=models.F("limit_bytes")), name="storage_within_limit")
+        ]
+
+    @property
+    def free_bytes(self) -> int:
+        return self.limit_bytes - self.used_bytes
+
+    @property
+    def percent(self) -> int:
+        """Rounded up: a project that keeps anything shows it."""
+        return -(-100 * self.used_bytes // self.limit_bytes) if self.limit_bytes else 100
+
+    @property
+    def tone(self) -> str:
+        return "err" if self.percent >= 100 else "warn" if self.percent >= 80 else ""

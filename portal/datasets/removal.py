@@ -11,7 +11,7 @@ from portal.accounts.access import require
 from portal.accounts.models import User
 from portal.accounts.roles import Permission
 from portal.audit.recording import record
-from portal.datasets import tasks
+from portal.datasets import quota, tasks
 from portal.datasets.models import DataFile, Dataset, Leftover
 
 
@@ -29,6 +29,7 @@ def delete_file(file: DataFile, *, by: User) -> None:
                 return
             Leftover.objects.create(storage_key=locked.storage_key, upload_id=locked.upload_id)
             locked.delete()
+            quota.give_back(locked)
             record(
                 "file.deleted",
                 f"file:{file.code}",

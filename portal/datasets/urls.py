@@ -1,6 +1,6 @@
 from django.urls import path
 
-from portal.datasets.views import files, pages, sending
+from portal.datasets.views import allowances, files, pages, sending
 
 app_name = "datasets"
 urlpatterns = [
@@ -16,6 +16,8 @@ urlpatterns = [
     path("files/<str:code>/state/", files.state, name="state"),
     path("files/<str:code>/download/", files.download, name="download"),
     path("files/<str:code>/delete/", files.delete, name="delete"),
+    # Care: what is kept, for how long, and what was removed.
+    path("storage/", allowances.storage, name="storage"),
     path("<str:code>/", pages.detail, name="detail"),
     path("<str:code>/delete/", pages.delete_dataset, name="delete_dataset"),
 ]

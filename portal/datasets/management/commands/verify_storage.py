@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from portal.accounts.models import Project
+from portal.datasets import quota
+from portal.datasets.models import StorageAllowance
+from portal.datasets.verification import CHECKS, verify
+
+
+class Command(BaseCommand):
+    help = "Compares the sums of storage with the files. Prints JSON; exit code 1 when something differs."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--recount",
+            action="store_true",
+            help="count anew what differs, one project at a time; after an update during which the release before"
+            " went on taking files",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        problems = verify()
+        if options["recount"] and problems:
+            for project in Project.objects.filter(code__in={problem.subject for problem in problems}):
+                quota.recount(project.pk)
+            problems = verify()
+        report = {
+            "projects": StorageAllowance.objects.count(),
+            "checks": list(CHECKS),
+            "problems": [problem.as_dict() for problem in problems],
+        }
+        self.stdout.write(json.dumps(report, ensure_ascii=False, indent=2))
+        if problems:
+            sys.exit(1)
