@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.utils import timezone
 
 from portal.audit.recording import record
 from portal.datasets import quota, storage
-from portal.datasets.models import DataFile, FileFailure, FileState, Leftover
+from portal.datasets.models import DataFile, DeletionEntry, FileFailure, FileState, Leftover
 
 SILENCE = timedelta(days=7)
 
@@ -55,6 +56,26 @@ def remove_leftovers(now: datetime) -> int:
         if leftover.upload_id:
             storage.abort_upload(leftover.storage_key, leftover.upload_id)
         storage.delete(leftover.storage_key)
+        if leftover.entry_id is not None:
+            removed_at = timezone.now()
+            if not _is_gone(leftover):
+                continue  # the next sweep removes it again
+            DeletionEntry.objects.filter(pk=leftover.entry_id, confirmed_at=None).update(
+                removed_at=removed_at, confirmed_at=timezone.now()
+            )
         leftover.delete()
         removed += 1
     return removed
+
+
+def _is_gone(leftover: Leftover) -> bool:
+    """Read back from the store, which is believed only when it answers 404."""
+    if storage.size_of(leftover.storage_key) is not None:
+        return False
+    if not leftover.upload_id:
+        return True
+    try:
+        storage.parts_of(leftover.storage_key, leftover.upload_id)
+    except storage.NotInStorage:
+        return True
+    return False

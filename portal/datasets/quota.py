@@ -21,6 +21,7 @@ from portal.datasets.models import DataFile, FileState, StorageAllowance
 log = structlog.get_logger(__name__)
 
 PLAIN_MAX_BYTES = 100 * 10**6  # how large a file of the plain form is, is known when it has arrived
+PLAIN_LATE_S = 900  # so long after it was opened
 _KEPT = [FileState.UPLOADING, FileState.VERIFYING, FileState.READY]
 HELD_BYTES = Case(
     When(state=FileState.UPLOADING, part_size_bytes=0, then=Value(PLAIN_MAX_BYTES)),
@@ -57,6 +58,11 @@ def reserve(file: DataFile) -> None:
 def give_back(file: DataFile) -> None:
     """For a file that was just given up; `file` is the row as it was before. Never refused."""
     _move(file.dataset.project, -held_of(file))
+
+
+def give_back_all(project: Project, held_bytes: int) -> None:
+    """For many files that were given up by one statement."""
+    _move(project, -held_bytes)
 
 
 def correct(file: DataFile, *, size_bytes: int) -> None:

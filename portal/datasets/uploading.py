@@ -26,7 +26,7 @@ from portal.datasets.names import folder_from
 
 MAX_BYTES = 10**12
 PLAIN_MAX_BYTES = quota.PLAIN_MAX_BYTES
-PLAIN_EXPIRES_S = 900  # a person still has to choose the file
+PLAIN_EXPIRES_S = quota.PLAIN_LATE_S  # a person still has to choose the file
 ADDRESS_EXPIRES_S = 300
 PARTS_WANTED = 1000
 PART_MIN_BYTES, PART_MAX_BYTES = 8 * storage.MIB, 128 * storage.MIB
@@ -67,6 +67,7 @@ def begin(
     _check_may_upload(project, by)
     with transaction.atomic():
         Project.objects.select_for_update(of=("self",)).get(pk=project.pk)  # one name, one dataset, one file
+        _check_is_kept(dataset)
         file = _unfinished(project, sent, by, dataset, dataset_name)
         if file is None:
             dataset = dataset or _dataset_called(project, dataset_name or _stem(sent.name), by)
@@ -92,6 +93,7 @@ def begin_plain(
     _check_may_upload(project, by)
     with transaction.atomic():
         Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
+        _check_is_kept(dataset)
         dataset = dataset or _dataset_called(project, dataset_name or _stem(name), by)
         return _promise(dataset, FileToSend(name=name, size_bytes=0), by, part_size_bytes=0)
 
@@ -182,6 +184,12 @@ def _check_may_upload(project: Project, by: User) -> None:
         raise UploadRefused(_("This project is closed. Choose another project."))
 
 
+def _check_is_kept(dataset: Dataset | None) -> None:
+    """The project's row is locked, as by whoever deletes a dataset."""
+    if dataset is not None and not Dataset.objects.kept().filter(pk=dataset.pk).exists():
+        raise UploadRefused(_("This dataset was deleted. Choose another dataset."))
+
+
 def _unfinished(
     project: Project, sent: FileToSend, by: User, dataset: Dataset | None, dataset_name: str
 ) -> DataFile | None:
@@ -202,10 +210,11 @@ def _unfinished(
 
 
 def _dataset_called(project: Project, name: str, by: User) -> Dataset:
-    known = Dataset.objects.filter(project=project, name=name).first()
+    kept = Dataset.objects.kept().filter(project=project)
+    known = kept.filter(name=name).first()
     if known:
         return known
-    folders = Dataset.objects.filter(project=project).values_list("folder", flat=True)
+    folders = kept.values_list("folder", flat=True)
     dataset = Dataset.objects.create(
         organization_id=project.organization_id,
         project=project,

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from portal.datasets.views import allowances, files, pages, sending
+from portal.datasets.views import allowances, certificates, files, pages, sending
 
 app_name = "datasets"
 urlpatterns = [
@@ -18,6 +18,9 @@ urlpatterns = [
     path("files/<str:code>/delete/", files.delete, name="delete"),
     # Care: what is kept, for how long, and what was removed.
     path("storage/", allowances.storage, name="storage"),
+    path("certificates/", certificates.certificate_list, name="certificates"),
+    path("certificates/<str:code>/", certificates.certificate, name="certificate"),
+    path("certificates/<str:code>/json/", certificates.as_json, name="certificate_json"),
     path("<str:code>/", pages.detail, name="detail"),
     path("<str:code>/delete/", pages.delete_dataset, name="delete_dataset"),
 ]

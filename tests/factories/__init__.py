@@ -10,7 +10,7 @@ from tests.factories.accounts import (
 )
 from tests.factories.billing import BillingAccountFactory
 from tests.factories.catalog import OfferingFactory, PriceFactory, ProviderAccountFactory, ProviderFactory, SiteFactory
-from tests.factories.datasets import DataFileFactory, DatasetFactory
+from tests.factories.datasets import DataFileFactory, DatasetFactory, DeletionCertificateFactory
 from tests.factories.jobs import ArtifactFactory, AttemptFactory, JobEventFactory, JobFactory, LogChunkFactory
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "BillingAccountFactory",
     "DataFileFactory",
     "DatasetFactory",
+    "DeletionCertificateFactory",
     "JobEventFactory",
     "JobFactory",
     "LogChunkFactory",

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import factory
 from factory.django import DjangoModelFactory
 
-from portal.datasets.models import DataFile, Dataset
+from portal.datasets.models import DataFile, Dataset, DeletionCertificate
 from tests.factories.accounts import ProjectFactory, UserFactory
 
 
@@ -33,3 +33,18 @@ class DataFileFactory(DjangoModelFactory[DataFile]):
     sha256 = hashlib.sha256(b"words").hexdigest()
     created_by = factory.SelfAttribute("dataset.created_by")
     ready_at = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class DeletionCertificateFactory(DjangoModelFactory[DeletionCertificate]):
+    """Of a dataset that was deleted just now; nothing is listed yet."""
+
+    class Meta:
+        model = DeletionCertificate
+
+    dataset = factory.SubFactory(DatasetFactory, removed_at=datetime(2026, 11, 2, tzinfo=UTC))
+    organization = factory.SelfAttribute("dataset.organization")
+    project = factory.SelfAttribute("dataset.project")
+    dataset_name = factory.SelfAttribute("dataset.name")
+    cause = "person"
+    by = factory.SelfAttribute("dataset.created_by")
+    reason = "end of the study"

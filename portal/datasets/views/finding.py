@@ -11,7 +11,7 @@ from portal.accounts.access import access_of
 from portal.accounts.context import Current
 from portal.accounts.models import Project, User
 from portal.accounts.roles import Permission
-from portal.datasets.models import DataFile, Dataset
+from portal.datasets.models import DataFile, Dataset, DeletionCertificate
 
 PAGE = 25
 
@@ -21,6 +21,13 @@ def find_dataset(request: HttpRequest, code: str) -> Dataset:
         "organization", "project__organization", "project__storage_allowance"
     )
     return get_object_or_404(datasets, code=_plain(code))
+
+
+def find_certificate(request: HttpRequest, code: str) -> DeletionCertificate:
+    certificates = DeletionCertificate.objects.visible_to(user_of(request)).select_related(
+        "organization", "project", "dataset", "by"
+    )
+    return get_object_or_404(certificates, code=_plain(code))
 
 
 def find_file(request: HttpRequest, code: str) -> DataFile:

@@ -18,9 +18,11 @@ from portal.accounts.models import User
 from portal.accounts.roles import Permission
 from portal.core.htmx import respond
 from portal.datasets import quota, uploading
+from portal.datasets.forms import DeleteDatasetForm
 from portal.datasets.models import DataFile, Dataset, FileState
 from portal.datasets.places import storage_place
-from portal.datasets.removal import RemovalRefused
+from portal.datasets.reading import readers_of
+from portal.datasets.removal import StillRead
 from portal.datasets.removal import delete_dataset as remove_dataset
 from portal.datasets.views.finding import find_dataset, page_of, projects_to_upload, user_of
 
@@ -35,7 +37,7 @@ def dataset_list(request: HttpRequest) -> HttpResponse:
     if current.organization is None:
         return respond(request, "datasets/list.html", "datasets/_list.html", {"nowhere": True})
     projects = projects_to_upload(user, current)
-    found = _in_place(Dataset.objects.visible_to(user), user, current)
+    found = _in_place(Dataset.objects.visible_to(user).kept(), user, current)
     rows, newer_url, older_url = page_of(request, found.select_related("project", "created_by"))
     sums = _sums(rows)
     context = {
@@ -60,6 +62,7 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
     files, newer_url, older_url = page_of(request, found)
     for file in files:
         file.dataset = dataset
+    may_change = access_of(user).may_in(dataset.project, Permission.UPLOAD)
     sums = DataFile.objects.filter(dataset=dataset, state=FileState.READY).aggregate(Count("pk"), Sum("size_bytes"))
     context = {
         "dataset": dataset,
@@ -72,8 +75,9 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
         "here": request.get_full_path(),
         **_upload_place(user, DataFile.objects.unfinished_of(user).filter(dataset=dataset)),
         "allowance": quota.known_allowance(dataset.project),
-        "may_upload": access_of(user).may_in(dataset.project, Permission.UPLOAD) and dataset.project.is_open,
-        "may_delete": access_of(user).may_in(dataset.project, Permission.UPLOAD),
+        "may_upload": may_change and dataset.project.is_open and not dataset.removed_at,
+        "may_delete": may_change and not dataset.removed_at,
+        "certificate": dataset.certificates.first() if may_change and dataset.removed_at else None,
     }
     return respond(request, "datasets/detail.html", "datasets/_files.html", context)
 
@@ -81,19 +85,36 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def delete_dataset(request: HttpRequest, code: str) -> HttpResponse:
+    """Says what goes, what stays and who reads it, and asks for a reason."""
     dataset = find_dataset(request, code)
     require(request.user, Permission.UPLOAD, dataset.project)
-    refused = ""
-    if request.method == "POST":
+    if dataset.removed_at:
+        return redirect("datasets:detail", dataset.code)
+    form = DeleteDatasetForm(request.POST if request.method == "POST" else None)
+    readers = readers_of(dataset)
+    if form.is_bound and form.is_valid():
         try:
-            remove_dataset(dataset, by=user_of(request))
-        except RemovalRefused as why:
-            refused = str(why.message)
+            certificate = remove_dataset(dataset, by=user_of(request), reason=form.cleaned_data["reason"])
+        except StillRead as refused:
+            readers = refused.readers
         else:
             messages.success(request, _("“%(name)s” was deleted.") % {"name": dataset.name})
-            return redirect("datasets:list")
-    context = {"dataset": dataset, "refused": refused}
-    return render(request, "datasets/delete_dataset.html", context, status=422 if refused else 200)
+            return redirect("datasets:certificate", certificate.code)
+    files = DataFile.objects.filter(dataset=dataset)
+    kept = Q(state__in=[FileState.READY, FileState.VERIFYING])
+    sums = files.aggregate(
+        files=Count("pk", filter=kept),
+        size_bytes=Sum("size_bytes", filter=kept, default=0),
+        unfinished=Count("pk", filter=Q(state=FileState.UPLOADING)),
+    )
+    context = {
+        "dataset": dataset,
+        "form": form,
+        "sums": sums,
+        "readers": [reader for reader in readers if reader.code],
+        "foreign_readers": any(not reader.code for reader in readers),
+    }
+    return render(request, "datasets/delete_dataset.html", context, status=422 if form.is_bound else 200)
 
 
 def _in_place(rows: Any, user: User, current: Current, prefix: str = "") -> Any:
