@@ -67,8 +67,8 @@ app.conf.update(
         "data": {"task": "datasets.sweep", "schedule": 15.0, "options": {"expires": 15}},
         # Holds expire credit for themselves; this keeps the balance that pages show true.
         "credits": {"task": "billing.expire_credits", "schedule": 3600.0, "options": {"expires": 3600}},
-        # Abandoned parts cost money at the store.
-        "uploads": {"task": "datasets.abort_abandoned_uploads", "schedule": 3600.0, "options": {"expires": 3600}},
+        # No part of an upload is kept longer than 24 hours after it fell silent, and these minutes.
+        "uploads": {"task": "datasets.abort_abandoned_uploads", "schedule": 300.0, "options": {"expires": 300}},
     },
 )
 # Beat alone repeats what could not be published, which is also how it makes its connection anew: without that, one to

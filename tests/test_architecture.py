@@ -55,6 +55,7 @@ ELSEWHERE = {
     "home/middleware.py": "tests/core/test_production.py",
     "catalog/management/commands/seed_catalog.py": "tests/catalog/test_seed.py",
     "catalog/tasks.py": "passes rows on to tests/catalog/test_sync.py's functions",
+    "datasets/emails.py": "tests/datasets/test_cleaning.py",
     "datasets/management/commands/set_storage_limit.py": "tests/datasets/test_quota.py",
     "datasets/management/commands/verify_storage.py": "tests/datasets/test_verification.py",
     "datasets/tasks.py": "tests/datasets/test_uploading.py",

@@ -94,7 +94,7 @@ class FileFailure(models.TextChoices):
     SIZE = "size", _("“%(name)s” arrived with a different size than it has on your computer. Upload it again.")
     CHECKSUM = "checksum", _("The checksum of “%(name)s” differs from your file. Upload it again.")
     LOST = "lost", _("“%(name)s” is not in the storage. Upload it again.")
-    SILENT = "silent", _("Nothing arrived for “%(name)s” for 7 days, so its parts were removed. Upload it again.")
+    SILENT = "silent", _("Nothing arrived for “%(name)s” for 24 hours, so its parts were removed. Upload it again.")
 
 
 class DataFileQuerySet(models.QuerySet["DataFile"]):
@@ -138,6 +138,7 @@ class DataFile(models.Model):
     upload_id = models.CharField(max_length=300, blank=True)  # the store's multipart upload, while there is one
     part_size_bytes = models.PositiveBigIntegerField(default=0)  # 0: sent as a plain form
     active_at = models.DateTimeField(default=timezone.now)  # last time the sender asked for anything
+    silence_told_at = models.DateTimeField(null=True, blank=True)  # its owner got a mail: it will be given up
     last_modified_ms = models.BigIntegerField(default=0)  # of the person's own file, as the browser tells
     fingerprint = models.CharField(max_length=64, blank=True)  # SHA-256 of its two ends: is it the same file again?
     declared_sha256 = models.CharField(max_length=64, blank=True)

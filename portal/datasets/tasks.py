@@ -49,8 +49,9 @@ def certify_deletions() -> None:
 
 @shared_task(name="datasets.abort_abandoned_uploads", ignore_result=True)
 def abort_abandoned_uploads() -> None:
-    """Uploads silent for 7 days become `abandoned`, and their parts go."""
+    """Uploads silent for 24 hours become `abandoned`, and their parts go; who has 12 hours left is told by mail."""
     now = timezone.now()
+    cleaning.tell_of_silent_uploads(now)
     cleaning.give_up_silent_uploads(now)
     remove_leftovers()
     try:

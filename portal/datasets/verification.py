@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 
 from django.db import connection, transaction
+from django.utils import timezone
 
+from portal.datasets import storage
+from portal.datasets.cleaning import SILENCE
+from portal.datasets.models import DataFile, FileState
 from portal.datasets.quota import PLAIN_MAX_BYTES
+
+LATE = timedelta(minutes=15)  # the sweep comes every five
 
 
 @dataclass(frozen=True)
@@ -15,7 +22,7 @@ class Problem:
     """`found` stands where `expected` should."""
 
     check: str
-    subject: str  # a project's code
+    subject: str  # a project's code; a file's; at the store a key
     expected: str
     found: str
 
@@ -39,6 +46,19 @@ def _run(check: str, sql: str) -> Iterator[Problem]:
             yield Problem(check, subject, expected, found)
 
 
+AT_STORE = "the store keeps no parts of an upload that is given up or that nobody knows"
+
+
+def verify_at_store() -> list[Problem]:
+    """Unfinished uploads that the store has kept for longer than the rule. Raises StorageUnavailable."""
+    latest = timezone.now() - SILENCE - LATE
+    old = {upload.upload_id: upload for upload in storage.open_uploads() if upload.started_at < latest}
+    live = DataFile.objects.filter(state=FileState.UPLOADING, upload_id__in=list(old))
+    for upload_id in live.values_list("upload_id", flat=True):
+        del old[upload_id]
+    return [Problem(AT_STORE, old[key].key, "none", f"since {old[key].started_at}") for key in sorted(old)]
+
+
 # Each query gives subject, expected, found of what is wrong.
 CHECKS = {
     "a project's allowance is used by its files": """
@@ -50,6 +70,10 @@ CHECKS = {
                    WHERE f.state IN ('uploading', 'verifying', 'ready') GROUP BY d.project_id) kept
           ON kept.project_id = p.id
         WHERE coalesce(kept.bytes, 0) <> coalesce(a.used_bytes, 0) ORDER BY p.code
+    """,
+    "no upload is kept longer than 24 hours after it fell silent": """
+        SELECT code, 'given up', 'silent since ' || active_at FROM datasets_datafile
+        WHERE state = 'uploading' AND active_at < now() - interval '24 hours 15 minutes' ORDER BY code
     """,
     "no project keeps more than its limit": """
         SELECT p.code, 'at most ' || a.limit_bytes, a.used_bytes::text FROM datasets_storageallowance a
