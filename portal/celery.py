@@ -62,12 +62,13 @@ app.conf.update(
         "availability": {"task": "catalog.observe_availability", "schedule": 60.0, "options": {"expires": 60}},
         # Prices and plans change by the month; a day old is fresh.
         "offerings": {"task": "catalog.sync_offerings", "schedule": 6 * 3600.0, "options": {"expires": 3600}},
-        # Files whose check was not nudged or was cut off, bytes still to remove. Two queries when nothing is due.
+        # Files whose check was not nudged or was cut off, bytes still to remove, certificates to complete. Three
+        # queries when nothing is due.
         "data": {"task": "datasets.sweep", "schedule": 15.0, "options": {"expires": 15}},
         # Holds expire credit for themselves; this keeps the balance that pages show true.
         "credits": {"task": "billing.expire_credits", "schedule": 3600.0, "options": {"expires": 3600}},
-        # Abandoned parts cost money at the store.
-        "uploads": {"task": "datasets.abort_abandoned_uploads", "schedule": 3600.0, "options": {"expires": 3600}},
+        # No part of an upload is kept longer than 24 hours after it fell silent, and these minutes.
+        "uploads": {"task": "datasets.abort_abandoned_uploads", "schedule": 300.0, "options": {"expires": 300}},
     },
 )
 # Beat alone repeats what could not be published, which is also how it makes its connection anew: without that, one to

@@ -387,6 +387,9 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 TRIAL_CREDIT_YEN = number("TRIAL_CREDIT_YEN", 10_000)
 TRIAL_CREDIT_DAYS = number("TRIAL_CREDIT_DAYS", 90)
 
+# What a project may keep in storage, in bytes, until staff say otherwise (manage.py set_storage_limit).
+STORAGE_LIMIT_BYTES = number("STORAGE_LIMIT_GB", 1000) * 10**9
+
 # How often one person may do what costs work, a minute. Each is answered by 429 and when to try again.
 LIMITS = {
     "submit": number("LIMIT_SUBMITS", 120),

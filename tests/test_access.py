@@ -29,6 +29,7 @@ from tests.factories import (
     BillingAccountFactory,
     DataFileFactory,
     DatasetFactory,
+    DeletionCertificateFactory,
     JobFactory,
     MembershipFactory,
     PriceFactory,
@@ -92,6 +93,7 @@ ANY_MEMBER = own_place(*INSIDE)
 WORK_HERE = with_empty_page(*WORKERS)
 MANAGE_HERE = own_place(*MANAGERS)
 OWN_HERE = own_place("owner")
+DELETER = Rule(WORKERS, inside=HIDDEN)
 UPLOADER = Rule(("owner",), inside=HIDDEN)  # an unfinished upload is its uploader's alone
 STOPPER = Rule(MANAGERS, billing=HIDDEN)  # of a job that the owner submitted
 MANAGE_PROJECT = Rule(MANAGERS, newcomer=START)
@@ -142,6 +144,10 @@ TABLE: dict[str, Pair] = {
     "machine:claim": ACT_OPEN,  # whoever has the token
     # datasets
     "datasets:list": (with_empty_page(*READERS), None),
+    "datasets:storage": (own_place(*READERS), None),
+    "datasets:certificates": (own_place(*WORKERS), None),
+    "datasets:certificate": (DELETER, None),
+    "datasets:certificate_json": (DELETER, None),
     "datasets:begin": (None, with_empty_page(*INSIDE)),
     "datasets:form": (WORK_HERE, WORK_HERE),
     "datasets:parts": (UPLOADER, UPLOADER),
@@ -256,6 +262,7 @@ def tenant(organization: Organization, project: Project, settings: Any) -> dict[
         "file": data_file.code,
         "sending": sending.code,
         "dataset": data_file.dataset.code,
+        "certificate": DeletionCertificateFactory(dataset__project=project).code,
         "project": project.code,
         "invitation": invitation.pk,
         "token": token,
@@ -332,6 +339,8 @@ def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
         "accounts:invitation_resend": {"pk": tenant["invitation"]},
         "accounts:invitation_revoke": {"pk": tenant["invitation"]},
         "datasets:detail": {"code": tenant["dataset"]},
+        "datasets:certificate": {"code": tenant["certificate"]},
+        "datasets:certificate_json": {"code": tenant["certificate"]},
         "datasets:delete_dataset": {"code": tenant["dataset"]},
         "datasets:make_version": {"code": tenant["dataset"]},
         "datasets:download": {"code": tenant["file"]},

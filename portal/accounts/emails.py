@@ -21,7 +21,7 @@ def send_invitation(invitation: Invitation, token: str) -> bool:
     """False when the mail server did not take it: it can be sent again. Language: the reader's, else the inviter's."""
     known = User.objects.filter(email=invitation.email).first()
     url = settings.PORTAL_URL + reverse("accounts:invitation", args=[token])
-    return _send(
+    return send(
         "accounts/email/invitation",
         to=invitation.email,
         language=(known or invitation.invited_by).language,
@@ -30,7 +30,7 @@ def send_invitation(invitation: Invitation, token: str) -> bool:
 
 
 def send_ownership(organization: Organization, *, to: User, by: User) -> bool:
-    return _send(
+    return send(
         "accounts/email/ownership",
         to=to.email,
         language=to.language,
@@ -38,7 +38,8 @@ def send_ownership(organization: Organization, *, to: User, by: User) -> bool:
     )
 
 
-def _send(template: str, *, to: str, language: str, context: dict[str, Any]) -> bool:
+def send(template: str, *, to: str, language: str, context: dict[str, Any]) -> bool:
+    """One mail by the templates `<template>.subject.txt` and `.txt`. False when the mail server did not take it."""
     with translation.override(language):
         subject = " ".join(render_to_string(f"{template}.subject.txt", context).split())
         text = render_to_string(f"{template}.txt", context)

@@ -32,6 +32,10 @@ def file_code() -> str:
     return f"f-{random_code(12).lower()}"
 
 
+def certificate_code() -> str:
+    return f"c-{random_code(10).lower()}"
+
+
 def attempt_code() -> str:
     """Part of the job's name at the provider, where only lower case letters, digits and hyphens are safe."""
     return random_code(12).lower()

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from portal.audit.recording import record
-from portal.datasets import drafts, storage
+from portal.datasets import drafts, quota, storage
 from portal.datasets.models import DataFile, FileFailure, FileState, Leftover
 
 LEASE = timedelta(minutes=2)
@@ -35,7 +35,7 @@ def verify(file_id: int) -> FileState | None:
     """
     if not DataFile.objects.to_verify().filter(pk=file_id).update(checked_until=Now() + LEASE):
         return None
-    file = DataFile.objects.select_related("dataset__organization").get(pk=file_id)
+    file = DataFile.objects.select_related("dataset__organization", "dataset__project").get(pk=file_id)
     try:
         measured = _measure(file)
     except storage.NotInStorage:
@@ -97,6 +97,7 @@ def _settle(file: DataFile, failure: FileFailure | None, measured: Measured | No
         )
         if failure:
             Leftover.objects.create(storage_key=file.storage_key)  # nobody can use these bytes
+            quota.give_back(file)
         record(
             "file.failed" if failure else "file.verified",
             f"file:{file.code}",

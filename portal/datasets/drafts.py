@@ -15,6 +15,7 @@ from django.utils.translation import ngettext
 
 from portal.accounts.models import User
 from portal.audit.recording import record
+from portal.datasets import quota
 from portal.datasets.models import (
     NOT_READY,
     UNFINISHED,
@@ -51,6 +52,7 @@ def take_out(file: DataFile, dataset: Dataset) -> bool:
         return True
     Leftover.objects.create(storage_key=file.storage_key, upload_id=file.upload_id)
     file.delete()
+    quota.give_back(file)
     return False
 
 

@@ -79,6 +79,26 @@ class BeginForm(_NamedDataset):
         )
 
 
+class DeleteDatasetForm(forms.Form):
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        max_length=300,
+        error_messages={
+            "required": gettext_lazy("Say why the dataset is deleted. It stands in the certificate."),
+            "max_length": gettext_lazy("The reason can have up to 300 characters."),
+        },
+        help_text=gettext_lazy(
+            "Stands in the deletion certificate, for example: end of the study, request of the data's owner."
+        ),
+    )
+
+    def clean_reason(self) -> str:
+        reason = " ".join(str(self.cleaned_data["reason"]).split())
+        if not reason.isprintable():
+            raise forms.ValidationError(_("The reason contains invisible control characters. Type it again."))
+        return reason
+
+
 class PartsForm(forms.Form):
     """`parts`: JSON, part number to SHA-256 in hex, at most 100 of them."""
 

@@ -47,7 +47,7 @@ def write(version_id: int) -> bool:
 
     Raises StorageUnavailable; the version stays in `making` and the sweep comes back to it.
     """
-    making = DatasetVersion.objects.filter(pk=version_id, state=VersionState.MAKING)
+    making = DatasetVersion.objects.filter(pk=version_id, state=VersionState.MAKING, dataset__removed_at=None)
     version = making.select_related("dataset__organization").first()
     if version is None:
         return False
@@ -61,9 +61,8 @@ def write(version_id: int) -> bool:
 
 def to_write() -> list[int]:
     """Versions whose manifest is not written yet."""
-    return list(
-        DatasetVersion.objects.filter(state=VersionState.MAKING).order_by("pk").values_list("pk", flat=True)[:100]
-    )
+    making = DatasetVersion.objects.filter(state=VersionState.MAKING, dataset__removed_at=None)
+    return list(making.order_by("pk").values_list("pk", flat=True)[:100])
 
 
 def _lines(version: DatasetVersion, sums: dict[str, int]) -> Iterator[bytes]:

@@ -10,16 +10,20 @@ from django.utils.translation import pgettext_lazy
 from portal.accounts.access import access_of
 from portal.accounts.models import Organization, Project, User
 from portal.accounts.roles import Permission
-from portal.core.identifiers import dataset_code, file_code
+from portal.core.identifiers import certificate_code, dataset_code, file_code
 
 
 class DatasetQuerySet(models.QuerySet["Dataset"]):
     def visible_to(self, user: User) -> DatasetQuerySet:
+        """Deleted ones too: what they held stays as a record."""
         return self.filter(_in_view_of(user, ""))
 
     def attachable_to(self, project: Project) -> DatasetQuerySet:
         """What jobs of this project may read."""
-        return self.filter(project=project)
+        return self.filter(project=project, removed_at=None)
+
+    def kept(self) -> DatasetQuerySet:
+        return self.filter(removed_at=None)
 
 
 def _in_view_of(user: User, prefix: str) -> Q:
@@ -39,6 +43,7 @@ class Dataset(models.Model):
     folder = models.CharField(max_length=100)  # safe as one path segment, unique in the project
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
+    removed_at = models.DateTimeField(null=True, blank=True)  # its files with it; the rows stay
 
     # The newest version's number, and who wants the next one as soon as every file of the draft is verified. Changed
     # under the lock of this row, as is every file's `removed_in`.
@@ -52,8 +57,12 @@ class Dataset(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["project", "name"], name="dataset_name_once_per_project"),
-            models.UniqueConstraint(fields=["project", "folder"], name="dataset_folder_once_per_project"),
+            models.UniqueConstraint(
+                fields=["project", "name"], condition=Q(removed_at=None), name="dataset_name_once_among_kept"
+            ),
+            models.UniqueConstraint(
+                fields=["project", "folder"], condition=Q(removed_at=None), name="dataset_folder_once_among_kept"
+            ),
         ]
         indexes = [
             models.Index(fields=["organization", "-id"], name="dataset_by_organization"),
@@ -75,6 +84,7 @@ class FileState(models.TextChoices):
     READY = "ready", pgettext_lazy("file state", "Ready")
     FAILED = "failed", pgettext_lazy("file state", "Failed")
     ABANDONED = "abandoned", pgettext_lazy("file state", "Abandoned")
+    REMOVED = "removed", pgettext_lazy("file state", "Deleted")
 
     @property
     def badge(self) -> str:
@@ -91,6 +101,7 @@ _FACES = {
     FileState.READY: ("ok", "ok"),
     FileState.FAILED: ("err", "err"),
     FileState.ABANDONED: ("", "stop"),
+    FileState.REMOVED: ("", "trash"),
 }
 
 
@@ -100,7 +111,7 @@ class FileFailure(models.TextChoices):
     SIZE = "size", _("“%(name)s” arrived with a different size than it has on your computer. Upload it again.")
     CHECKSUM = "checksum", _("The checksum of “%(name)s” differs from your file. Upload it again.")
     LOST = "lost", _("“%(name)s” is not in the storage. Upload it again.")
-    SILENT = "silent", _("Nothing arrived for “%(name)s” for 7 days, so its parts were removed. Upload it again.")
+    SILENT = "silent", _("Nothing arrived for “%(name)s” for 24 hours, so its parts were removed. Upload it again.")
 
 
 # Paths are listed by their bytes. An index takes up to 2,700 of them: it knows how a path begins; what begins alike is
@@ -170,6 +181,7 @@ class DataFile(models.Model):
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", db_index=False)
     created_at = models.DateTimeField(default=timezone.now)
     ready_at = models.DateTimeField(null=True, blank=True)
+    removed_at = models.DateTimeField(null=True, blank=True)  # with its dataset; the row is the record of what was
 
     # Versions: it is in those from `added_in` on (null: only in the draft) and before `removed_in` (null: still there).
     added_in = models.PositiveIntegerField(null=True, blank=True)
@@ -184,6 +196,7 @@ class DataFile(models.Model):
     upload_id = models.CharField(max_length=300, blank=True)  # the store's multipart upload, while there is one
     part_size_bytes = models.PositiveBigIntegerField(default=0)  # 0: sent as a plain form
     active_at = models.DateTimeField(default=timezone.now)  # last time the sender asked for anything
+    silence_told_at = models.DateTimeField(null=True, blank=True)  # its owner got a mail: it will be given up
     last_modified_ms = models.BigIntegerField(default=0)  # of the person's own file, as the browser tells
     fingerprint = models.CharField(max_length=64, blank=True)  # SHA-256 of its two ends: is it the same file again?
     declared_sha256 = models.CharField(max_length=64, blank=True)
@@ -266,6 +279,8 @@ class Leftover(models.Model):
     storage_key = models.CharField(max_length=120)
     upload_id = models.CharField(max_length=300, blank=True)
     due_at = models.DateTimeField(default=timezone.now)  # later when somebody may still be sending
+    # What is to be certified: then the store is read back before the row goes.
+    entry = models.ForeignKey("DeletionEntry", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
 
     class Meta:
         indexes = [models.Index(fields=["due_at"], name="leftover_due")]
@@ -338,3 +353,114 @@ class DatasetTally(models.Model):
             models.Index(fields=["dataset"], name="tally_by_dataset"),
             models.Index(fields=["dataset"], condition=Q(is_sum=False), name="tally_to_add_up"),
         ]
+
+
+class StorageAllowance(models.Model):
+    """What a project may keep and keeps: bytes of verified files and of uploads under way. See quota.py."""
+
+    project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="storage_allowance")
+    limit_bytes = models.PositiveBigIntegerField()
+    used_bytes = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(used_bytes__lte=models.F("limit_bytes")), name="storage_within_limit")
+        ]
+
+    @property
+    def free_bytes(self) -> int:
+        return self.limit_bytes - self.used_bytes
+
+    @property
+    def percent(self) -> int:
+        """Rounded up: a project that keeps anything shows it."""
+        return -(-100 * self.used_bytes // self.limit_bytes) if self.limit_bytes else 100
+
+    @property
+    def tone(self) -> str:
+        return "err" if self.percent >= 100 else "warn" if self.percent >= 80 else ""
+
+
+class DeletionCause(models.TextChoices):
+    PERSON = "person", pgettext_lazy("cause of a deletion", "Deleted by a person")
+    EXPIRY = "expiry", pgettext_lazy("cause of a deletion", "The chosen last day has passed")
+
+
+class DeletionCertificateQuerySet(models.QuerySet["DeletionCertificate"]):
+    def visible_to(self, user: User) -> DeletionCertificateQuerySet:
+        """To those who may delete."""
+        access = access_of(user)
+        return self.filter(
+            Q(organization__in=access.organizations_with(Permission.UPLOAD))
+            | Q(project__in=access.projects_with(Permission.UPLOAD))
+        )
+
+    def under_way(self) -> DeletionCertificateQuerySet:
+        return self.filter(completed_at=None)
+
+
+class DeletionCertificate(models.Model):
+    """What was removed with a dataset, where and when. Complete only when the store has confirmed every entry."""
+
+    code = models.CharField(max_length=20, unique=True, default=certificate_code, editable=False)
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+")
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
+    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="certificates")
+    dataset_name = models.CharField(max_length=100)  # as it was called then
+    cause = models.CharField(max_length=8, choices=DeletionCause.choices)
+    by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    reason = models.CharField(max_length=300, blank=True)
+    at = models.DateTimeField(default=timezone.now)
+    listed_through = models.BigIntegerField(default=0)  # id of the last file that has its entry
+    listed_at = models.DateTimeField(null=True, blank=True)  # every file has its entry
+    completed_at = models.DateTimeField(null=True, blank=True)
+    entries_sha256 = models.CharField(max_length=64, blank=True)  # over the entries' lines; see certificates.py
+
+    objects = DeletionCertificateQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(completed_at=None) | (Q(listed_at__isnull=False) & ~Q(entries_sha256="")),
+                name="certificate_complete_means_listed",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="certificate_by_organization"),
+            models.Index(fields=["id"], condition=Q(completed_at=None), name="certificate_under_way"),
+        ]
+
+    def __str__(self) -> str:
+        return self.code
+
+
+class DeletionEntry(models.Model):
+    """One object or unfinished upload at one place of storage."""
+
+    certificate = models.ForeignKey(
+        DeletionCertificate, on_delete=models.PROTECT, related_name="entries", db_index=False
+    )
+    file_code = models.CharField(max_length=20)
+    path = models.CharField(max_length=1200)  # <dataset folder>/<file name>
+    size_bytes = models.PositiveBigIntegerField()
+    sha256 = models.CharField(max_length=64, blank=True)  # empty: it was never verified
+    site = models.CharField(max_length=100)
+    endpoint = models.CharField(max_length=200)
+    storage_key = models.CharField(max_length=120)
+    upload_id = models.CharField(max_length=300, blank=True)  # of parts that were never joined
+    removed_at = models.DateTimeField(null=True, blank=True)  # the store was told, and said yes
+    confirmed_at = models.DateTimeField(null=True, blank=True)  # read back: nothing is there (404)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(confirmed_at=None) | Q(removed_at__isnull=False), name="confirmed_means_removed"
+            )
+        ]
+        indexes = [
+            models.Index(fields=["certificate", "id"], name="entry_by_certificate"),
+            models.Index(fields=["certificate"], condition=Q(confirmed_at=None), name="entry_unconfirmed"),
+        ]
+
+    def __str__(self) -> str:
+        return self.path

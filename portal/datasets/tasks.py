@@ -5,8 +5,8 @@ from __future__ import annotations
 from celery import shared_task
 from django.utils import timezone
 
-from portal.datasets import checks, cleaning, drafts, manifests, tallies
-from portal.datasets.models import DataFile, Leftover
+from portal.datasets import certificates, checks, cleaning, drafts, manifests, tallies
+from portal.datasets.models import DataFile, DeletionCertificate, Leftover
 from portal.datasets.storage import StorageUnavailable
 
 
@@ -49,7 +49,7 @@ def remove_leftovers() -> None:
 
 @shared_task(name="datasets.sweep", ignore_result=True)
 def sweep() -> None:
-    """Five queries when nothing is due."""
+    """Six queries when nothing is due."""
     for file_id in DataFile.objects.to_verify().order_by("pk").values_list("pk", flat=True)[:100]:
         verify_file.delay(file_id)
     if Leftover.objects.filter(due_at__lte=timezone.now()).exists():
@@ -59,12 +59,23 @@ def sweep() -> None:
     for version_id in manifests.to_write():
         write_manifest.delay(version_id)
     tallies.add_up()
+    if DeletionCertificate.objects.under_way().exists():
+        certify_deletions.delay()
+
+
+@shared_task(name="datasets.certify_deletions", ignore_result=True)
+def certify_deletions() -> None:
+    """From a deleted dataset to its complete certificate, as far as the store has confirmed. The sweep comes back."""
+    certificates.carry_on(timezone.now())
+    remove_leftovers()
+    certificates.carry_on(timezone.now())
 
 
 @shared_task(name="datasets.abort_abandoned_uploads", ignore_result=True)
 def abort_abandoned_uploads() -> None:
-    """Uploads silent for 7 days become `abandoned`, and their parts go."""
+    """Uploads silent for 24 hours become `abandoned`, and their parts go; who has 12 hours left is told by mail."""
     now = timezone.now()
+    cleaning.tell_of_silent_uploads(now)
     cleaning.give_up_silent_uploads(now)
     remove_leftovers()
     try:

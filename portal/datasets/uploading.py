@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -19,13 +20,13 @@ from portal.accounts.models import Project, User
 from portal.accounts.roles import Permission
 from portal.audit.recording import record
 from portal.celery import nudge
-from portal.datasets import storage, tasks
+from portal.datasets import quota, storage, tasks
 from portal.datasets.models import UNFINISHED, DataFile, Dataset, FileState, Leftover
 from portal.datasets.names import folder_from
 
 MAX_BYTES = 10**12
-PLAIN_MAX_BYTES = 100 * 10**6
-PLAIN_EXPIRES_S = 900  # a person still has to choose the file
+PLAIN_MAX_BYTES = quota.PLAIN_MAX_BYTES
+PLAIN_EXPIRES_S = quota.PLAIN_LATE_S  # a person still has to choose the file
 ADDRESS_EXPIRES_S = 300
 PARTS_WANTED = 1000
 PART_MIN_BYTES, PART_MAX_BYTES = 8 * storage.MIB, 128 * storage.MIB
@@ -61,11 +62,12 @@ def begin(
     """An upload to send parts to: a new one, or this person's unfinished one of the very same file.
 
     Without a dataset, the one of that name is used or made; without a name, one called like the file.
-    Raises NotPermitted, UploadRefused, StorageUnavailable.
+    Raises NotPermitted, UploadRefused, OverQuota, StorageUnavailable.
     """
     _check_may_upload(project, by)
     with transaction.atomic():
         Project.objects.select_for_update(of=("self",)).get(pk=project.pk)  # one name, one dataset, one file
+        _check_is_kept(dataset)
         file = _unfinished(project, sent, by, dataset, dataset_name)
         if file is None:
             dataset = dataset or _dataset_called(project, dataset_name or _stem(sent.name), by)
@@ -87,10 +89,11 @@ def resume(file: DataFile, *, sent: FileToSend) -> DataFile:
 def begin_plain(
     project: Project, *, name: str, by: User, dataset: Dataset | None = None, dataset_name: str = ""
 ) -> DataFile:
-    """For a browser without script: the size is known when it has arrived."""
+    """For a browser without script: the size is known when it has arrived. Raises as `begin`."""
     _check_may_upload(project, by)
     with transaction.atomic():
         Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
+        _check_is_kept(dataset)
         dataset = dataset or _dataset_called(project, dataset_name or _stem(name), by)
         return _promise(dataset, FileToSend(name=name, size_bytes=0), by, part_size_bytes=0)
 
@@ -147,7 +150,10 @@ def complete(file: DataFile, *, parts_sha256: str) -> None:
 
 
 def posted(file: DataFile) -> None:
-    """A plain form says it has been sent: what did the store get? Raises UploadRefused, StorageUnavailable."""
+    """A plain form says it has been sent: what did the store get?
+
+    Raises UploadRefused, OverQuota, StorageUnavailable.
+    """
     if file.state != FileState.UPLOADING:
         return
     size = storage.size_of(file.storage_key)
@@ -167,6 +173,7 @@ def cancel(file: DataFile, *, by: User) -> None:
         due_at = timezone.now() + timedelta(seconds=0 if locked.part_size_bytes else PLAIN_EXPIRES_S)
         Leftover.objects.create(storage_key=locked.storage_key, upload_id=locked.upload_id, due_at=due_at)
         locked.delete()
+        quota.give_back(locked)
         _note("upload.cancelled", file, by)
         transaction.on_commit(tasks.remove_leftovers.delay, robust=True)
 
@@ -175,6 +182,12 @@ def _check_may_upload(project: Project, by: User) -> None:
     require(by, Permission.UPLOAD, project)
     if not project.is_open:
         raise UploadRefused(_("This project is closed. Choose another project."))
+
+
+def _check_is_kept(dataset: Dataset | None) -> None:
+    """The project's row is locked, as by whoever deletes a dataset."""
+    if dataset is not None and not Dataset.objects.kept().filter(pk=dataset.pk).exists():
+        raise UploadRefused(_("This dataset was deleted. Choose another dataset."))
 
 
 def _unfinished(
@@ -197,10 +210,11 @@ def _unfinished(
 
 
 def _dataset_called(project: Project, name: str, by: User) -> Dataset:
-    known = Dataset.objects.filter(project=project, name=name).first()
+    kept = Dataset.objects.kept().filter(project=project)
+    known = kept.filter(name=name).first()
     if known:
         return known
-    folders = Dataset.objects.filter(project=project).values_list("folder", flat=True)
+    folders = kept.values_list("folder", flat=True)
     dataset = Dataset.objects.create(
         organization_id=project.organization_id,
         project=project,
@@ -241,6 +255,7 @@ def _promise(dataset: Dataset, sent: FileToSend, by: User, *, part_size_bytes: i
     )
     file.storage_key = f"t/{dataset.project.organization.code}/{file.code}"
     file.save()
+    quota.reserve(file)
     return file
 
 
@@ -273,12 +288,14 @@ def _join(file: DataFile) -> None:
             raise PartsMissing(list(range(1, file.part_count + 1))) from None
 
 
-def _arrived(file: DataFile, **fields: object) -> None:
+def _arrived(file: DataFile, **fields: Any) -> None:
     with transaction.atomic():
         changed = DataFile.objects.filter(pk=file.pk, state=FileState.UPLOADING).update(
             state=FileState.VERIFYING, upload_id="", **fields
         )
         if changed:
+            if "size_bytes" in fields:
+                quota.correct(file, size_bytes=fields["size_bytes"])
             nudge(tasks.verify_file, file.pk)
     file.refresh_from_db()
 

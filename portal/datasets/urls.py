@@ -1,6 +1,6 @@
 from django.urls import path
 
-from portal.datasets.views import files, pages, previewing, sending, versions
+from portal.datasets.views import allowances, certificates, files, pages, previewing, sending, versions
 
 app_name = "datasets"
 urlpatterns = [
@@ -20,6 +20,11 @@ urlpatterns = [
     path("files/<str:code>/delete/", files.delete, name="delete"),
     # Versions.
     path("<str:code>/versions/", versions.make_version, name="make_version"),
+    # Care: what is kept, for how long, and what was removed.
+    path("storage/", allowances.storage, name="storage"),
+    path("certificates/", certificates.certificate_list, name="certificates"),
+    path("certificates/<str:code>/", certificates.certificate, name="certificate"),
+    path("certificates/<str:code>/json/", certificates.as_json, name="certificate_json"),
     path("<str:code>/", pages.detail, name="detail"),
     path("<str:code>/delete/", pages.delete_dataset, name="delete_dataset"),
 ]

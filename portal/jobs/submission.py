@@ -19,6 +19,7 @@ from portal.audit import recording as audit
 from portal.billing.holds import OverBudget, hold
 from portal.core.failpoints import failpoint
 from portal.core.sealing import seal
+from portal.datasets import reading
 from portal.datasets.models import DataFile, FileState
 from portal.jobs import tasks
 from portal.jobs.estimates import Quote, quote
@@ -176,6 +177,7 @@ def _inputs(project: Project, request: JobRequest) -> dict[str, DataFile]:
     wanted = {file.pk for file in request.inputs}
     if not wanted:
         return {}
+    reading.hold(wanted)
     files = DataFile.objects.filter(pk__in=wanted, state=FileState.READY, dataset__project=project)
     found = {f"{file.dataset.folder}/{file.name}": file for file in files.select_related("dataset").order_by("pk")}
     if len(found) != len(wanted):

@@ -246,11 +246,11 @@ def test_cancelling_removes_the_parts(client: Client, project: Project) -> None:
     assert (DataFile.objects.count(), Leftover.objects.count()) == (0, 0)
 
 
-def test_uploads_silent_for_seven_days_are_given_up(client: Client, project: Project) -> None:
+def test_uploads_silent_for_a_day_are_given_up(client: Client, project: Project) -> None:
     made = begin(client, project=project.code).json()
     send(client, made, b"words")
     file = file_of(made)
-    DataFile.objects.filter(pk=file.pk).update(active_at=timezone.now() - timedelta(days=7, seconds=1))
+    DataFile.objects.filter(pk=file.pk).update(active_at=timezone.now() - timedelta(days=1, seconds=1))
     begin(client, project=project.code, name="fresh.txt")
 
     tasks.abort_abandoned_uploads()
@@ -258,7 +258,9 @@ def test_uploads_silent_for_seven_days_are_given_up(client: Client, project: Pro
     file.refresh_from_db()
     assert (file.state, file.failure) == (FileState.ABANDONED, "silent")
     assert [u.key for u in storage.open_uploads() if u.key == file.storage_key] == []
-    assert "Nothing arrived for “words.txt” for 7 days" in client.get(f"/datasets/{made['dataset']}/").content.decode()
+    assert (
+        "Nothing arrived for “words.txt” for 24 hours" in client.get(f"/datasets/{made['dataset']}/").content.decode()
+    )
     assert tasks.abort_abandoned_uploads() is None
 
 

@@ -121,7 +121,7 @@ def test_the_list_needs_the_same_few_statements(
     client = client_of(member)
     client.get("/datasets/")
 
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         assert client.get("/datasets/").status_code == 200
 
 
@@ -182,13 +182,14 @@ def test_the_input_of_a_job_stays(client_of: Sign, project: Project, member: Use
     )
 
 
-def test_an_empty_dataset_can_be_deleted(client_of: Sign, project: Project, member: User) -> None:
+def test_a_dataset_is_deleted_with_a_reason(client_of: Sign, project: Project, member: User) -> None:
     empty, full = DatasetFactory(project=project), DataFileFactory(dataset__project=project).dataset
     client = client_of(member)
 
-    statuses = [client.post(f"/datasets/{d.code}/delete/").status_code for d in (empty, full)]
+    statuses = [client.post(f"/datasets/{d.code}/delete/", {"reason": why}).status_code
+                for d, why in ((empty, "typo"), (full, ""), (full, "\u202e"), (full, "end of the study"))]  # fmt: skip
 
-    assert (statuses, list(Dataset.objects.all())) == ([302, 422], [full])
+    assert (statuses, list(Dataset.objects.kept())) == ([302, 422, 422, 302], [])
 
 
 def test_viewers_neither_upload_nor_delete(client_of: Sign, project: Project, viewer: User) -> None:

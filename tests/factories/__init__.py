@@ -10,7 +10,7 @@ from tests.factories.accounts import (
 )
 from tests.factories.billing import BillingAccountFactory
 from tests.factories.catalog import OfferingFactory, PriceFactory, ProviderAccountFactory, ProviderFactory, SiteFactory
-from tests.factories.datasets import DataFileFactory, DatasetFactory, DatasetVersionFactory
+from tests.factories.datasets import DataFileFactory, DatasetFactory, DatasetVersionFactory, DeletionCertificateFactory
 from tests.factories.jobs import ArtifactFactory, AttemptFactory, JobEventFactory, JobFactory, LogChunkFactory
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "DataFileFactory",
     "DatasetFactory",
     "DatasetVersionFactory",
+    "DeletionCertificateFactory",
     "JobEventFactory",
     "JobFactory",
     "LogChunkFactory",

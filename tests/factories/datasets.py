@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import factory
 from factory.django import DjangoModelFactory
 
-from portal.datasets.models import DataFile, Dataset, DatasetVersion
+from portal.datasets.models import DataFile, Dataset, DatasetVersion, DeletionCertificate
 from tests.factories.accounts import ProjectFactory, UserFactory
 
 
@@ -47,3 +47,18 @@ class DatasetVersionFactory(DjangoModelFactory[DatasetVersion]):
     manifest_sha256 = hashlib.sha256(b"manifest").hexdigest()
     manifest_key = "t/test/manifest"
     created_by = factory.SelfAttribute("dataset.created_by")
+
+
+class DeletionCertificateFactory(DjangoModelFactory[DeletionCertificate]):
+    """Of a dataset that was deleted just now; nothing is listed yet."""
+
+    class Meta:
+        model = DeletionCertificate
+
+    dataset = factory.SubFactory(DatasetFactory, removed_at=datetime(2026, 11, 2, tzinfo=UTC))
+    organization = factory.SelfAttribute("dataset.organization")
+    project = factory.SelfAttribute("dataset.project")
+    dataset_name = factory.SelfAttribute("dataset.name")
+    cause = "person"
+    by = factory.SelfAttribute("dataset.created_by")
+    reason = "end of the study"

@@ -1,6 +1,8 @@
-"""What a URL names, for those who may see it; everybody else gets 404."""
+"""What a URL names, for those who may see it (everybody else gets 404), and pages of rows."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
@@ -9,12 +11,23 @@ from portal.accounts.access import access_of
 from portal.accounts.context import Current
 from portal.accounts.models import Project, User
 from portal.accounts.roles import Permission
-from portal.datasets.models import DataFile, Dataset
+from portal.datasets.models import DataFile, Dataset, DeletionCertificate
+
+PAGE = 25
 
 
 def find_dataset(request: HttpRequest, code: str) -> Dataset:
-    datasets = Dataset.objects.visible_to(user_of(request)).select_related("organization", "project__organization")
+    datasets = Dataset.objects.visible_to(user_of(request)).select_related(
+        "organization", "project__organization", "project__storage_allowance"
+    )
     return get_object_or_404(datasets, code=_plain(code))
+
+
+def find_certificate(request: HttpRequest, code: str) -> DeletionCertificate:
+    certificates = DeletionCertificate.objects.visible_to(user_of(request)).select_related(
+        "organization", "project", "dataset", "by"
+    )
+    return get_object_or_404(certificates, code=_plain(code))
 
 
 def find_file(request: HttpRequest, code: str) -> DataFile:
@@ -45,6 +58,30 @@ def projects_to_upload(user: User, current: Current) -> list[Project]:
 def user_of(request: HttpRequest) -> User:
     assert isinstance(request.user, User)  # login_required stands before
     return request.user
+
+
+def page_of(request: HttpRequest, rows: Any) -> tuple[list[Any], str, str]:
+    """Newest first by id, with the URLs of the pages before and after (empty at the ends)."""
+    before, after = _number(request.GET.get("before")), _number(request.GET.get("after"))
+    if after:
+        found = list(rows.filter(pk__gt=after).order_by("pk")[: PAGE + 1])
+        has_newer, has_older = len(found) > PAGE, True
+        found = found[:PAGE][::-1]
+    else:
+        found = list((rows.filter(pk__lt=before) if before else rows).order_by("-pk")[: PAGE + 1])
+        has_newer, has_older = bool(before), len(found) > PAGE
+        found = found[:PAGE]
+    if not found:
+        return [], request.path if before or after else "", ""
+    return (
+        found,
+        f"{request.path}?after={found[0].pk}" if has_newer else "",
+        f"{request.path}?before={found[-1].pk}" if has_older else "",
+    )
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 def _plain(code: str) -> str:

@@ -17,14 +17,15 @@ from portal.accounts.context import Current, current_of
 from portal.accounts.models import User
 from portal.accounts.roles import Permission
 from portal.core.htmx import respond
-from portal.datasets import uploading
+from portal.datasets import quota, uploading
+from portal.datasets.forms import DeleteDatasetForm
 from portal.datasets.models import DataFile, Dataset, FileState
 from portal.datasets.places import storage_place
-from portal.datasets.removal import RemovalRefused
+from portal.datasets.reading import readers_of
+from portal.datasets.removal import StillRead
 from portal.datasets.removal import delete_dataset as remove_dataset
-from portal.datasets.views.finding import find_dataset, projects_to_upload, user_of
+from portal.datasets.views.finding import find_dataset, page_of, projects_to_upload, user_of
 
-PAGE = 25
 _NO_FILES: dict[str, Any] = {"files": 0, "size_bytes": 0, "newest": None, "verifying": 0, "failed": 0}
 UNFINISHED = 20
 
@@ -36,8 +37,8 @@ def dataset_list(request: HttpRequest) -> HttpResponse:
     if current.organization is None:
         return respond(request, "datasets/list.html", "datasets/_list.html", {"nowhere": True})
     projects = projects_to_upload(user, current)
-    found = _in_place(Dataset.objects.visible_to(user), user, current)
-    rows, newer_url, older_url = _page(request, found.select_related("project", "created_by"))
+    found = _in_place(Dataset.objects.visible_to(user).kept(), user, current)
+    rows, newer_url, older_url = page_of(request, found.select_related("project", "created_by"))
     sums = _sums(rows)
     context = {
         "rows": [(dataset, sums.get(dataset.pk, _NO_FILES)) for dataset in rows],
@@ -46,6 +47,7 @@ def dataset_list(request: HttpRequest) -> HttpResponse:
         "here": request.get_full_path(),
         **_upload_place(user, _in_place(DataFile.objects.unfinished_of(user), user, current, "dataset__")),
         "projects": projects,
+        "allowance": quota.allowance_of(projects[0]) if len(projects) == 1 else None,
         "may_upload": bool(projects),
     }
     return respond(request, "datasets/list.html", "datasets/_list.html", context)
@@ -57,9 +59,10 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
     """While a file on the page is being verified, the table refreshes by itself."""
     user, dataset = user_of(request), find_dataset(request, code)
     found = DataFile.objects.filter(dataset=dataset).exclude(state=FileState.UPLOADING).select_related("created_by")
-    files, newer_url, older_url = _page(request, found)
+    files, newer_url, older_url = page_of(request, found)
     for file in files:
         file.dataset = dataset
+    may_change = access_of(user).may_in(dataset.project, Permission.UPLOAD)
     sums = DataFile.objects.filter(dataset=dataset, state=FileState.READY).aggregate(Count("pk"), Sum("size_bytes"))
     context = {
         "dataset": dataset,
@@ -71,8 +74,10 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
         "older_url": older_url,
         "here": request.get_full_path(),
         **_upload_place(user, DataFile.objects.unfinished_of(user).filter(dataset=dataset)),
-        "may_upload": access_of(user).may_in(dataset.project, Permission.UPLOAD) and dataset.project.is_open,
-        "may_delete": access_of(user).may_in(dataset.project, Permission.UPLOAD),
+        "allowance": quota.known_allowance(dataset.project),
+        "may_upload": may_change and dataset.project.is_open and not dataset.removed_at,
+        "may_delete": may_change and not dataset.removed_at,
+        "certificate": dataset.certificates.first() if may_change and dataset.removed_at else None,
     }
     return respond(request, "datasets/detail.html", "datasets/_files.html", context)
 
@@ -80,19 +85,36 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def delete_dataset(request: HttpRequest, code: str) -> HttpResponse:
+    """Says what goes, what stays and who reads it, and asks for a reason."""
     dataset = find_dataset(request, code)
     require(request.user, Permission.UPLOAD, dataset.project)
-    refused = ""
-    if request.method == "POST":
+    if dataset.removed_at:
+        return redirect("datasets:detail", dataset.code)
+    form = DeleteDatasetForm(request.POST if request.method == "POST" else None)
+    readers = readers_of(dataset)
+    if form.is_bound and form.is_valid():
         try:
-            remove_dataset(dataset, by=user_of(request))
-        except RemovalRefused as why:
-            refused = str(why.message)
+            certificate = remove_dataset(dataset, by=user_of(request), reason=form.cleaned_data["reason"])
+        except StillRead as refused:
+            readers = refused.readers
         else:
             messages.success(request, _("“%(name)s” was deleted.") % {"name": dataset.name})
-            return redirect("datasets:list")
-    context = {"dataset": dataset, "refused": refused}
-    return render(request, "datasets/delete_dataset.html", context, status=422 if refused else 200)
+            return redirect("datasets:certificate", certificate.code)
+    files = DataFile.objects.filter(dataset=dataset)
+    kept = Q(state__in=[FileState.READY, FileState.VERIFYING])
+    sums = files.aggregate(
+        files=Count("pk", filter=kept),
+        size_bytes=Sum("size_bytes", filter=kept, default=0),
+        unfinished=Count("pk", filter=Q(state=FileState.UPLOADING)),
+    )
+    context = {
+        "dataset": dataset,
+        "form": form,
+        "sums": sums,
+        "readers": [reader for reader in readers if reader.code],
+        "foreign_readers": any(not reader.code for reader in readers),
+    }
+    return render(request, "datasets/delete_dataset.html", context, status=422 if form.is_bound else 200)
 
 
 def _in_place(rows: Any, user: User, current: Current, prefix: str = "") -> Any:
@@ -134,27 +156,3 @@ def _sums(datasets: list[Dataset]) -> dict[int, dict[str, Any]]:
         )
     )
     return {row["dataset_id"]: dict(row) for row in rows}
-
-
-def _page(request: HttpRequest, rows: Any) -> tuple[list[Any], str, str]:
-    """Newest first by id, with the URLs of the pages before and after (empty at the ends)."""
-    before, after = _number(request.GET.get("before")), _number(request.GET.get("after"))
-    if after:
-        found = list(rows.filter(pk__gt=after).order_by("pk")[: PAGE + 1])
-        has_newer, has_older = len(found) > PAGE, True
-        found = found[:PAGE][::-1]
-    else:
-        found = list((rows.filter(pk__lt=before) if before else rows).order_by("-pk")[: PAGE + 1])
-        has_newer, has_older = bool(before), len(found) > PAGE
-        found = found[:PAGE]
-    if not found:
-        return [], request.path if before or after else "", ""
-    return (
-        found,
-        f"{request.path}?after={found[0].pk}" if has_newer else "",
-        f"{request.path}?before={found[-1].pk}" if has_older else "",
-    )
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else 0

@@ -23,7 +23,7 @@ from portal.accounts.context import current_of
 from portal.accounts.models import Project
 from portal.accounts.roles import Permission
 from portal.core.limits import limited, wait_for
-from portal.datasets import uploading
+from portal.datasets import quota, uploading
 from portal.datasets.forms import BeginForm, CompleteForm, PartsForm, PlainForm
 from portal.datasets.models import DataFile, Dataset, FileState
 from portal.datasets.storage import StorageError
@@ -152,7 +152,7 @@ def plain(request: HttpRequest) -> HttpResponse:
     if form.is_bound and form.is_valid():
         try:
             file = _begin_plain(request, form, dataset)
-        except uploading.UploadRefused as why:
+        except (uploading.UploadRefused, quota.OverQuota) as why:
             form.add_error(None, why)
         else:
             return redirect("datasets:send", file.code)
@@ -187,7 +187,7 @@ def posted(request: HttpRequest, code: str) -> HttpResponse:
     require(request.user, Permission.UPLOAD, file.dataset.project)
     try:
         uploading.posted(file)
-    except uploading.UploadRefused as why:
+    except (uploading.UploadRefused, quota.OverQuota) as why:
         messages.error(request, str(why.message))
         return redirect("datasets:send", file.code)
     except StorageError:

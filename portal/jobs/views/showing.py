@@ -121,7 +121,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
     # What the attempt tells is of jobs that still move.
     attempt = None if job.is_final else job.attempts.order_by("-number").first()
     found: Any = SimpleLazyObject(lambda: list(job.artifacts.order_by("path")[:1001]))
-    inputs: Any = SimpleLazyObject(lambda: list(job.inputs.order_by("path")))
+    inputs: Any = SimpleLazyObject(lambda: list(job.inputs.select_related("data_file").order_by("path")))
     cost: Any = SimpleLazyObject(lambda: cost_now(job, now=now))
     can_copy = access_of(user).may_in(job.project, Permission.SUBMIT)
     return {

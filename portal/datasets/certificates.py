@@ -1,0 +1,160 @@
+"""The deletion certificate: what was removed with a dataset, where, and when the store confirmed that it is gone.
+
+Written in batches, because a dataset may have a million files: first every file gets its entry and a leftover each,
+the sweep removes these and reads the store back, and when all are confirmed the certificate is complete. Each step may
+be cut off and run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Count, Sum
+from django.utils import timezone
+
+from portal.audit.recording import record
+from portal.datasets import storage
+from portal.datasets.manifests import key_of
+from portal.datasets.models import DataFile, DatasetVersion, DeletionCertificate, DeletionEntry, Leftover
+from portal.datasets.places import storage_place
+from portal.datasets.quota import PLAIN_LATE_S
+
+BATCH = 1000
+
+
+def carry_on(now: datetime) -> None:
+    """Every certificate that is under way, as far as it can be brought now."""
+    for pk in DeletionCertificate.objects.under_way().order_by("pk").values_list("pk", flat=True)[:100]:
+        try:
+            while list_files(pk):
+                pass
+        except storage.StorageUnavailable:
+            return
+        complete(pk, now)
+
+
+def list_files(certificate_id: int) -> bool:
+    """One batch of entries. False: every file of the dataset has its own. Raises StorageUnavailable."""
+    manifests = _manifests_of(certificate_id)
+    with transaction.atomic():
+        certificate = DeletionCertificate.objects.select_for_update(of=("self",)).get(pk=certificate_id)
+        if certificate.listed_at:
+            return False
+        rest = DataFile.objects.filter(dataset=certificate.dataset_id, pk__gt=certificate.listed_through)
+        files = list(rest.select_related("dataset").order_by("pk")[:BATCH])
+        listed = [entry for file in files for entry in _entries_of(certificate, file)]
+        if len(files) < BATCH:
+            listed += manifests
+        entries = DeletionEntry.objects.bulk_create(listed)
+        late = {"": certificate.at, **{file.code: _due_at(file, certificate.at) for file in files}}
+        Leftover.objects.bulk_create(
+            Leftover(
+                storage_key=entry.storage_key, upload_id=entry.upload_id, entry=entry, due_at=late[entry.file_code]
+            )
+            for entry in entries
+        )
+        if files:
+            certificate.listed_through = files[-1].pk
+        if len(files) < BATCH:
+            certificate.listed_at = timezone.now()
+        certificate.save(update_fields=["listed_through", "listed_at"])
+    return certificate.listed_at is None
+
+
+def _entries_of(certificate: DeletionCertificate, file: DataFile) -> Iterator[DeletionEntry]:
+    """One for each place where bytes of the file are or may be."""
+    yield DeletionEntry(
+        certificate=certificate,
+        file_code=file.code,
+        path=file.path,
+        size_bytes=file.size_bytes,
+        sha256=file.sha256,
+        site=storage_place(),
+        endpoint=settings.S3_ENDPOINT,
+        storage_key=file.storage_key,
+        upload_id=file.upload_id,
+    )
+
+
+def _manifests_of(certificate_id: int) -> list[DeletionEntry]:
+    """The versions' lists of files are objects of their own. Asks the store for their sizes."""
+    versions = DatasetVersion.objects.filter(dataset__certificates=certificate_id).order_by("number")
+    return [
+        DeletionEntry(
+            certificate_id=certificate_id,
+            path=f"{version.dataset.folder}@{version.number}",
+            size_bytes=storage.size_of(key_of(version)) or 0,
+            sha256=version.manifest_sha256,
+            site=storage_place(),
+            endpoint=settings.S3_ENDPOINT,
+            storage_key=key_of(version),
+        )
+        for version in versions.select_related("dataset__organization")
+    ]
+
+
+def _due_at(file: DataFile, at: datetime) -> datetime:
+    """A plain form that was opened may still be sent until its policy ends."""
+    is_plain = not file.part_size_bytes and not file.sha256
+    return at + timedelta(seconds=PLAIN_LATE_S if is_plain else 0)
+
+
+def complete(certificate_id: int, now: datetime) -> bool:
+    """Whether every entry is confirmed and the certificate is complete; told to the audit trail once."""
+    with transaction.atomic():
+        certificate = DeletionCertificate.objects.select_for_update(of=("self",)).get(pk=certificate_id)
+        if certificate.completed_at:
+            return True
+        if not certificate.listed_at or certificate.entries.filter(confirmed_at=None).exists():
+            return False
+        certificate.entries_sha256 = _digest(certificate)
+        certificate.completed_at = now
+        certificate.save(update_fields=["entries_sha256", "completed_at"])
+        sums = certificate.entries.aggregate(entries=Count("pk"), size_bytes=Sum("size_bytes", default=0))
+        record(
+            "dataset.removed",
+            f"dataset:{certificate.dataset.code}",
+            actor="portal:removal",
+            chain=certificate.organization.code,
+            detail={"certificate": certificate.code, **sums, "entries_sha256": certificate.entries_sha256},
+        )
+    return True
+
+
+def lines_of(certificate: DeletionCertificate) -> Iterator[str]:
+    """The entries in the order they were listed, each as one line of JSON. Their SHA-256 is `entries_sha256`: of all
+    lines, each ended by a newline, in UTF-8."""
+    for entry in certificate.entries.order_by("pk").iterator(chunk_size=BATCH):
+        yield json.dumps(_as_dict(entry), ensure_ascii=False, separators=(",", ":"))
+
+
+def _as_dict(entry: DeletionEntry) -> dict[str, Any]:
+    return {
+        "file": entry.file_code,
+        "path": entry.path,
+        "size_bytes": entry.size_bytes,
+        "sha256": entry.sha256,
+        "site": entry.site,
+        "endpoint": entry.endpoint,
+        "key": entry.storage_key,
+        "upload_id": entry.upload_id,
+        "removed_at": instant(entry.removed_at),
+        "confirmed_at": instant(entry.confirmed_at),
+    }
+
+
+def instant(at: datetime | None) -> str | None:
+    return at.isoformat().replace("+00:00", "Z") if at else None
+
+
+def _digest(certificate: DeletionCertificate) -> str:
+    whole = hashlib.sha256()
+    for line in lines_of(certificate):
+        whole.update(f"{line}\n".encode())
+    return whole.hexdigest()
