@@ -654,8 +654,8 @@ def _check(sequences: int) -> None:
     )
 
 
-def test_fifteen_sequences_of_fifty_steps(storage_ready: None) -> None:
-    _check(15)
+def test_ten_sequences_of_fifty_steps(storage_ready: None) -> None:
+    _check(10)
 
 
 @pytest.mark.faults_full
