@@ -45,6 +45,7 @@ NOTHING_TO_TEST = {"__init__.py", "apps.py", "urls.py", "dev_urls.py", "desk_url
 # The file that tests it, or why none does. A folder stands for all in it that have no file of their own.
 ELSEWHERE = {
     "wsgi.py": "one call of Django's",
+    "audit/management/commands/verify_audit.py": "tests/audit/test_verification.py",
     "audit/models.py": "columns; its rows are tried in tests/core/test_append_only.py",
     "billing/management/commands/verify_ledger.py": "tests/billing/test_verification.py",
     "billing/models.py": "tests/billing/test_holds.py",

@@ -1,4 +1,15 @@
-"""Does every figure follow from the entries it sums? Read only; repairs nothing."""
+"""Does every figure follow from the entries it sums, and is no budget exceeded? Read only; repairs nothing.
+
+posted + held <= limit holds of each budget at every commit, for the month it is in Japan: a hold beyond it is refused,
+it never grows (new beginnings and other places are in it from the submit on), a charge moves what is held to what is
+posted, a limit is never set below both (budgets.BelowCommitted), and what is charged after midnight for the month
+before leaves this month's sum. There is no legitimate excess. Two things are no proof of one and are not, or not
+always, told rightly: of months that are over nothing is said, because only today's limit is known; and in the first
+moments of a month a clock that is behind the clock of those who already held money counts that to the month before.
+
+That a job which has ended holds nothing is in two parts: here, that the ledger holds for each job exactly what its hold
+has left, 0 once it is released; in portal.jobs.verification, that the hold is released exactly when its job has ended.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +17,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from django.db import connection, transaction
+from django.utils import timezone
 
 from portal.accounts.models import Organization
+from portal.core.periods import billing_month
 
 
 @dataclass(frozen=True)
@@ -16,8 +29,8 @@ class Problem:
 
     check: str
     organization: str  # its code
-    subject: str  # "account:held", "posting:…", "day:2026-11-24 project:3 offering:7"
-    expected: int
+    subject: str  # "account:held", "posting:…", "day:2026-11-24 project:3 offering:7", "budget:p-…", "budget:all"
+    expected: int  # of a budget: at most
     found: int
 
     def as_dict(self) -> dict[str, str | int]:
@@ -35,12 +48,17 @@ def verify(organization: Organization | None = None) -> list[Problem]:
 
 def _run(check: str, sql: str, organization: Organization | None) -> Iterator[Problem]:
     """Each query gives organization_id, subject, expected, found of every row that is compared."""
+    month = billing_month(timezone.now())
     where = "WHERE expected <> found AND (%(organization)s::bigint IS NULL OR organization_id = %(organization)s)"
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT o.code, subject, expected, found FROM ({sql}) AS compared"  # noqa: S608 - constants of this file
             f" JOIN accounts_organization o ON o.id = organization_id {where} ORDER BY o.code, subject",
-            {"organization": organization.pk if organization else None},
+            {
+                "organization": organization.pk if organization else None,
+                "first_day": month.first_day,
+                "last_day": month.last_day,
+            },
         )
         for code, subject, expected, found in cursor.fetchall():
             yield Problem(check, code, subject, int(expected), int(found))
@@ -105,6 +123,28 @@ CHECKS = {
         SELECT h.organization_id, 'hold:' || h.job_code AS subject, coalesce(sum(c.amount), 0) AS expected,
                h.used AS found
         FROM billing_hold h LEFT JOIN billing_charge c USING (job_code) GROUP BY h.id
+    """,
+    "the ledger holds for a job what its hold has left, and nothing after its release": """
+        SELECT h.organization_id, 'hold:' || h.job_code AS subject,
+               CASE WHEN h.released_at IS NULL THEN h.amount - h.used ELSE 0 END AS expected,
+               coalesce(ledger.held, 0) AS found
+        FROM billing_hold h
+        LEFT JOIN (SELECT coalesce(c.job_code, split_part(e.reference, ':', 2)) AS job_code, sum(e.amount) AS held
+                   FROM billing_ledgerentry e LEFT JOIN billing_charge c ON e.reference = 'charge:' || c.id
+                   WHERE e.account = 'held' GROUP BY 1) ledger USING (job_code)
+    """,
+    "what is posted this month and held is within the budget": """
+        SELECT b.organization_id, 'budget:' || coalesce(p.code, 'all') AS subject,
+               least(b.monthly_limit, posted.sum + held.sum) AS expected, posted.sum + held.sum AS found
+        FROM billing_budget b LEFT JOIN accounts_project p ON p.id = b.project_id
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(c.amount), 0) AS sum FROM billing_dailycharge c
+            WHERE c.organization_id = b.organization_id AND coalesce(b.project_id, c.project_id) = c.project_id
+              AND c.day BETWEEN %(first_day)s AND %(last_day)s) AS posted
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(h.amount - h.used), 0) AS sum FROM billing_hold h
+            WHERE h.organization_id = b.organization_id AND coalesce(b.project_id, h.project_id) = h.project_id
+              AND h.released_at IS NULL) AS held
     """,
     "every usage record is charged": """
         SELECT r.organization_id, 'record:' || r.id AS subject, 1 AS expected, count(c.id) AS found

@@ -88,10 +88,12 @@ CHECKS = {
         GROUP BY j.id HAVING count(e.id) <> coalesce(min(told.links), 0) ORDER BY j.code
     """,
     "money is set aside while the job goes on, and no longer": """
-        SELECT j.code, CASE WHEN j.state = ANY (%(final)s) THEN 'released' ELSE 'held' END,
+        SELECT coalesce(j.code, h.job_code),
+               CASE WHEN j.id IS NULL THEN 'no hold without its job'
+                    WHEN j.state = ANY (%(final)s) THEN 'released' ELSE 'held' END,
                CASE WHEN h.id IS NULL THEN 'no hold' WHEN h.released_at IS NULL THEN 'held' ELSE 'released' END
-        FROM jobs_job j LEFT JOIN billing_hold h ON h.job_code = j.code
-        WHERE h.id IS NULL OR (j.state = ANY (%(final)s)) = (h.released_at IS NULL) ORDER BY j.code
+        FROM jobs_job j FULL JOIN billing_hold h ON h.job_code = j.code
+        WHERE h.id IS NULL OR j.id IS NULL OR (j.state = ANY (%(final)s)) = (h.released_at IS NULL) ORDER BY 1
     """,
     "a job costs what its charges add up to": """
         SELECT j.code, coalesce(sum(c.amount), 0)::text, j.cost::text FROM jobs_job j

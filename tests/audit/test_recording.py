@@ -5,7 +5,7 @@ from django.db import connections, transaction
 
 from portal.audit.models import AuditEvent
 from portal.audit.recording import record
-from portal.audit.verification import broken_links
+from portal.audit.verification import verify
 
 
 def test_record_links_each_act_to_the_one_before(db: None) -> None:
@@ -15,7 +15,7 @@ def test_record_links_each_act_to_the_one_before(db: None) -> None:
         record("job.submitted", "job:J-2", actor="user:2", chain="o-2")
     first, second = AuditEvent.objects.filter(chain="o-1").order_by("sequence")
     assert (first.sequence, first.previous, second.sequence, second.previous) == (1, "", 2, first.digest)
-    assert (broken_links("o-1"), broken_links("o-2"), broken_links("nobody")) == ([], [], [])
+    assert list(verify()) == []
 
 
 def test_record_outside_a_transaction_is_refused(transactional_db: None) -> None:
@@ -35,4 +35,4 @@ def test_acts_at_the_same_time_take_different_places(transactional_db: None) -> 
     [t.start() for t in threads]
     [t.join() for t in threads]
     assert list(AuditEvent.objects.order_by("sequence").values_list("sequence", flat=True)) == list(range(1, 9))
-    assert broken_links("o-1") == []
+    assert list(verify()) == []

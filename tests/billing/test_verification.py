@@ -2,10 +2,13 @@ import io
 import json
 
 import pytest
+import time_machine
 from django.core.management import CommandError, call_command
 
 from portal.accounts.models import Project, User
-from portal.billing.models import BillingAccount, Credit, DailyCharge, Hold, JobCharge
+from portal.billing.budgets import set_limit
+from portal.billing.holds import hold, release
+from portal.billing.models import BillingAccount, Budget, Credit, DailyCharge, Hold, JobCharge
 from portal.billing.verification import CHECKS, Problem, verify
 from portal.usage.models import DailyUsage
 from tests.factories import OrganizationFactory, PriceFactory, ProjectFactory
@@ -16,6 +19,8 @@ CREDITS = "credit is what is left of the credits"
 HOLDS = "held is what the open holds have left"
 POSTED = "posted is the sum of the charges"
 USED = "a hold is used by its job's charges"
+OF_JOB = "the ledger holds for a job what its hold has left, and nothing after its release"
+BUDGET = "what is posted this month and held is within the budget"
 
 
 @pytest.fixture
@@ -53,7 +58,7 @@ def test_everything_that_the_portal_wrote_adds_up(used: Project) -> None:
         (
             Hold,
             "used",
-            [(HOLDS, "account:held", 471, 472), (USED, "hold:J-1", 28, 29)],
+            [(HOLDS, "account:held", 471, 472), (USED, "hold:J-1", 28, 29), (OF_JOB, "hold:J-1", 471, 472)],
         ),
     ],
 )
@@ -81,6 +86,41 @@ def test_a_wrong_or_missing_sum_of_the_pages_is_found(used: Project, model: type
     assert [(p.check, p.expected, p.found) for p in verify()] == [(check, right, right + 5)]
     model.objects.all().delete()
     assert [(p.check, p.expected, p.found) for p in verify()] == [(check, right, 0)]
+
+
+def test_a_released_hold_that_the_ledger_still_holds_is_found(used: Project) -> None:
+    release("J-1", by="portal:test")
+    assert verify() == []
+    Hold.objects.update(released_at=None)
+    code = used.organization.code
+    assert verify() == [Problem(HOLDS, code, "account:held", 472, 0), Problem(OF_JOB, code, "hold:J-1", 472, 0)]
+    hold(used.organization, project=used, job_code="J-2", amount=100, by="portal:test")
+    Hold.objects.update(released_at=jst(2026, 11, 24))
+    assert verify() == [Problem(HOLDS, code, "account:held", 0, 100), Problem(OF_JOB, code, "hold:J-2", 0, 100)]
+
+
+def test_a_budget_that_is_used_up_is_well_and_one_that_is_exceeded_is_found(project: Project, owner: User) -> None:
+    """28 yen are posted, 472 held for the job and 100 for one of another project."""
+    other = ProjectFactory(organization=project.organization)
+    with time_machine.travel(jst(2026, 11, 24, 12)):
+        give_credit(project, 1000)
+        metered(project, owner, PriceFactory(), job_code="J-1", started_at=jst(2026, 11, 24), seconds=100, held=500)
+        hold(project.organization, project=other, job_code="J-2", amount=100, by="portal:test")
+        set_limit(project.organization, project=project, monthly_limit=500, by=owner)
+        set_limit(project.organization, project=None, monthly_limit=600, by=owner)
+        set_limit(project.organization, project=other, monthly_limit=100, by=owner)
+        assert verify() == []
+        Budget.objects.filter(project=project).update(monthly_limit=499)
+        Budget.objects.filter(project=None).update(monthly_limit=599)
+        code = project.organization.code
+        assert verify() == [
+            Problem(BUDGET, code, "budget:all", 599, 600),
+            Problem(BUDGET, code, f"budget:{project.code}", 499, 500),
+        ]
+    with time_machine.travel(jst(2026, 12, 1)):
+        assert verify() == []  # what was posted last month counts no more
+        Budget.objects.filter(project=project).update(monthly_limit=471)  # what is held still does
+        assert verify() == [Problem(BUDGET, code, f"budget:{project.code}", 471, 472)]
 
 
 def test_the_command_fails_with_the_problem_and_looks_at_one_organization_when_asked(used: Project) -> None:

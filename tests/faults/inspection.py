@@ -8,6 +8,7 @@ import json
 
 from django.db.models import Sum
 
+from portal.audit.verification import verify as verify_audit
 from portal.billing.models import BillingAccount, Charge
 from portal.billing.verification import verify as verify_ledger
 from portal.catalog.provider_accounts import adapter_of
@@ -32,7 +33,7 @@ def report(*codes: str) -> None:
             f"{attempt.job.code}/{attempt.number}": len(adapter_of(attempt.account).find(key_of(attempt)))
             for attempt in attempts
         },
-        "problems": [problem.as_dict() for problem in [*verify_jobs(), *verify_ledger()]],
+        "problems": [problem.as_dict() for problem in [*verify_jobs(), *verify_ledger(), *verify_audit()]],
     }
     print(json.dumps(told))
 

@@ -34,6 +34,7 @@ CALLS = ("submit", "find", "get", "list", "cancel", "log", "artifact")
 FAILS = 0.1  # of the calls, half of them after the effect
 KILL_EVERY_S = 20
 RECOVERS_WITHIN_S = 300
+VERIFIED_BY = ("verify_jobs", "verify_ledger", "verify_audit")
 
 
 def main() -> None:
@@ -101,9 +102,9 @@ def _report(portal: Portal, folder: Path, codes: list[str], left: int) -> bool:
     print(f"states: {', '.join(f'{count} {state} {failure}'.strip() for (state, failure), count in states.items())}")
     print(f"not over: {left}; lost or without result: {lost or 0}; not once at their provider: {doubled or 0}")
     print(f"yen still held: {told['held']}; same form twice: {len(codes) - len(set(codes))}")
-    problems = [json.loads(portal.manage(name))["problems"] for name in ("verify_jobs", "verify_ledger")]
-    print(f"verify_jobs: {problems[0] or 'no problems'}; verify_ledger: {problems[1] or 'no problems'}")
-    return bool(left or lost or doubled or told["held"] or problems != [[], []] or len(codes) != len(set(codes)))
+    problems = {name: json.loads(portal.manage(name))["problems"] for name in VERIFIED_BY}
+    print("; ".join(f"{name}: {found or 'no problems'}" for name, found in problems.items()))
+    return bool(left or lost or doubled or told["held"] or any(problems.values()) or len(codes) != len(set(codes)))
 
 
 def _break_calls(folder: Path) -> None:

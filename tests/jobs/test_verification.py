@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from portal.audit import recording as audit
+from portal.billing.holds import hold
 from portal.billing.models import Hold
 from portal.catalog.models import ProviderAccount
 from portal.jobs import verification
@@ -108,6 +109,11 @@ def test_each_broken_promise_is_named(job: Job, steps: Steps, breaks: Callable[[
     status, report = run()
     assert status == 1
     assert [(p["check"], p["subject"]) for p in report["problems"]] == [(list(CHECKS)[n], job.code) for n in checks]
+
+
+def test_money_that_is_set_aside_for_no_job_is_named(job: Job) -> None:
+    hold(job.organization, project=job.project, job_code="J-none", amount=1, by="somebody")
+    assert verify() == [Problem(list(CHECKS)[5], "J-none", "no hold without its job", "held")]
 
 
 @pytest.fixture
