@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from portal.audit.recording import record
-from portal.datasets import storage
+from portal.datasets import copies, storage
 from portal.datasets.models import DataFile, FileFailure, FileState, Leftover
 
 LEASE = timedelta(minutes=2)
@@ -81,6 +81,7 @@ def _difference(file: DataFile, measured: Measured) -> FileFailure | None:
 def _settle(file: DataFile, failure: FileFailure | None, measured: Measured | None) -> FileState | None:
     state = FileState.FAILED if failure else FileState.READY
     with transaction.atomic():
+        copies.lock(file.dataset_id)
         changed = DataFile.objects.filter(pk=file.pk, state=FileState.VERIFYING).update(
             state=state,
             failure=failure or "",
@@ -92,6 +93,9 @@ def _settle(file: DataFile, failure: FileFailure | None, measured: Measured | No
             return None
         if failure:
             Leftover.objects.create(storage_key=file.storage_key)  # nobody can use these bytes
+        else:
+            file.refresh_from_db(fields=["sha256", "ready_at"])
+            copies.place([file])
         record(
             "file.failed" if failure else "file.verified",
             f"file:{file.code}",
