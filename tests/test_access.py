@@ -153,6 +153,10 @@ TABLE: dict[str, Pair] = {
     "datasets:delete": (CHANGE, CHANGE),
     "datasets:detail": (READ, None),
     "datasets:delete_dataset": (CHANGE, CHANGE),
+    "datasets:places": (READ, CHANGE),
+    "datasets:residency": (READ, None),
+    "datasets:residency_csv": (READ, None),
+    "datasets:residency_json": (READ, None),
     # usage and money
     "usage:overview": (ANY_MEMBER, None),
     "usage:csv": (ANY_MEMBER, None),
@@ -328,6 +332,10 @@ def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
         "accounts:invitation_revoke": {"pk": tenant["invitation"]},
         "datasets:detail": {"code": tenant["dataset"]},
         "datasets:delete_dataset": {"code": tenant["dataset"]},
+        **{
+            f"datasets:{page}": {"code": tenant["dataset"]}
+            for page in ("places", "residency", "residency_csv", "residency_json")
+        },
         "datasets:download": {"code": tenant["file"]},
         "datasets:delete": {"code": tenant["file"]},
         "mfa_remove_webauthn": {"pk": 1},

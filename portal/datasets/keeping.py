@@ -35,7 +35,8 @@ def keep_at(dataset: Dataset, slugs: Collection[str], *, by: User) -> bool:
         copies.lock(dataset.pk)
         known = {keeping.site.slug: keeping for keeping in dataset.keepings.select_related("site").order_by("pk")}
         added = [site for slug, site in chosen.items() if slug not in known or known[slug].ending]
-        ended = [keeping for slug, keeping in known.items() if slug not in chosen and not keeping.ending]
+        # What is kept at a site that is switched off cannot be removed there now: it stays as it is.
+        ended = [k for slug, k in known.items() if slug not in chosen and not k.ending and k.site.enabled]
         changed = [_begin(dataset, site, by) for site in added] + [_end(keeping) for keeping in ended]
         for keeping in changed:
             nudge(tasks.plan_copies, keeping.pk)

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from portal.datasets.views import files, pages, sending
+from portal.datasets.views import files, pages, places, sending
 
 app_name = "datasets"
 urlpatterns = [
@@ -17,5 +17,10 @@ urlpatterns = [
     path("files/<str:code>/download/", files.download, name="download"),
     path("files/<str:code>/delete/", files.delete, name="delete"),
     path("<str:code>/", pages.detail, name="detail"),
+    # Where it is kept, and was.
+    path("<str:code>/places/", places.places, name="places"),
+    path("<str:code>/residency/", places.residency_page, name="residency"),
+    path("<str:code>/residency.csv", places.residency_csv, name="residency_csv"),
+    path("<str:code>/residency.json", places.residency_json, name="residency_json"),
     path("<str:code>/delete/", pages.delete_dataset, name="delete_dataset"),
 ]

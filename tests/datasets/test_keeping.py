@@ -41,6 +41,14 @@ def test_only_sites_that_there_are_can_be_chosen(dataset: Dataset, member: User,
     assert kept(dataset) == []
 
 
+def test_what_is_kept_at_a_site_that_is_switched_off_stays(
+    dataset: Dataset, member: User, second_site: StorageSite
+) -> None:
+    keep_at(dataset, ["second"], by=member)
+    StorageSite.objects.filter(pk=second_site.pk).update(enabled=False)
+    assert (keep_at(dataset, [], by=member), kept(dataset)) == (False, [("second", False, False)])
+
+
 def test_who_may_only_look_changes_nothing(dataset: Dataset, viewer: User, second_site: StorageSite) -> None:
     with pytest.raises(NotPermitted):
         keep_at(dataset, ["second"], by=viewer)

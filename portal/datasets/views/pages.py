@@ -16,12 +16,13 @@ from portal.accounts.access import access_of, require
 from portal.accounts.context import Current, current_of
 from portal.accounts.models import User
 from portal.accounts.roles import Permission
-from portal.core.htmx import respond
+from portal.core.htmx import respond, wants_fragment
 from portal.datasets import uploading
 from portal.datasets.models import DataFile, Dataset, FileState
 from portal.datasets.places import storage_place
 from portal.datasets.removal import RemovalRefused
 from portal.datasets.removal import delete_dataset as remove_dataset
+from portal.datasets.views import places
 from portal.datasets.views.finding import find_dataset, projects_to_upload, user_of
 
 PAGE = 25
@@ -74,6 +75,9 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
         "may_upload": access_of(user).may_in(dataset.project, Permission.UPLOAD) and dataset.project.is_open,
         "may_delete": access_of(user).may_in(dataset.project, Permission.UPLOAD),
     }
+    if not wants_fragment(request):
+        ready = {"files": sums["pk__count"], "size_bytes": sums["size_bytes__sum"] or 0}
+        context |= places.shown(request, dataset, **ready)
     return respond(request, "datasets/detail.html", "datasets/_files.html", context)
 
 
