@@ -29,7 +29,7 @@ def s3(directory: Path, *, log: Path) -> Definition:
             "S3_PUBLIC_ENDPOINT": definition.url,
             "S3_ACCESS_KEY": own.access_key,
             "S3_SECRET_KEY": own.secret_key,
-            "S3_REGION": "jp-north-1",
+            "S3_REGION": "demo-a",
             "S3_BUCKET": "portal",
         },
     )
@@ -43,7 +43,7 @@ def s3_copies(directory: Path, *, log: Path) -> Definition:
         "name_ja": "デモ用ストレージB（このコンピューター）",
         "name_en": "Demo store B (this computer)",
         "endpoint": definition.url,
-        "region": "jp-east-1",
+        "region": "demo-b",
         "bucket": "portal-copies",
         "access_key": own.access_key,
         "secret_key": own.secret_key,
