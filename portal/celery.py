@@ -20,6 +20,7 @@ from portal.core.failpoints import failpoint
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
+DATA_TASKS = ("plan_copies", "work_on_copies", "tell_of_damage", "look_at_sites")
 RABBITMQ = settings.BROKER_URL.startswith("amqp")
 app = Celery("portal")
 app.conf.update(
@@ -34,6 +35,10 @@ app.conf.update(
     task_default_queue_type="quorum" if RABBITMQ else "classic",
     task_default_exchange_type="topic" if RABBITMQ else "direct",
     broker_native_delayed_delivery_queue_type="classic",
+    # Copies of data have workers of their own (`-Q data`): no amount of them keeps a hand-over waiting.
+    task_routes={f"datasets.{name}": {"queue": "data"} for name in DATA_TASKS},
+    task_create_missing_queue_type="quorum" if RABBITMQ else "classic",
+    task_create_missing_queue_exchange_type="topic" if RABBITMQ else "direct",
     broker_connection_retry_on_startup=True,
     broker_connection_timeout=4,
     broker_connection_max_retries=None,  # a hundred, the default, are used up within the hour
@@ -65,6 +70,10 @@ app.conf.update(
         # Files whose check was not nudged or was cut off, bytes still to remove, certificates to complete. Three
         # queries when nothing is due.
         "data": {"task": "datasets.sweep", "schedule": 15.0, "options": {"expires": 15}},
+        # Copies that are due, and wishes to plan. A handful of queries when nothing is.
+        "copies": {"task": "datasets.sweep_copies", "schedule": 15.0, "options": {"expires": 15}},
+        # A site that does not answer is read from last within the minute.
+        "sites": {"task": "datasets.look_at_sites", "schedule": 60.0, "options": {"expires": 60}},
         # Holds expire credit for themselves; this keeps the balance that pages show true.
         "credits": {"task": "billing.expire_credits", "schedule": 3600.0, "options": {"expires": 3600}},
         # No part of an upload is kept longer than 24 hours after it fell silent, and these minutes.

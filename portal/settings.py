@@ -1,5 +1,6 @@
 """All settings, read from the environment; README.md has the table. What production needs and lacks is said loudly."""
 
+import json
 import logging
 import os
 import re
@@ -59,6 +60,20 @@ def host_of(name: str, url: str, *schemes: str) -> str:
             f"{name} must be an address that begins with {' or '.join(s + '://' for s in schemes)}."
         )
     return f"[{host}]" if ":" in host else host
+
+
+def rows_of(name: str, *needs: str) -> list[dict[str, str]]:
+    """A JSON list of objects of texts, each with these keys."""
+    try:
+        rows = json.loads(os.environ.get(name) or "[]")
+    except ValueError:
+        rows = None
+    texts = isinstance(rows, list) and all(
+        isinstance(row, dict) and all(isinstance(value, str) for value in row.values()) for row in rows
+    )
+    if not texts or any(not row.get(key) for row in rows for key in needs):
+        raise ImproperlyConfigured(f"{name} must be a JSON list of objects of texts with {', '.join(needs)}.")
+    return list(rows)
 
 
 SECRET_KEY = checked(
@@ -238,6 +253,12 @@ S3_ACCESS_KEY = needed("S3_ACCESS_KEY", demo="portal")
 S3_SECRET_KEY = needed("S3_SECRET_KEY", demo="portal")
 S3_REGION = os.environ.get("S3_REGION", "jp-north-1")
 S3_BUCKET = os.environ.get("S3_BUCKET", "portal")
+# Further places for copies, and what the operator declares of stores that are in Japan: portal/datasets/places.py.
+STORAGE_SITES = rows_of("STORAGE_SITES", "slug", "endpoint", "bucket", "access_key", "secret_key")
+for _site in STORAGE_SITES:
+    host_of("STORAGE_SITES", _site["endpoint"], "http", "https")
+    host_of("STORAGE_SITES", _site.setdefault("public_endpoint", _site["endpoint"]), "http", "https")
+STORAGE_HOSTS = rows_of("STORAGE_HOSTS", "host", "place", "source")
 
 # --- people ----------------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"

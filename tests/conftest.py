@@ -2,7 +2,8 @@
 
 personas: `organization`, `project`, and one signed-up person per role (`owner`, `manager`, `member`, `viewer`,
 `billing`), a `stranger` with an organization of their own. `client_of(user)` is a signed-in Django test client.
-`emulator(kind)` is an Account of a running provider emulator; `storage_ready` makes the bucket.
+`emulator(kind)` is an Account of a running provider emulator; `storage_ready` makes the bucket, `second_site` another
+place for copies.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from django.utils import translation
 import portal.urls  # noqa: F401 - made before a test pretends to be production, where there are fewer
 from portal.accounts.models import Organization, Project, User
 from portal.accounts.roles import Role
+from portal.datasets import sites, storage
+from portal.datasets.models import StorageSite
 from portal.jobs import offers
 from portal.providers.base import Account
 from tests.factories import MembershipFactory, OrganizationFactory, ProjectFactory
@@ -152,9 +155,28 @@ def desk_of(client_of: Callable[..., Client]) -> Callable[..., Client]:
 
 @pytest.fixture(scope="session")
 def storage_ready() -> None:
-    from portal.datasets import storage
-
     storage.ensure_bucket()
+
+
+@pytest.fixture
+def second_site(db: None, storage_ready: None, settings: Any) -> StorageSite:
+    """Another bucket of the tests' store, as a site of the settings beside the primary one."""
+    row = {
+        "slug": "second",
+        "endpoint": settings.S3_ENDPOINT,
+        "public_endpoint": settings.S3_ENDPOINT,
+        "region": "jp-test-2",
+        "bucket": f"{settings.S3_BUCKET}-second",
+        "access_key": settings.S3_ACCESS_KEY,
+        "secret_key": settings.S3_SECRET_KEY,
+        "name_ja": "第二ストレージ",
+        "name_en": "Second store",
+    }
+    settings.STORAGE_SITES = [row]
+    sites.follow_settings()
+    site = StorageSite.objects.get(slug="second")
+    storage.ensure_bucket(at=sites.store_of(site))
+    return site
 
 
 @pytest.fixture(scope="session")

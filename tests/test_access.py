@@ -163,6 +163,10 @@ TABLE: dict[str, Pair] = {
     "datasets:detail": (READ, None),
     "datasets:delete_dataset": (CHANGE, CHANGE),
     "datasets:make_version": (None, CHANGE),
+    "datasets:places": (READ, CHANGE),
+    "datasets:residency": (READ, None),
+    "datasets:residency_csv": (READ, None),
+    "datasets:residency_json": (READ, None),
     # usage and money
     "usage:overview": (ANY_MEMBER, None),
     "usage:csv": (ANY_MEMBER, None),
@@ -343,6 +347,10 @@ def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
         "datasets:certificate_json": {"code": tenant["certificate"]},
         "datasets:delete_dataset": {"code": tenant["dataset"]},
         "datasets:make_version": {"code": tenant["dataset"]},
+        **{
+            f"datasets:{page}": {"code": tenant["dataset"]}
+            for page in ("places", "residency", "residency_csv", "residency_json")
+        },
         "datasets:download": {"code": tenant["file"]},
         "datasets:preview": {"code": tenant["file"]},
         "datasets:preview_content": {"code": tenant["file"]},

@@ -15,13 +15,24 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Sum
+from django.db.models import Count, Exists, OuterRef, Subquery, Sum
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from portal.audit.recording import record
 from portal.datasets import storage
 from portal.datasets.manifests import key_of
-from portal.datasets.models import DataFile, DatasetVersion, DeletionCertificate, DeletionEntry, Leftover
+from portal.datasets.models import (
+    Copy,
+    CopyState,
+    DataFile,
+    DatasetVersion,
+    DeletionCertificate,
+    DeletionEntry,
+    Leftover,
+    PlaceAct,
+    PlaceEvent,
+)
 from portal.datasets.places import storage_place
 from portal.datasets.quota import PLAIN_LATE_S
 
@@ -48,7 +59,8 @@ def list_files(certificate_id: int) -> bool:
             return False
         rest = DataFile.objects.filter(dataset=certificate.dataset_id, pk__gt=certificate.listed_through)
         files = list(rest.select_related("dataset").order_by("pk")[:BATCH])
-        listed = [entry for file in files for entry in _entries_of(certificate, file)]
+        copies = _copies_of(files)
+        listed = [entry for file in files for entry in _entries_of(certificate, file, copies[file.pk])]
         if len(files) < BATCH:
             listed += manifests
         entries = DeletionEntry.objects.bulk_create(listed)
@@ -58,6 +70,7 @@ def list_files(certificate_id: int) -> bool:
                 storage_key=entry.storage_key, upload_id=entry.upload_id, entry=entry, due_at=late[entry.file_code]
             )
             for entry in entries
+            if not entry.copy_site  # these go with the first, at the hands of the copies' own worker
         )
         if files:
             certificate.listed_through = files[-1].pk
@@ -67,7 +80,16 @@ def list_files(certificate_id: int) -> bool:
     return certificate.listed_at is None
 
 
-def _entries_of(certificate: DeletionCertificate, file: DataFile) -> Iterator[DeletionEntry]:
+def _copies_of(files: list[DataFile]) -> dict[int, list[Copy]]:
+    """Besides the primary site. What is gone already went before the deletion, and the place log tells of it."""
+    found: dict[int, list[Copy]] = {file.pk: [] for file in files}
+    there = Copy.objects.filter(file__in=files, site__is_primary=False).exclude(state=CopyState.GONE)
+    for copy in there.select_related("site").order_by("pk"):
+        found[copy.file_id].append(copy)  # type: ignore[index]  # filtered by file
+    return found
+
+
+def _entries_of(certificate: DeletionCertificate, file: DataFile, copies: list[Copy]) -> Iterator[DeletionEntry]:
     """One for each place where bytes of the file are or may be."""
     yield DeletionEntry(
         certificate=certificate,
@@ -80,6 +102,19 @@ def _entries_of(certificate: DeletionCertificate, file: DataFile) -> Iterator[De
         storage_key=file.storage_key,
         upload_id=file.upload_id,
     )
+    for copy in copies:
+        yield DeletionEntry(
+            certificate=certificate,
+            file_code=file.code,
+            path=file.path,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+            site=copy.site.name[:100],
+            copy_site=copy.site.slug,
+            endpoint=copy.site.endpoint,
+            storage_key=copy.storage_key,
+            upload_id=copy.upload_id,
+        )
 
 
 def _manifests_of(certificate_id: int) -> list[DeletionEntry]:
@@ -111,6 +146,7 @@ def complete(certificate_id: int, now: datetime) -> bool:
         certificate = DeletionCertificate.objects.select_for_update(of=("self",)).get(pk=certificate_id)
         if certificate.completed_at:
             return True
+        _confirm_copies(certificate)
         if not certificate.listed_at or certificate.entries.filter(confirmed_at=None).exists():
             return False
         certificate.entries_sha256 = _digest(certificate)
@@ -125,6 +161,17 @@ def complete(certificate_id: int, now: datetime) -> bool:
             detail={"certificate": certificate.code, **sums, "entries_sha256": certificate.entries_sha256},
         )
     return True
+
+
+def _confirm_copies(certificate: DeletionCertificate) -> None:
+    """A copy is gone when its site answered 404 after the removal (copying.py), and the place log has that time."""
+    left = PlaceEvent.objects.filter(act=PlaceAct.LEFT, storage_key=OuterRef("storage_key"), site=OuterRef("copy_site"))
+    gone = Copy.objects.filter(
+        storage_key=OuterRef("storage_key"), site__slug=OuterRef("copy_site"), state=CopyState.GONE
+    )
+    at = Coalesce(Subquery(left.order_by("-id").values("at")[:1]), Now())
+    waiting = certificate.entries.filter(Exists(gone), confirmed_at=None).exclude(copy_site="")
+    waiting.update(removed_at=at, confirmed_at=at)
 
 
 def lines_of(certificate: DeletionCertificate) -> Iterator[str]:

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from portal.audit.recording import record
-from portal.datasets import drafts, quota, storage
+from portal.datasets import copies, drafts, quota, storage
 from portal.datasets.models import DataFile, FileFailure, FileState, Leftover
 
 LEASE = timedelta(minutes=2)
@@ -98,6 +98,9 @@ def _settle(file: DataFile, failure: FileFailure | None, measured: Measured | No
         if failure:
             Leftover.objects.create(storage_key=file.storage_key)  # nobody can use these bytes
             quota.give_back(file)
+        else:
+            file.refresh_from_db(fields=["sha256", "ready_at"])
+            copies.place([file])
         record(
             "file.failed" if failure else "file.verified",
             f"file:{file.code}",

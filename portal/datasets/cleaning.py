@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from portal.accounts.models import User
 from portal.audit.recording import record
-from portal.datasets import emails, quota, storage
-from portal.datasets.models import DataFile, DeletionEntry, FileFailure, FileState, Leftover
+from portal.datasets import copies, emails, quota, sites, storage
+from portal.datasets.models import Copy, DataFile, DeletionEntry, FileFailure, FileState, Leftover, StorageSite
 
 SILENCE = timedelta(hours=24)
 TOLD_AFTER = timedelta(hours=12)
@@ -66,14 +66,21 @@ def give_up_silent_uploads(now: datetime) -> int:
 
 
 def abort_unknown_uploads(now: datetime) -> int:
-    """Uploads the store knows and we do not: a process died between opening one and writing it down."""
-    old = [upload for upload in storage.open_uploads() if upload.started_at < now - SILENCE]
-    known = set(
-        DataFile.objects.filter(upload_id__in=[upload.upload_id for upload in old]).values_list("upload_id", flat=True)
-    )
+    """Uploads a store knows and we do not: a process died between opening one and writing it down."""
+    others = StorageSite.objects.filter(enabled=True, is_primary=False)
+    return sum(_abort_unknown_at(store, now) for store in (storage.primary(), *map(sites.store_of, others)))
+
+
+def _abort_unknown_at(store: storage.Store, now: datetime) -> int:
+    old = [upload for upload in storage.open_uploads(at=store) if upload.started_at < now - SILENCE]
+    ids = [upload.upload_id for upload in old]
+    known = {
+        *DataFile.objects.filter(upload_id__in=ids).values_list("upload_id", flat=True),
+        *Copy.objects.filter(upload_id__in=ids).values_list("upload_id", flat=True),
+    }
     unknown = [upload for upload in old if upload.upload_id not in known]
     for upload in unknown:
-        storage.abort_upload(upload.key, upload.upload_id)
+        storage.abort_upload(upload.key, upload.upload_id, at=store)
     return len(unknown)
 
 
@@ -91,7 +98,9 @@ def remove_leftovers(now: datetime) -> int:
             DeletionEntry.objects.filter(pk=leftover.entry_id, confirmed_at=None).update(
                 removed_at=removed_at, confirmed_at=timezone.now()
             )
-        leftover.delete()
+        with transaction.atomic():
+            copies.give_up(leftover.storage_key)  # at the other sites too, and in the place log
+            leftover.delete()
         removed += 1
     return removed
 

@@ -4,6 +4,9 @@ Keys are ours and plain ASCII (t/<organization code>/<...>): people's file names
 with the download. Presigned addresses use S3_PUBLIC_ENDPOINT, which browsers and providers' machines can reach; the
 portal itself talks to S3_ENDPOINT. Every function may be called from any thread.
 
+Every function takes the store to ask as `at`: the primary one of the settings unless given. None has a client for an
+endpoint that is not known to be in Japan (places.py).
+
 Checksums are sent only where an operation needs one (`when_required`): Sakura's store refuses the newer default
 (manual, "Object storage: AWS CLI and SDK", read 2026-11-23).
 """
@@ -14,7 +17,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 from threading import Lock
@@ -23,6 +26,8 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.utils.http import content_disposition_header
+
+from portal.datasets.places import place_of
 
 MIB = 1024 * 1024
 PIECE_BYTES = MIB
@@ -44,6 +49,33 @@ class NotInStorage(StorageError):
 
 class StorageRefused(StorageError):
     """The parts do not make an object: one is missing, too small, or not the one that was sent."""
+
+
+class OutsideJapan(StorageUnavailable):
+    """The endpoint is on no list of stores in Japan: nothing is sent there, and nothing asked."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """One bucket of one store, and the keys to it."""
+
+    endpoint: str
+    public_endpoint: str
+    region: str
+    bucket: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+
+
+def primary() -> Store:
+    return Store(
+        settings.S3_ENDPOINT,
+        settings.S3_PUBLIC_ENDPOINT,
+        settings.S3_REGION,
+        settings.S3_BUCKET,
+        settings.S3_ACCESS_KEY,
+        settings.S3_SECRET_KEY,
+    )
 
 
 @dataclass(frozen=True)
@@ -85,29 +117,35 @@ class OpenUpload:
 # --- addresses for browsers and machines: no call to the store ---
 
 
-def presigned_get(key: str, *, expires_s: int, download_name: str = "", content_type: str = "") -> str:
+def presigned_get(
+    key: str, *, expires_s: int, download_name: str = "", content_type: str = "", at: Store | None = None
+) -> str:
     """With a name the answer is an attachment of that name (RFC 6266), whatever its letters."""
-    params = {"Bucket": settings.S3_BUCKET, "Key": key}
+    store = at or primary()
+    params = {"Bucket": store.bucket, "Key": key}
     if download_name:
         params["ResponseContentDisposition"] = _attachment(download_name)
     if content_type or download_name:
         params["ResponseContentType"] = content_type or "application/octet-stream"
-    return _presign("get_object", params, expires_s)
+    return _presign(store, "get_object", params, expires_s)
 
 
 def presigned_put(key: str, *, expires_s: int) -> str:
-    return _presign("put_object", {"Bucket": settings.S3_BUCKET, "Key": key}, expires_s)
+    store = primary()
+    return _presign(store, "put_object", {"Bucket": store.bucket, "Key": key}, expires_s)
 
 
 def presigned_part(
     key: str, upload_id: str, number: int, *, size_bytes: int, sha256: str, expires_s: int
 ) -> PresignedPart:
     """Length and SHA-256 (hex) are signed: another length is refused, other bytes where the store knows checksums."""
+    store = primary()
     digest = base64.b64encode(bytes.fromhex(sha256)).decode()
     url = _presign(
+        store,
         "upload_part",
         {
-            "Bucket": settings.S3_BUCKET,
+            "Bucket": store.bucket,
             "Key": key,
             "UploadId": upload_id,
             "PartNumber": number,
@@ -122,8 +160,9 @@ def presigned_part(
 
 def presigned_form(key: str, *, max_bytes: int, redirect_to: str, expires_s: int) -> PresignedForm:
     """A plain HTML upload: at most `max_bytes`, then the store sends the browser on to `redirect_to`."""
-    made = _public().generate_presigned_post(
-        settings.S3_BUCKET,
+    store = primary()
+    made = _public(store).generate_presigned_post(
+        store.bucket,
         key,
         Fields={"success_action_redirect": redirect_to},
         Conditions=[{"success_action_redirect": redirect_to}, ["content-length-range", 0, max_bytes]],
@@ -135,9 +174,11 @@ def presigned_form(key: str, *, max_bytes: int, redirect_to: str, expires_s: int
 # --- objects ---
 
 
-def put_bytes(key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
-    with _asking():
-        _internal().put_object(Bucket=settings.S3_BUCKET, Key=key, Body=data, ContentType=content_type)
+def put_bytes(
+    key: str, data: bytes, content_type: str = "application/octet-stream", *, at: Store | None = None
+) -> None:
+    with _asking(at) as (client, bucket):
+        client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type)
 
 
 def put_stream(key: str, pieces: Iterable[bytes]) -> Stored:
@@ -153,7 +194,7 @@ def put_stream(key: str, pieces: Iterable[bytes]) -> Stored:
         for number, part in enumerate(chain((first, second), parts), start=1):
             whole.update(part)
             size += len(part)
-            sent.append(_send_part(key, upload_id, number, part))
+            sent.append(send_part(key, upload_id, number, part))
         complete_upload(key, upload_id, sent)
     except BaseException:
         abort_upload(key, upload_id, quietly=True)
@@ -161,11 +202,11 @@ def put_stream(key: str, pieces: Iterable[bytes]) -> Stored:
     return Stored(size, whole.hexdigest())
 
 
-def _send_part(key: str, upload_id: str, number: int, part: bytes) -> StoredPart:
+def send_part(key: str, upload_id: str, number: int, part: bytes, *, at: Store | None = None) -> StoredPart:
     """With its SHA-256, so that the store refuses what the network garbled."""
-    with _asking():
-        answer = _internal().upload_part(
-            Bucket=settings.S3_BUCKET,
+    with _asking(at) as (client, bucket):
+        answer = client.upload_part(
+            Bucket=bucket,
             Key=key,
             UploadId=upload_id,
             PartNumber=number,
@@ -176,13 +217,13 @@ def _send_part(key: str, upload_id: str, number: int, part: bytes) -> StoredPart
     return StoredPart(number, len(part), answer["ETag"])
 
 
-def read(key: str, *, start: int = 0, length: int | None = None) -> bytes:
+def read(key: str, *, start: int = 0, length: int | None = None, at: Store | None = None) -> bytes:
     """Raises NotInStorage. Beyond the end there are no bytes, and that is not an error."""
     if length == 0:
         return b""
-    with _asking():
+    with _asking(at) as (client, bucket):
         try:
-            answer = _internal().get_object(Bucket=settings.S3_BUCKET, Key=key, **_range(start, length))
+            answer = client.get_object(Bucket=bucket, Key=key, **_range(start, length))
         except _client_error() as refused:
             if _status(refused) == 416:
                 return b""
@@ -190,18 +231,16 @@ def read(key: str, *, start: int = 0, length: int | None = None) -> bytes:
         return bytes(answer["Body"].read())
 
 
-def pieces(key: str, *, start: int = 0) -> Iterator[bytes]:
+def pieces(key: str, *, start: int = 0, at: Store | None = None) -> Iterator[bytes]:
     """The object from `start` on, about 1 MiB at a time. A connection that breaks is taken up where it broke, a few
     times."""
     position, breaks, etag = start, 0, ""
     while True:
         try:
-            with _asking():
+            with _asking(at) as (client, bucket):
                 same = {"IfMatch": etag} if etag else {}
                 try:
-                    answer = _internal().get_object(
-                        Bucket=settings.S3_BUCKET, Key=key, **_range(position, None), **same
-                    )
+                    answer = client.get_object(Bucket=bucket, Key=key, **_range(position, None), **same)
                 except _client_error() as refused:
                     if _status(refused) == 416:  # empty, or the break was after the last byte
                         return
@@ -217,20 +256,20 @@ def pieces(key: str, *, start: int = 0) -> Iterator[bytes]:
                 raise
 
 
-def size_of(key: str) -> int | None:
+def size_of(key: str, *, at: Store | None = None) -> int | None:
     """None when there is no such object."""
     try:
-        with _asking():
-            return int(_internal().head_object(Bucket=settings.S3_BUCKET, Key=key)["ContentLength"])
+        with _asking(at) as (client, bucket):
+            return int(client.head_object(Bucket=bucket, Key=key)["ContentLength"])
     except NotInStorage:
         return None
 
 
-def delete(key: str) -> None:
+def delete(key: str, *, at: Store | None = None) -> None:
     """Nothing there is also fine."""
     try:
-        with _asking():
-            _internal().delete_object(Bucket=settings.S3_BUCKET, Key=key)
+        with _asking(at) as (client, bucket):
+            client.delete_object(Bucket=bucket, Key=key)
     except NotInStorage:
         pass
 
@@ -238,39 +277,39 @@ def delete(key: str) -> None:
 # --- uploads in parts ---
 
 
-def create_upload(key: str, *, content_type: str = "application/octet-stream") -> str:
-    with _asking():
-        made = _internal().create_multipart_upload(Bucket=settings.S3_BUCKET, Key=key, ContentType=content_type)
+def create_upload(key: str, *, content_type: str = "application/octet-stream", at: Store | None = None) -> str:
+    with _asking(at) as (client, bucket):
+        made = client.create_multipart_upload(Bucket=bucket, Key=key, ContentType=content_type)
     return str(made["UploadId"])
 
 
-def parts_of(key: str, upload_id: str) -> list[StoredPart]:
+def parts_of(key: str, upload_id: str, *, at: Store | None = None) -> list[StoredPart]:
     """The parts the store holds, by number: this list is the truth about an upload. Raises NotInStorage."""
     found: list[StoredPart] = []
-    with _asking():
-        pages = _internal().get_paginator("list_parts").paginate(Bucket=settings.S3_BUCKET, Key=key, UploadId=upload_id)
+    with _asking(at) as (client, bucket):
+        pages = client.get_paginator("list_parts").paginate(Bucket=bucket, Key=key, UploadId=upload_id)
         for page in pages:
             for part in page.get("Parts", []):
                 found.append(StoredPart(part["PartNumber"], part["Size"], part["ETag"]))
     return found
 
 
-def complete_upload(key: str, upload_id: str, parts: list[StoredPart]) -> None:
+def complete_upload(key: str, upload_id: str, parts: list[StoredPart], *, at: Store | None = None) -> None:
     """Raises NotInStorage when the upload is no more (also: completed before), StorageRefused for wrong parts."""
-    with _asking():
-        _internal().complete_multipart_upload(
-            Bucket=settings.S3_BUCKET,
+    with _asking(at) as (client, bucket):
+        client.complete_multipart_upload(
+            Bucket=bucket,
             Key=key,
             UploadId=upload_id,
             MultipartUpload={"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]},
         )
 
 
-def abort_upload(key: str, upload_id: str, *, quietly: bool = False) -> None:
+def abort_upload(key: str, upload_id: str, *, quietly: bool = False, at: Store | None = None) -> None:
     """The store forgets the parts. An upload that is no more is fine; `quietly` leaves an outage to the sweep."""
     try:
-        with _asking():
-            _internal().abort_multipart_upload(Bucket=settings.S3_BUCKET, Key=key, UploadId=upload_id)
+        with _asking(at) as (client, bucket):
+            client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
     except NotInStorage:
         pass
     except StorageError:
@@ -278,12 +317,10 @@ def abort_upload(key: str, upload_id: str, *, quietly: bool = False) -> None:
             raise
 
 
-def open_uploads() -> Iterator[OpenUpload]:
+def open_uploads(*, at: Store | None = None) -> Iterator[OpenUpload]:
     """Every unfinished upload of the bucket, ours or left behind by a crash."""
-    with _asking():
-        for page in (
-            _internal().get_paginator("list_multipart_uploads").paginate(Bucket=settings.S3_BUCKET, Prefix="t/")
-        ):
+    with _asking(at) as (client, bucket):
+        for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix="t/"):
             for upload in page.get("Uploads", []):
                 yield OpenUpload(upload["Key"], upload["UploadId"], upload["Initiated"])
 
@@ -291,18 +328,17 @@ def open_uploads() -> Iterator[OpenUpload]:
 # --- the bucket ---
 
 
-def ensure_bucket() -> None:
+def ensure_bucket(*, at: Store | None = None) -> None:
     """Make the bucket if it is not there, and let browsers on the portal's own address send parts to it."""
-    client = _internal()
-    with _asking():
+    with _asking(at) as (client, bucket):
         try:
-            client.head_bucket(Bucket=settings.S3_BUCKET)
+            client.head_bucket(Bucket=bucket)
         except _client_error() as refused:
             if _status(refused) != 404:
                 raise
-            client.create_bucket(Bucket=settings.S3_BUCKET)
+            client.create_bucket(Bucket=bucket)
         client.put_bucket_cors(
-            Bucket=settings.S3_BUCKET,
+            Bucket=bucket,
             CORSConfiguration={
                 "CORSRules": [
                     {
@@ -328,39 +364,37 @@ def _portal_origins() -> list[str]:
 
 # --- inside ---
 
-_clients: dict[tuple[str, str], Any] = {}
+_clients: dict[tuple[Store, str], Any] = {}
 _making = Lock()
 
 
-def _internal() -> Any:
-    return _client(settings.S3_ENDPOINT)
+def _public(store: Store) -> Any:
+    return _client(store, store.public_endpoint)
 
 
-def _public() -> Any:
-    return _client(settings.S3_PUBLIC_ENDPOINT)
-
-
-def _client(endpoint: str) -> Any:
-    """One per endpoint and process: clients may be shared between threads, making one may not."""
-    known = _clients.get((endpoint, settings.S3_ACCESS_KEY))
+def _client(store: Store, endpoint: str) -> Any:
+    """One per store, endpoint and process: clients may be shared between threads, making one may not."""
+    known = _clients.get((store, endpoint))
     if known is None:
         with _making:
-            known = _clients.get((endpoint, settings.S3_ACCESS_KEY))
+            known = _clients.get((store, endpoint))
             if known is None:
-                known = _clients[(endpoint, settings.S3_ACCESS_KEY)] = _make_client(endpoint)
+                known = _clients[(store, endpoint)] = _make_client(store, endpoint)
     return known
 
 
-def _make_client(endpoint: str) -> Any:
+def _make_client(store: Store, endpoint: str) -> Any:
+    if place_of(endpoint) is None:
+        raise OutsideJapan(f"{endpoint} is on no list of stores in Japan")
     import boto3  # here: 25 MB that a process without a first use never pays
     from botocore.config import Config
 
     return boto3.session.Session().client(
         "s3",
         endpoint_url=endpoint,
-        region_name=settings.S3_REGION,
-        aws_access_key_id=settings.S3_ACCESS_KEY,
-        aws_secret_access_key=settings.S3_SECRET_KEY,
+        region_name=store.region,
+        aws_access_key_id=store.access_key,
+        aws_secret_access_key=store.secret_key,
         config=Config(
             signature_version="s3v4",
             s3={"addressing_style": "path"},
@@ -388,13 +422,14 @@ def _status(refused: Any) -> int:
 
 
 @contextmanager
-def _asking() -> Iterator[None]:
-    """Around calls to the store: its errors become ours."""
-    _internal()  # botocore is imported with the first client
-    from botocore.exceptions import BotoCoreError, ClientError
+def _asking(at: Store | None = None) -> Iterator[tuple[Any, str]]:
+    """Client and bucket, for calls to the store: its errors become ours."""
+    store = at or primary()
+    client = _client(store, store.endpoint)
+    from botocore.exceptions import BotoCoreError, ClientError  # imported with the first client
 
     try:
-        yield
+        yield client, store.bucket
     except ClientError as refused:
         code = str(refused.response.get("Error", {}).get("Code", ""))
         if code in ("InvalidPart", "InvalidPartOrder", "EntityTooSmall", "BadDigest", "InvalidDigest"):
@@ -406,8 +441,8 @@ def _asking() -> Iterator[None]:
         raise StorageUnavailable(type(failed).__name__) from failed
 
 
-def _presign(operation: str, params: dict[str, Any], expires_s: int) -> str:
-    return str(_public().generate_presigned_url(operation, Params=params, ExpiresIn=expires_s))
+def _presign(store: Store, operation: str, params: dict[str, Any], expires_s: int) -> str:
+    return str(_public(store).generate_presigned_url(operation, Params=params, ExpiresIn=expires_s))
 
 
 def _attachment(name: str) -> str:

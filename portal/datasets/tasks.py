@@ -5,9 +5,12 @@ from __future__ import annotations
 from celery import shared_task
 from django.utils import timezone
 
-from portal.datasets import certificates, checks, cleaning, drafts, manifests, tallies
-from portal.datasets.models import DataFile, DeletionCertificate, Leftover
+from portal.celery import publish, stopping
+from portal.datasets import certificates, checks, cleaning, copies, copying, drafts, emails, manifests, sites, tallies
+from portal.datasets.models import Copy, DataFile, DeletionCertificate, Keeping, Leftover, StorageSite
 from portal.datasets.storage import StorageUnavailable
+
+DRAIN_S = 40.0  # then others have their turn, and the rest is found again
 
 
 @shared_task(name="datasets.verify_file", ignore_result=True)
@@ -21,6 +24,7 @@ def verify_file(file_id: int) -> None:
         for dataset_id in DataFile.objects.filter(pk=file_id).values_list("dataset", flat=True):
             make_wanted_version(dataset_id)
     remove_leftovers()
+    sweep_copies.delay()
 
 
 @shared_task(name="datasets.make_wanted_version", ignore_result=True)
@@ -82,3 +86,58 @@ def abort_abandoned_uploads() -> None:
         cleaning.abort_unknown_uploads(now)
     except StorageUnavailable:
         return
+
+
+# --- copies: in a queue of their own, so that no amount of data keeps a hand-over waiting -----------------------------
+
+
+@shared_task(name="datasets.sweep_copies", ignore_result=True)
+def sweep_copies() -> None:
+    """Ready files that nobody wrote down, wishes to plan, and what is due at each site. One query a site, and three."""
+    while copies.place_unplaced():
+        pass
+    for keeping_id in Keeping.objects.filter(planned=False).order_by("pk").values_list("pk", flat=True)[:100]:
+        publish(plan_copies, keeping_id)
+    for site in StorageSite.objects.filter(enabled=True).order_by("pk"):
+        if copying.due(site).exists() or copying.due_again(site).exists():
+            publish(work_on_copies, site.pk)
+    if Copy.objects.filter(broken_at__isnull=False).exists():
+        publish(tell_of_damage)
+
+
+@shared_task(name="datasets.plan_copies", ignore_result=True)
+def plan_copies(keeping_id: int) -> None:
+    """Rows for copies that a dataset's keeping asks for, or gives up; then their site's work."""
+    site_id = Keeping.objects.filter(pk=keeping_id).values_list("site_id", flat=True).first()
+    while copies.plan(keeping_id) and not stopping.is_set():
+        pass
+    if site_id is not None:
+        publish(work_on_copies, site_id)
+
+
+@shared_task(name="datasets.work_on_copies", ignore_result=True)
+def work_on_copies(site_id: int) -> None:
+    """What is due at this site. A store away: what is left stays due, the sweep comes back."""
+    site = StorageSite.objects.filter(pk=site_id, enabled=True).first()
+    if site is None:
+        return
+    try:
+        more = copying.work(site, for_s=DRAIN_S, stopping=stopping.is_set)
+    except StorageUnavailable:
+        look_at_sites()
+        return
+    if more and not stopping.is_set():
+        publish(work_on_copies, site_id)
+
+
+@shared_task(name="datasets.tell_of_damage", ignore_result=True)
+def tell_of_damage() -> None:
+    """One mail for each dataset that has copies found damaged since the last."""
+    emails.tell_of_damage()
+
+
+@shared_task(name="datasets.look_at_sites", ignore_result=True)
+def look_at_sites() -> None:
+    """Which sites answer: the others are read from last."""
+    for site in StorageSite.objects.filter(enabled=True).order_by("pk"):
+        sites.look(site)

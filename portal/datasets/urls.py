@@ -1,6 +1,6 @@
 from django.urls import path
 
-from portal.datasets.views import allowances, certificates, files, pages, previewing, sending, versions
+from portal.datasets.views import allowances, certificates, files, pages, places, previewing, sending, versions
 
 app_name = "datasets"
 urlpatterns = [
@@ -26,5 +26,10 @@ urlpatterns = [
     path("certificates/<str:code>/", certificates.certificate, name="certificate"),
     path("certificates/<str:code>/json/", certificates.as_json, name="certificate_json"),
     path("<str:code>/", pages.detail, name="detail"),
+    # Where it is kept, and was.
+    path("<str:code>/places/", places.places, name="places"),
+    path("<str:code>/residency/", places.residency_page, name="residency"),
+    path("<str:code>/residency.csv", places.residency_csv, name="residency_csv"),
+    path("<str:code>/residency.json", places.residency_json, name="residency_json"),
     path("<str:code>/delete/", pages.delete_dataset, name="delete_dataset"),
 ]

@@ -25,6 +25,7 @@ from portal.accounts.roles import Permission
 from portal.billing.holds import room_for
 from portal.catalog.models import ProviderAccount
 from portal.core.error_pages import error_page
+from portal.datasets.models import StorageSite
 from portal.home import readiness
 from portal.jobs.models import Job
 from portal.jobs.starters import STARTERS
@@ -86,9 +87,11 @@ def status(request: HttpRequest) -> HttpResponse:
         known = {"parts": [(p.name, p.ok, p.age_s) for p in readiness.parts()]}
         cache_safely("home:status", known)
     accounts: list[ProviderAccount] = []
+    sites: list[StorageSite] = []
     if {name: ok for name, ok, _age in known["parts"]}["database"]:
         accounts = _accounts_of(current_of(request).organization)
-    return render(request, "home/status.html", {"parts": known["parts"], "accounts": accounts})
+        sites = list(StorageSite.objects.filter(enabled=True, is_primary=False).order_by("pk"))
+    return render(request, "home/status.html", {"parts": known["parts"], "accounts": accounts, "sites": sites})
 
 
 def _accounts_of(organization: Organization | None) -> list[ProviderAccount]:
@@ -120,10 +123,11 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> HttpResponse:
-    """200 when every part is there, 503 when one is not; which one stands in the answer, with its age in seconds."""
-    parts = readiness.parts()
+    """200 when every part is there that is needed, 503 when one is not; which one stands in the answer, with its age in
+    seconds. Places for copies are told beside them."""
+    parts = readiness.parts_and_sites()
     answer = {p.name: {"ok": p.ok, "detail": p.detail, "age_s": p.age_s} for p in parts}
-    return JsonResponse(answer, status=200 if all(p.ok for p in parts) else 503)
+    return JsonResponse(answer, status=200 if all(p.ok or not p.needed for p in parts) else 503)
 
 
 @require_POST

@@ -17,7 +17,7 @@ import structlog
 
 from portal.accounts import registries
 from portal.core.sealing import CannotOpen, unseal
-from portal.datasets import storage
+from portal.datasets import copies, sites, storage
 from portal.jobs import claims, logs
 from portal.jobs.keys import key_of
 from portal.jobs.models import Artifact, Attempt, Job, JobEvent
@@ -84,7 +84,7 @@ def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
             Manifest(
                 job=job.code,
                 command=command_of(job),
-                inputs=_inputs(job, pushed),
+                inputs=_inputs(attempt, pushed),
                 scripts=_scripts(attempt, pushed),
                 environment={**job.environment, **unseal(job.sealed_secrets)},
                 claim_url="" if adapter.shares_disk else claims.address_of(attempt),
@@ -125,20 +125,32 @@ def push(attempt: Attempt, adapter: DataPush, *, key: str, keep: Callable[[], No
     `keep` is called between pieces, and what it raises ends the push. Raises StorageError, Unavailable, Misconfigured.
     """
     inputs = list(attempt.job.inputs.select_related("data_file").order_by("pk"))
-    files = [(_pushed_input(number), item.data_file.storage_key) for number, item in enumerate(inputs)]
+    sources = copies.nearest([item.data_file for item in inputs], provider=attempt.offering.provider.slug)
+    for number, item in enumerate(inputs):
+        source = sources[item.data_file.pk]
+        try:
+            _push_one(adapter, key, _pushed_input(number), item.data_file.storage_key, keep, source.store)
+        except storage.StorageUnavailable:
+            sites.did_not_answer(source.site)  # another copy is read at the next try
+            raise
     if attempt.job.script:
-        files.append((PUSHED_SCRIPT, script_key(attempt)))
-    for name, stored in [*files, ("manifest", manifest_key(attempt))]:
-        keep()
-        size_bytes = storage.size_of(stored)
-        if size_bytes is None:
-            raise storage.NotInStorage(name)
-        adapter.push(key, name, _reader(stored, keep), size_bytes=size_bytes)
+        _push_one(adapter, key, PUSHED_SCRIPT, script_key(attempt), keep, storage.primary())
+    _push_one(adapter, key, "manifest", manifest_key(attempt), keep, storage.primary())
 
 
-def _reader(stored: str, keep: Callable[[], None]) -> Callable[[int], Iterator[bytes]]:
+def _push_one(
+    adapter: DataPush, key: str, name: str, stored: str, keep: Callable[[], None], store: storage.Store
+) -> None:
+    keep()
+    size_bytes = storage.size_of(stored, at=store)
+    if size_bytes is None:
+        raise storage.NotInStorage(name)
+    adapter.push(key, name, _reader(stored, keep, store), size_bytes=size_bytes)
+
+
+def _reader(stored: str, keep: Callable[[], None], store: storage.Store) -> Callable[[int], Iterator[bytes]]:
     def read(start: int) -> Iterator[bytes]:
-        for piece in storage.pieces(stored, start=start):
+        for piece in storage.pieces(stored, start=start, at=store):
             keep()
             yield piece
 
@@ -209,15 +221,21 @@ def log_key(attempt: Attempt) -> str:
     return f"{folder(attempt)}/log"
 
 
-def _inputs(job: Job, pushed: bool) -> tuple[ManifestFile, ...]:
+def _inputs(attempt: Attempt, pushed: bool) -> tuple[ManifestFile, ...]:
+    """From the nearest site that has a verified copy and answers."""
+    items = list(attempt.job.inputs.select_related("data_file").order_by("pk"))
+    if not items:
+        return ()
+    files = [] if pushed else [item.data_file for item in items]
+    addresses = copies.addresses_for(files, attempt.offering.provider.slug, expires_s=ADDRESS_S)
     return tuple(
         ManifestFile(
-            url=f"file:{_pushed_input(number)}" if pushed else _get_url(item.data_file.storage_key),
+            url=f"file:{_pushed_input(number)}" if pushed else addresses[item.data_file.pk].url,
             sha256=item.sha256,
             size_bytes=item.size_bytes,
             path=item.path,
         )
-        for number, item in enumerate(job.inputs.select_related("data_file").order_by("pk"))
+        for number, item in enumerate(items)
     )
 
 

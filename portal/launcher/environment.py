@@ -48,6 +48,8 @@ def embedded_services(state: StateFolder, given: Mapping[str, str] = os.environ)
     needed = []
     if not given.get("S3_ENDPOINT"):
         needed.append(services.s3(state.s3, log=state.logs / "s3.log"))
+        if not given.get("STORAGE_SITES"):
+            needed.append(services.s3_copies(state.s3_copies, log=state.logs / "s3copies.log"))
     if not (given.get("BROKER_URL") and _has_cache(given)):
         needed.append(services.valkey(state.valkey, log=state.logs / "valkey.log"))
     if not given.get("DATABASE_URL"):

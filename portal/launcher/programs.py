@@ -82,6 +82,24 @@ def worker(state: StateFolder, environment: Mapping[str, str], *, number: int, t
     )
 
 
+def data_worker(state: StateFolder, environment: Mapping[str, str]) -> Program:
+    """Copies of data, and nothing else: hashing and sending them would hold up what shares an interpreter with it."""
+    return Program(
+        name="data",
+        title="data worker",
+        argv=[
+            *words(PYTHON, "-m", "celery", "-A", "portal.celery", "worker", "-n", "data@%h", "-Q", "data"),
+            *words("-P", "threads", "-c", 2, "-l", "WARNING"),
+            *words("--without-gossip", "--without-mingle", "--without-heartbeat"),
+        ],
+        log=state.logs / "data.log",
+        is_ready=_at_once,
+        environment={**BACKGROUND, **environment},
+        patience_s=10,
+        cwd=ROOT,
+    )
+
+
 def beat(state: StateFolder, environment: Mapping[str, str]) -> Program:
     return Program(
         name="beat",

@@ -5,7 +5,8 @@ import secrets
 import shutil
 import sys
 import urllib.request
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from signal import SIGKILL
 
@@ -19,6 +20,38 @@ S3_PARTS = ("s3", "filer", "volume", "master")
 
 
 def s3(directory: Path, *, log: Path) -> Definition:
+    """The store of all data."""
+    definition, own = _store(directory, log=log, name="s3", title="SeaweedFS (S3)", memory="384MiB")
+    return replace(
+        definition,
+        environment={
+            "S3_ENDPOINT": definition.url,
+            "S3_PUBLIC_ENDPOINT": definition.url,
+            "S3_ACCESS_KEY": own.access_key,
+            "S3_SECRET_KEY": own.secret_key,
+            "S3_REGION": "demo-a",
+            "S3_BUCKET": "portal",
+        },
+    )
+
+
+def s3_copies(directory: Path, *, log: Path) -> Definition:
+    """A second store beside it, for copies: a process and a folder of its own, with little memory."""
+    definition, own = _store(directory, log=log, name="s3copies", title="SeaweedFS (copies)", memory="128MiB")
+    site = {
+        "slug": "demo-b",
+        "name_ja": "デモ用ストレージB（このコンピューター）",
+        "name_en": "Demo store B (this computer)",
+        "endpoint": definition.url,
+        "region": "demo-b",
+        "bucket": "portal-copies",
+        "access_key": own.access_key,
+        "secret_key": own.secret_key,
+    }
+    return replace(definition, environment={"STORAGE_SITES": json.dumps([site], ensure_ascii=False)})
+
+
+def _store(directory: Path, *, log: Path, name: str, title: str, memory: str) -> tuple[Definition, "_S3Settings"]:
     sockets = short_folder(directory)
     own = _s3_settings(directory)
     identities = directory / "identities.json"
@@ -57,19 +90,12 @@ def s3(directory: Path, *, log: Path) -> Definition:
         for part in S3_PARTS:  # a name it has no option for
             Path(f"/tmp/seaweedfs-{part}-grpc-{own.ports[f'{part}_grpc']}.sock").unlink(missing_ok=True)  # noqa: S108
 
-    return Definition(
+    definition = Definition(
         url,
-        {
-            "S3_ENDPOINT": url,
-            "S3_PUBLIC_ENDPOINT": url,
-            "S3_ACCESS_KEY": own.access_key,
-            "S3_SECRET_KEY": own.secret_key,
-            "S3_REGION": "jp-north-1",
-            "S3_BUCKET": "portal",
-        },
+        {},
         Program(
-            name="s3",
-            title="SeaweedFS (S3)",
+            name=name,
+            title=title,
             argv=[
                 *words(_weed(), "-logtostderr=true", "server", f"-dir={directory}"),
                 *["-ip=127.0.0.1", "-ip.bind=127.0.0.1"],  # the default is every address of the machine
@@ -92,7 +118,7 @@ def s3(directory: Path, *, log: Path) -> Definition:
                 "WEED_JWT_SIGNING_READ_KEY": own.volume_key,
                 "WEED_JWT_FILER_SIGNING_KEY": own.filer_key,
                 "WEED_JWT_FILER_SIGNING_READ_KEY": own.filer_key,
-                "GOMEMLIMIT": "384MiB",  # 2.3 GB after large uploads otherwise
+                "GOMEMLIMIT": memory,  # 2.3 GB after large uploads otherwise
                 "GOGC": "50",
             },
             log=log,
@@ -103,6 +129,7 @@ def s3(directory: Path, *, log: Path) -> Definition:
             patience_s=1,  # it takes 16 s and more to stop by itself; what it acknowledged is on disk
         ),
     )
+    return definition, own
 
 
 @dataclass
@@ -133,19 +160,21 @@ def _s3_settings(directory: Path) -> _S3Settings:
     return own
 
 
-def renew_taken_ports(directory: Path) -> None:
-    """Before the store starts: when another program took one of its ports meanwhile, choose all anew."""
+def renew_taken_ports(directory: Path, *, besides: Path | None = None) -> None:
+    """Before the store starts: when another program took one of its ports meanwhile, choose all anew. `besides`: the
+    folder of a store that starts beside it, and may not have begun to listen."""
     own = _s3_settings(directory)
-    if not all(is_free(port) for port in own.ports.values()):
-        own.ports = _free_s3_ports()
+    others = set(_s3_settings(besides).ports.values()) if besides else set[int]()
+    if not all(port not in others and is_free(port) for port in own.ports.values()):
+        own.ports = _free_s3_ports(besides=others)
         write_private(directory / "server.json", asdict(own))
 
 
-def _free_s3_ports() -> dict[str, int]:
+def _free_s3_ports(*, besides: Collection[int] = ()) -> dict[str, int]:
     ports: dict[str, int] = {}
     for part in S3_PARTS:
         for name in (part, f"{part}_grpc"):
-            ports[name] = free_port(besides=set(ports.values()))
+            ports[name] = free_port(besides={*besides, *ports.values()})
     return ports
 
 

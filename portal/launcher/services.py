@@ -10,10 +10,20 @@ from pathlib import Path
 from portal.launcher.definitions import Definition, Service
 from portal.launcher.postgres import postgres
 from portal.launcher.processes import Child
-from portal.launcher.s3 import renew_taken_ports, s3
+from portal.launcher.s3 import renew_taken_ports, s3, s3_copies
 from portal.launcher.valkey import valkey
 
-__all__ = ["postgres", "renew_taken_ports", "s3", "start_postgres", "start_s3", "start_valkey", "valkey"]
+__all__ = [
+    "postgres",
+    "renew_taken_ports",
+    "s3",
+    "s3_copies",
+    "start_postgres",
+    "start_s3",
+    "start_s3_copies",
+    "start_valkey",
+    "valkey",
+]
 
 
 def start_postgres(directory: Path, *, durable: bool = True) -> Service:
@@ -29,6 +39,12 @@ def start_s3(directory: Path) -> Service:
     """The bucket named in `environment` does not exist yet; `environment` also holds the access keys."""
     renew_taken_ports(directory)
     return _start(s3(directory, log=directory / "s3.log"))
+
+
+def start_s3_copies(directory: Path) -> Service:
+    """A second store; `environment` has its STORAGE_SITES."""
+    renew_taken_ports(directory)
+    return _start(s3_copies(directory, log=directory / "s3.log"))
 
 
 def _start(definition: Definition) -> Service:

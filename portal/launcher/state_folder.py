@@ -42,6 +42,7 @@ class StateFolder:
         self.postgres = path / "postgres"
         self.valkey = path / "valkey"
         self.s3 = path / "s3"
+        self.s3_copies = path / "s3-copies"
         self.beat_schedule = path / "beat" / "schedule"
         self.children = path / "children.json"
         self.demo_logins = path / "demo-logins.json"

@@ -77,16 +77,17 @@ class Supervisor:
             raise CannotContinue("port_taken", port=self.port, other=self._other_port())
         self._start_servers()
         django = environment.for_django(self.state, url=self.url.rstrip("/"))
-        # The store takes longest: the tables are made meanwhile, and the preparation waits for it where it must.
-        store = [child for child in self._servers if child.program.name == "s3"]
-        self._wait_for([child for child in (*self._servers, *self._emulators) if child not in store])
-        self._prepare(programs.prepare(self.state, django), meanwhile=store)
+        # The stores take longest: the tables are made meanwhile, and the preparation waits for them where it must.
+        stores = [child for child in self._servers if child.program.name in ("s3", "s3copies")]
+        self._wait_for([child for child in (*self._servers, *self._emulators) if child not in stores])
+        self._prepare(programs.prepare(self.state, django), meanwhile=stores)
         self._start_portal(django)
         self._announce()
 
     def _start_servers(self) -> None:
         if not os.environ.get("S3_ENDPOINT"):
             services.renew_taken_ports(self.state.s3)
+            services.renew_taken_ports(self.state.s3_copies, besides=self.state.s3)
         wanted = [definition.program for definition in environment.embedded_services(self.state)]
         emulators = [] if _is_production() else self._emulator_programs()
         if wanted or emulators:
@@ -123,6 +124,7 @@ class Supervisor:
         for number in range(1, self.queue_workers + 1):
             program = programs.worker(self.state, django, number=number, threads=self.queue_threads)
             self._launch(program, self._portal)
+        self._launch(programs.data_worker(self.state, django), self._portal)
         self._launch(programs.beat(self.state, django), self._portal)
 
     def _launch(self, program: Program, group: list[Child]) -> Child:

@@ -23,6 +23,7 @@ PRODUCTION = {
     "S3_ENDPOINT": "http://127.0.0.1:1",
     "S3_ACCESS_KEY": "a",
     "S3_SECRET_KEY": "b",
+    "STORAGE_HOSTS": '[{"host": "127.0.0.1", "place": "nowhere", "source": "tests"}]',
     "EMAIL_URL": "smtp+tls://mail.example.jp",
     "DEFAULT_FROM_EMAIL": "portal@example.jp",
 }
@@ -47,6 +48,21 @@ def refusal(**changes: str | None) -> str:
     done = run("import portal.settings", **changes)
     assert done.returncode == 1
     return done.stderr.splitlines()[-1].removeprefix("django.core.exceptions.ImproperlyConfigured: ")
+
+
+def test_a_store_that_nobody_says_is_in_japan_ends_the_start() -> None:
+    abroad = {"S3_ENDPOINT": "https://s3.us-east-1.amazonaws.com", "STORAGE_HOSTS": None}
+    sentence = (
+        "S3_ENDPOINT: https://s3.us-east-1.amazonaws.com is on no list of stores in Japan, so no data may go there."
+    )
+    web, command = run("import portal.wsgi", **abroad), run(CHECK, **abroad)
+    assert (web.returncode, sentence in web.stderr) == (1, True)
+    assert (command.returncode, sentence in command.stderr) == (1, True)
+    here = run("import portal.wsgi", STORAGE_HOSTS=None)  # loopback is for demos
+    assert (here.returncode, "S3_ENDPOINT: http://127.0.0.1:1 is on no list" in here.stderr) == (1, True)
+
+
+CHECK = "from django.core.management import execute_from_command_line as run; run(['manage.py', 'check'])"
 
 
 def test_further_hosts_are_further_ones() -> None:

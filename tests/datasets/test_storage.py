@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from portal.datasets import storage
+from portal.datasets.models import StorageSite
+from portal.datasets.sites import store_of
 from portal.datasets.storage import MIB, NotInStorage, Stored, StoredPart
 
 pytestmark = pytest.mark.usefixtures("storage_ready")
@@ -90,7 +92,7 @@ def test_parts_are_bound_to_length_and_checksum(key: str) -> None:
 
 def test_an_upload_is_completed_or_forgotten(key: str) -> None:
     upload_id = storage.create_upload(key)
-    part = storage._send_part(key, upload_id, 1, b"words")
+    part = storage.send_part(key, upload_id, 1, b"words")
     with pytest.raises(storage.StorageRefused):
         storage.complete_upload(key, upload_id, [StoredPart(1, 5, '"not-it"')])
 
@@ -121,6 +123,36 @@ def test_a_download_has_the_persons_name_for_the_file(key: str) -> None:
     ]
 
 
+def test_nothing_is_asked_of_or_sent_to_a_store_that_is_not_known_to_be_in_japan(key: str, settings: Any) -> None:
+    settings.S3_ENDPOINT = settings.S3_PUBLIC_ENDPOINT = "https://s3.us-east-1.amazonaws.com"
+
+    for ask in (
+        lambda: storage.put_bytes(key, b"x"),
+        lambda: storage.size_of(key),
+        lambda: storage.presigned_get(key, expires_s=60),
+        lambda: storage.presigned_put(key, expires_s=60),
+    ):
+        with pytest.raises(storage.OutsideJapan):
+            ask()
+
+
+def test_each_store_has_its_own_objects(key: str, second_site: StorageSite) -> None:
+    second = store_of(second_site)
+    storage.put_bytes(key, b"here")
+    storage.put_bytes(key, b"there", at=second)
+    upload_id = storage.create_upload(key, at=second)
+    part = storage.send_part(key, upload_id, 1, b"part", at=second)
+
+    assert (storage.read(key), storage.read(key, at=second), storage.size_of(key, at=second)) == (b"here", b"there", 5)
+    assert httpx.get(storage.presigned_get(key, expires_s=60, at=second)).content == b"there"
+    assert storage.parts_of(key, upload_id, at=second) == [part]
+    with pytest.raises(NotInStorage):
+        storage.parts_of(key, upload_id)
+    storage.complete_upload(key, upload_id, [part], at=second)
+    storage.delete(key)
+    assert (storage.size_of(key), b"".join(storage.pieces(key, at=second))) == (None, b"part")
+
+
 def test_an_address_ends(key: str) -> None:
     storage.put_bytes(key, b"x")
     url = storage.presigned_get(key, expires_s=1)
@@ -132,6 +164,7 @@ def test_an_address_ends(key: str) -> None:
 
 def test_addresses_for_others_use_the_public_endpoint(key: str, settings: Any) -> None:
     settings.S3_PUBLIC_ENDPOINT = "https://store.example.jp"
+    settings.STORAGE_HOSTS = [{"host": "store.example.jp", "place": "大阪府", "source": "contract"}]
     form = storage.presigned_form(key, max_bytes=9, redirect_to="https://portal.example.jp/", expires_s=60)
 
     urls = [storage.presigned_get(key, expires_s=60), storage.presigned_put(key, expires_s=60), form.url]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from portal.datasets.models import StorageSite
 from portal.home.models import Heartbeat
-from portal.home.readiness import Part, parts
+from portal.home.readiness import Part, parts, parts_and_sites
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("storage_ready")]
 
@@ -45,3 +46,14 @@ def test_a_part_that_is_away_is_that_parts_answer(settings: Any) -> None:
     found = by_name()
     assert found["storage"] == Part("storage", False, "StorageUnavailable")
     assert [name for name, part in found.items() if not part.ok] == ["storage", "workers"]
+
+
+def test_a_place_for_copies_that_is_away_is_told_and_keeps_the_portal_ready(second_site: StorageSite) -> None:
+    def told() -> dict[str, tuple[bool, bool, str]]:
+        return {part.name: (part.ok, part.needed, part.detail) for part in parts_and_sites()[5:]}
+
+    assert told() == {"storage second": (True, False, ""), "copies": (False, False, "never seen")}
+    beat("data@host", 5)
+    StorageSite.objects.filter(pk=second_site.pk).update(failing_since=timezone.now())
+    assert told() == {"storage second": (False, False, ""), "copies": (True, False, "")}
+    assert by_name()["workers"] == Part("workers", False, "never seen")  # who copies data hands nothing over

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from portal.datasets import storage
+import pytest
+from django.utils import timezone
+
+from portal.datasets import copies, copying, storage
+from portal.datasets.models import DataFile, StorageSite
 from portal.datasets.storage import StorageUnavailable
 from portal.jobs import staging
 from portal.jobs.models import Attempt, Job
@@ -110,6 +114,49 @@ def test_what_is_pushed_is_brought_file_by_file_and_has_no_address(attempt: Atte
         "k/manifest": storage.read(staging.manifest_key(attempt)),
     }
     assert len(kept) == 12  # for each file, and for each piece of it
+
+
+def copied_to(second_site: StorageSite, attempt: Attempt) -> DataFile:
+    """The attempt's input, also at a site of the attempt's own provider."""
+    file = attempt.job.inputs.get().data_file
+    storage.put_bytes(file.storage_key, b"words")
+    file.dataset.keepings.create(site=second_site, added_by=file.created_by)
+    StorageSite.objects.filter(pk=second_site.pk).update(provider=attempt.offering.provider.slug)
+    copies.place_unplaced()
+    copies.plan(file.dataset.keepings.get().pk)
+    copying.work(second_site, for_s=30)
+    return file
+
+
+def test_inputs_are_fetched_at_the_site_of_the_jobs_provider_while_it_answers(
+    attempt: Attempt, second_site: StorageSite
+) -> None:
+    copied_to(second_site, attempt)
+    buckets = []
+    for failing_since in (None, timezone.now()):
+        StorageSite.objects.filter(pk=second_site.pk).update(failing_since=failing_since)
+        staging.prepare(attempt, FakeProvider(), key="k")
+        buckets.append(manifest_of(attempt)["input"][0][0].split("?")[0].split("/")[3])
+    assert buckets == [second_site.bucket, storage.primary().bucket]
+
+
+def test_inputs_that_are_pushed_come_from_another_copy_when_their_site_is_away(
+    attempt: Attempt, second_site: StorageSite, settings: Any
+) -> None:
+    file = copied_to(second_site, attempt)
+    storage.delete(file.storage_key)  # only the copy is left
+    provider = FakeProvider()
+    provider.pushes = True
+    staging.prepare(attempt, provider, key="k")
+    staging.push(attempt, provider, key="k", keep=lambda: None)
+    assert provider.pushed["k/input-0"] == b"words"
+
+    storage.put_bytes(file.storage_key, b"WORDS")  # told apart from the copy
+    settings.STORAGE_SITES = [{**settings.STORAGE_SITES[0], "endpoint": "http://127.0.0.1:9"}]
+    with pytest.raises(StorageUnavailable):
+        staging.push(attempt, provider, key="k", keep=lambda: None)
+    staging.push(attempt, provider, key="k", keep=lambda: None)
+    assert provider.pushed["k/input-0"] == b"WORDS"
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,11 @@ def names(state, given):
 
 
 def test_each_server_is_left_out_when_its_address_is_given(state):
-    assert names(state, {}) == {"postgres", "valkey", "s3"}
-    assert names(state, {"DATABASE_URL": "postgresql://db/portal"}) == {"valkey", "s3"}
-    assert names(state, {"BROKER_URL": "redis://cache/0"}) == {"postgres", "s3"}
+    stores = {"s3", "s3copies"}
+    assert names(state, {}) == {"postgres", "valkey", *stores}
+    assert names(state, {"DATABASE_URL": "postgresql://db/portal"}) == {"valkey", *stores}
+    assert names(state, {"BROKER_URL": "redis://cache/0"}) == {"postgres", *stores}
+    assert names(state, {"STORAGE_SITES": "[]"}) == {"postgres", "valkey", "s3"}
     assert names(state, S3) == {"postgres", "valkey"}
 
 

@@ -19,6 +19,7 @@ def everything(state):
         programs.prepare(state, GIVEN),
         programs.web(state, GIVEN, port=8000, workers=3),
         programs.worker(state, GIVEN, number=2, threads=5),
+        programs.data_worker(state, GIVEN),
         programs.beat(state, GIVEN),
     ]
 
@@ -26,7 +27,7 @@ def everything(state):
 def test_each_has_its_own_name_and_log_and_runs_in_our_python(state):
     made = everything(state)
 
-    assert [program.name for program in made] == ["slurm_ssh", "prepare", "web", "worker2", "beat"]
+    assert [program.name for program in made] == ["slurm_ssh", "prepare", "web", "worker2", "data", "beat"]
     assert [program.log for program in made] == [state.logs / f"{program.name}.log" for program in made]
     assert {program.argv[0] for program in made} == {sys.executable}
     assert [word for program in made for word in program.argv if not isinstance(word, str)] == []
@@ -36,7 +37,7 @@ def test_no_secret_stands_on_a_command_line_and_emulators_get_none_of_ours(state
     made = everything(state)
 
     assert [program.name for program in made if "canary" in " ".join(program.argv)] == []
-    assert [program.environment.get("SECRET_KEY") for program in made] == [None, *["canary"] * 4]
+    assert [program.environment.get("SECRET_KEY") for program in made] == [None, *["canary"] * 5]
 
 
 def test_what_the_user_set_reaches_the_programs(state):

@@ -3,7 +3,7 @@ import socket
 import stat
 
 from portal.launcher.ports import RANGE
-from portal.launcher.s3 import S3_PARTS, renew_taken_ports, s3
+from portal.launcher.s3 import S3_PARTS, renew_taken_ports, s3, s3_copies
 
 
 def keys(environment):
@@ -63,3 +63,26 @@ def test_ports_are_chosen_anew_only_when_one_was_taken_and_keys_stay(tmp_path):
     assert same.url == before.url
     assert port not in json.loads((tmp_path / "server.json").read_text())["ports"].values()
     assert keys(after.environment) == keys(before.environment)
+
+
+def test_the_store_for_copies_is_another_one_with_little_memory_and_says_so(tmp_path):
+    first, second = s3(tmp_path / "s3", log=tmp_path / "log"), s3_copies(tmp_path / "copies", log=tmp_path / "log")
+    (site,) = json.loads(second.environment["STORAGE_SITES"])
+
+    assert (site["endpoint"], site["name_en"]) == (second.url, "Demo store B (this computer)")
+    assert {site["access_key"], site["secret_key"]} & set(first.environment.values()) == set()
+    assert (first.program.environment["GOMEMLIMIT"], second.program.environment["GOMEMLIMIT"]) == ("384MiB", "128MiB")
+    assert (first.program.name, second.program.name) == ("s3", "s3copies")
+
+
+def test_two_stores_that_start_at_once_share_no_port(tmp_path):
+    def ports(name):
+        return json.loads((tmp_path / name / "server.json").read_text())["ports"]
+
+    s3(tmp_path / "a", log=tmp_path / "log")
+    s3(tmp_path / "b", log=tmp_path / "log")
+    own = json.loads((tmp_path / "b" / "server.json").read_text())
+    (tmp_path / "b" / "server.json").write_text(json.dumps({**own, "ports": ports("a")}))
+    renew_taken_ports(tmp_path / "b", besides=tmp_path / "a")
+
+    assert set(ports("a").values()) & set(ports("b").values()) == set()

@@ -16,7 +16,7 @@ from portal.accounts.access import access_of, require
 from portal.accounts.context import Current, current_of
 from portal.accounts.models import User
 from portal.accounts.roles import Permission
-from portal.core.htmx import respond
+from portal.core.htmx import respond, wants_fragment
 from portal.datasets import quota, uploading
 from portal.datasets.forms import DeleteDatasetForm
 from portal.datasets.models import DataFile, Dataset, FileState
@@ -24,6 +24,7 @@ from portal.datasets.places import storage_place
 from portal.datasets.reading import readers_of
 from portal.datasets.removal import StillRead
 from portal.datasets.removal import delete_dataset as remove_dataset
+from portal.datasets.views import places
 from portal.datasets.views.finding import find_dataset, page_of, projects_to_upload, user_of
 
 _NO_FILES: dict[str, Any] = {"files": 0, "size_bytes": 0, "newest": None, "verifying": 0, "failed": 0}
@@ -79,6 +80,9 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
         "may_delete": may_change and not dataset.removed_at,
         "certificate": dataset.certificates.first() if may_change and dataset.removed_at else None,
     }
+    if not wants_fragment(request):
+        ready = {"files": sums["pk__count"], "size_bytes": sums["size_bytes__sum"] or 0}
+        context |= places.shown(request, dataset, **ready)
     return respond(request, "datasets/detail.html", "datasets/_files.html", context)
 
 

@@ -9,9 +9,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from portal.datasets.storage import StorageUnavailable, ensure_bucket
+from portal.datasets import sites, storage
+from portal.datasets.models import StorageSite
+from portal.datasets.storage import StorageUnavailable
 
 STORE_STARTS_WITHIN_S = 60
+COPIES_STORE_STARTS_WITHIN_S = 0 if settings.PRODUCTION else 20  # the demo's starts beside the first
 
 
 class Command(BaseCommand):
@@ -30,7 +33,7 @@ class Command(BaseCommand):
     def _prepare(self) -> None:
         self._migrate()
         self._collect_static_files()
-        self._make_bucket()
+        self._make_buckets()
         call_command("seed_catalog")
         if not settings.PRODUCTION:
             call_command("seed_demo")
@@ -42,12 +45,23 @@ class Command(BaseCommand):
             self.stdout.write("migrate")
             call_command("migrate", verbosity=1, interactive=False)
 
-    def _make_bucket(self) -> None:
-        """The store is the slowest to start, so the tables are made while it does."""
-        deadline = time.monotonic() + STORE_STARTS_WITHIN_S
+    def _make_buckets(self) -> None:
+        """The store is the slowest to start, so the tables are made while it does. One for copies may stay away."""
+        sites.follow_settings()
+        self._make_bucket(storage.primary(), wait_s=STORE_STARTS_WITHIN_S)
+        for site in StorageSite.objects.filter(enabled=True, is_primary=False):
+            try:
+                self._make_bucket(sites.store_of(site), wait_s=COPIES_STORE_STARTS_WITHIN_S)
+            except StorageUnavailable as trouble:
+                self.stderr.write(
+                    f"The store {site.slug} for copies did not answer; the portal starts without it. ({trouble})"
+                )
+
+    def _make_bucket(self, store: storage.Store, *, wait_s: float) -> None:
+        deadline = time.monotonic() + wait_s
         while True:
             try:
-                return ensure_bucket()
+                return storage.ensure_bucket(at=store)
             except StorageUnavailable:
                 if time.monotonic() > deadline:
                     raise
@@ -67,7 +81,7 @@ class Command(BaseCommand):
 def _state_of_static_files() -> str:
     known = hashlib.sha256(repr(settings.STORAGES["staticfiles"]).encode())
     for finder in get_finders():
-        for name, storage in finder.list([]):
-            found = Path(storage.path(name)).stat()
+        for name, place in finder.list([]):
+            found = Path(place.path(name)).stat()
             known.update(f"{name} {found.st_size} {found.st_mtime_ns}\n".encode())
     return known.hexdigest()
