@@ -323,3 +323,19 @@ class DeletionEntry(models.Model):
 
     def __str__(self) -> str:
         return self.path
+
+
+class StoredBytes(models.Model):
+    """Of a day on which it changed: the most that a project kept at one place, and what it kept at the end."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    site = models.CharField(max_length=100)  # the store's host
+    day = models.DateField()  # in Japan
+    peak_bytes = models.PositiveBigIntegerField()
+    closing_bytes = models.PositiveBigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "site", "day"], name="stored_bytes_once_a_day"),
+            models.CheckConstraint(condition=Q(closing_bytes__lte=models.F("peak_bytes")), name="stored_peak_is_most"),
+        ]

@@ -86,8 +86,8 @@ def remove(dataset: Dataset, *, cause: DeletionCause, by: User | None = None, re
             raise StillRead(readers)
         now = timezone.now()
         Dataset.objects.filter(pk=locked.pk).update(removed_at=now)
-        held_bytes = _give_up_files(locked, now)
-        quota.give_back_all(dataset.project, held_bytes)
+        held_bytes, stored_bytes = _give_up_files(locked, now)
+        quota.give_back_all(dataset.project, held_bytes=held_bytes, stored_bytes=stored_bytes)
         certificate = DeletionCertificate.objects.create(
             organization_id=locked.organization_id,
             project_id=locked.project_id,
@@ -112,19 +112,21 @@ def remove(dataset: Dataset, *, cause: DeletionCause, by: User | None = None, re
 _GIVE_UP = """
 WITH old AS (
     SELECT id, CASE WHEN state = 'uploading' AND part_size_bytes = 0 THEN %(plain_max)s
-                    WHEN state IN ('uploading', 'verifying', 'ready') THEN size_bytes ELSE 0 END AS held
+                    WHEN state IN ('uploading', 'verifying', 'ready') THEN size_bytes ELSE 0 END AS held,
+           CASE WHEN state IN ('verifying', 'ready') THEN size_bytes ELSE 0 END AS stored
     FROM datasets_datafile WHERE dataset_id = %(dataset)s AND state <> 'removed' FOR UPDATE
 ), given_up AS (
     UPDATE datasets_datafile file SET state = 'removed', removed_at = %(now)s, checked_until = NULL
     FROM old WHERE file.id = old.id
 )
-SELECT coalesce(sum(held), 0) FROM old
+SELECT coalesce(sum(held), 0), coalesce(sum(stored), 0) FROM old
 """
 
 
-def _give_up_files(dataset: Dataset, now: datetime) -> int:
-    """All by one statement, however many; the bytes they held of the allowance. Who verifies or completes one of them
-    at this moment finds that it is not theirs any more."""
+def _give_up_files(dataset: Dataset, now: datetime) -> tuple[int, int]:
+    """All by one statement, however many: the bytes they held of the allowance, and those in the store. Who verifies
+    or completes one of them at this moment finds that it is not theirs any more."""
     with connection.cursor() as cursor:
         cursor.execute(_GIVE_UP, {"dataset": dataset.pk, "now": now, "plain_max": quota.PLAIN_MAX_BYTES})
-        return int(cursor.fetchone()[0])
+        held_bytes, stored_bytes = cursor.fetchone()
+    return int(held_bytes), int(stored_bytes)

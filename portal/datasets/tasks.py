@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.utils import timezone
 
-from portal.datasets import certificates, checks, cleaning
+from portal.datasets import certificates, checks, cleaning, metering
 from portal.datasets.models import DataFile, DeletionCertificate, Leftover
 from portal.datasets.storage import StorageUnavailable
 
@@ -58,3 +58,9 @@ def abort_abandoned_uploads() -> None:
         cleaning.abort_unknown_uploads(now)
     except StorageUnavailable:
         return
+
+
+@shared_task(name="datasets.meter_storage", ignore_result=True)
+def meter_storage() -> None:
+    """Usage records of the days that are over; one query and no more when all have theirs."""
+    metering.record(timezone.now())

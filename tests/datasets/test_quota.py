@@ -110,7 +110,7 @@ def test_a_plain_file_larger_than_was_held_is_refused_where_it_does_not_fit(proj
     file = uploading.begin_plain(project, name="w.txt", by=member)
     limit(project, PLAIN_MAX_BYTES)
     with pytest.raises(OverQuota), transaction.atomic():
-        quota.correct(file, size_bytes=PLAIN_MAX_BYTES + 1)
+        quota.arrived(file, size_bytes=PLAIN_MAX_BYTES + 1)
     assert used(project) == PLAIN_MAX_BYTES
 
 

@@ -119,7 +119,7 @@ def test_the_list_needs_the_same_few_statements(
     client = client_of(member)
     client.get("/datasets/")
 
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         assert client.get("/datasets/").status_code == 200
 
 
@@ -133,7 +133,7 @@ def test_a_dataset_needs_the_same_few_statements(
     client = client_of(member)
     client.get("/datasets/")
 
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(10):
         assert client.get(f"/datasets/{dataset.code}/").status_code == 200
 
 

@@ -9,6 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.db.models import Count, Max, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -16,6 +17,7 @@ from portal.accounts.access import access_of, require
 from portal.accounts.context import Current, current_of
 from portal.accounts.models import User
 from portal.accounts.roles import Permission
+from portal.catalog.pricing import storage_price_at
 from portal.core.htmx import respond
 from portal.datasets import quota, uploading
 from portal.datasets.forms import DeleteDatasetForm
@@ -136,6 +138,7 @@ def _upload_place(user: User, unfinished: QuerySet[DataFile]) -> dict[str, Any]:
     return {
         "unfinished": list(unfinished.select_related("dataset__project")[:UNFINISHED]),
         "place": storage_place(),
+        "price": storage_price_at(timezone.now()),
         "max_bytes": uploading.MAX_BYTES,
         "plain_max_bytes": uploading.PLAIN_MAX_BYTES,
     }
