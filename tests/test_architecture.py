@@ -60,6 +60,7 @@ ELSEWHERE = {
     "datasets/management/commands/verify_storage.py": "tests/datasets/test_verification.py",
     "datasets/tasks.py": "tests/datasets/test_uploading.py",
     "datasets/views/certificates.py": "tests/datasets/test_certificates.py",
+    "datasets/views/expiry.py": "tests/datasets/test_expiry.py",
     "datasets/views/sending.py": "tests/datasets/test_uploading.py",
     "datasets/views/": "tests/datasets/test_views.py",
     "home/management/commands/prepare.py": "tests/browser/conftest.py",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -11,6 +13,7 @@ from portal.accounts.access import access_of
 from portal.accounts.models import Organization, Project, User
 from portal.accounts.roles import Permission
 from portal.core.identifiers import certificate_code, dataset_code, file_code
+from portal.core.periods import day_of
 
 
 class DatasetQuerySet(models.QuerySet["Dataset"]):
@@ -40,6 +43,10 @@ class Dataset(models.Model):
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
     removed_at = models.DateTimeField(null=True, blank=True)  # its files with it; the rows stay
+    expires_at = models.DateTimeField(null=True, blank=True)  # the midnight in Japan that ends its last day
+    # Of its warnings the newest: days that were left, and when the mail went.
+    expiry_told_days = models.PositiveSmallIntegerField(null=True, blank=True)
+    expiry_told_at = models.DateTimeField(null=True, blank=True)
 
     objects = DatasetQuerySet.as_manager()
 
@@ -55,10 +62,23 @@ class Dataset(models.Model):
         indexes = [
             models.Index(fields=["organization", "-id"], name="dataset_by_organization"),
             models.Index(fields=["project", "-id"], name="dataset_by_project"),
+            models.Index(
+                fields=["expires_at"], condition=Q(removed_at=None, expires_at__isnull=False), name="dataset_expiring"
+            ),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def last_day(self) -> date | None:
+        """In Japan; it is deleted when that day is over."""
+        return day_of(self.expires_at - timedelta(microseconds=1)) if self.expires_at else None
+
+    @property
+    def expires_soon(self) -> bool:
+        """Within the time of the warnings."""
+        return self.expires_at is not None and self.expires_at - timezone.now() <= timedelta(days=30)
 
 
 class FileState(models.TextChoices):

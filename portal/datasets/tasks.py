@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.utils import timezone
 
-from portal.datasets import certificates, checks, cleaning, metering
+from portal.datasets import certificates, checks, cleaning, expiry, metering
 from portal.datasets.models import DataFile, DeletionCertificate, Leftover
 from portal.datasets.storage import StorageUnavailable
 
@@ -64,3 +64,12 @@ def abort_abandoned_uploads() -> None:
 def meter_storage() -> None:
     """Usage records of the days that are over; one query and no more when all have theirs."""
     metering.record(timezone.now())
+
+
+@shared_task(name="datasets.expire", ignore_result=True)
+def expire() -> None:
+    """Warnings that are due, and datasets whose last day is over; two queries for each step when none is."""
+    now = timezone.now()
+    expiry.tell(now)
+    if expiry.remove_expired(now):
+        certify_deletions()

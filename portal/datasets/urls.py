@@ -1,6 +1,6 @@
 from django.urls import path
 
-from portal.datasets.views import allowances, certificates, files, pages, sending
+from portal.datasets.views import allowances, certificates, expiry, files, pages, sending
 
 app_name = "datasets"
 urlpatterns = [
@@ -22,5 +22,6 @@ urlpatterns = [
     path("certificates/<str:code>/", certificates.certificate, name="certificate"),
     path("certificates/<str:code>/json/", certificates.as_json, name="certificate_json"),
     path("<str:code>/", pages.detail, name="detail"),
+    path("<str:code>/last-day/", expiry.last_day, name="last_day"),
     path("<str:code>/delete/", pages.delete_dataset, name="delete_dataset"),
 ]

@@ -23,8 +23,7 @@ from portal.datasets import quota, uploading
 from portal.datasets.forms import DeleteDatasetForm
 from portal.datasets.models import DataFile, Dataset, FileState
 from portal.datasets.places import storage_place
-from portal.datasets.reading import readers_of
-from portal.datasets.removal import StillRead
+from portal.datasets.reading import StillRead, readers_of
 from portal.datasets.removal import delete_dataset as remove_dataset
 from portal.datasets.views.finding import find_dataset, page_of, projects_to_upload, user_of
 
@@ -79,6 +78,8 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
         "allowance": quota.known_allowance(dataset.project),
         "may_upload": may_change and dataset.project.is_open and not dataset.removed_at,
         "may_delete": may_change and not dataset.removed_at,
+        # A dataset whose last day is over is still here: jobs may read it.
+        "waits_for": readers_of(dataset) if _is_overdue(dataset) else [],
         "certificate": dataset.certificates.first() if may_change and dataset.removed_at else None,
     }
     return respond(request, "datasets/detail.html", "datasets/_files.html", context)
@@ -117,6 +118,10 @@ def delete_dataset(request: HttpRequest, code: str) -> HttpResponse:
         "foreign_readers": any(not reader.code for reader in readers),
     }
     return render(request, "datasets/delete_dataset.html", context, status=422 if form.is_bound else 200)
+
+
+def _is_overdue(dataset: Dataset) -> bool:
+    return not dataset.removed_at and dataset.expires_at is not None and dataset.expires_at <= timezone.now()
 
 
 def _in_place(rows: Any, user: User, current: Current, prefix: str = "") -> Any:
