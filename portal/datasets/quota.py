@@ -101,9 +101,7 @@ def recount(project_id: int) -> StorageAllowance:
         allowance.used_bytes = _counted(project_id)
         allowance.limit_bytes = max(allowance.limit_bytes, allowance.used_bytes)
         allowance.save(update_fields=["used_bytes", "limit_bytes"])
-        kept = DataFile.objects.filter(dataset__project=project_id, state__in=_STORED)
-        stored = int(kept.aggregate(stored=Sum("size_bytes"))["stored"] or 0)
-        metering.recounted(project_id, stored, site=metering.primary_site())
+        metering.recounted(project_id, _stored(project_id), site=metering.primary_site())
     return allowance
 
 
@@ -126,7 +124,7 @@ def _unused(project: Project) -> StorageAllowance:
 
 
 def _move(project: Project, by_bytes: int, *, stored: int) -> None:
-    allowance = _locked(project.pk, changed_by=by_bytes)
+    allowance = _locked(project.pk, changed_by=by_bytes, stored_by=stored)
     used = allowance.used_bytes + by_bytes
     if by_bytes > 0 and used > allowance.limit_bytes:
         raise OverQuota(
@@ -149,8 +147,9 @@ def _move(project: Project, by_bytes: int, *, stored: int) -> None:
         metering.changed(project.pk, stored, site=metering.primary_site())
 
 
-def _locked(project_id: int, *, changed_by: int = 0) -> StorageAllowance:
-    """The project's row, as it is without the `changed_by` bytes by which this transaction has changed its files."""
+def _locked(project_id: int, *, changed_by: int = 0, stored_by: int = 0) -> StorageAllowance:
+    """The project's row, as it is without the bytes by which this transaction has changed its files. Who makes it
+    counts what is there, and what is metered too."""
     rows = StorageAllowance.objects.select_for_update(of=("self",)).filter(project=project_id)
     for allowance in rows:
         return allowance
@@ -166,9 +165,15 @@ def _locked(project_id: int, *, changed_by: int = 0) -> StorageAllowance:
         allowance.used_bytes = max(0, _counted(project_id) - changed_by)
         allowance.limit_bytes = max(allowance.limit_bytes, allowance.used_bytes)
         allowance.save(update_fields=["used_bytes", "limit_bytes"])
+        metering.recounted(project_id, max(0, _stored(project_id) - stored_by), site=metering.primary_site())
     return allowance
 
 
 def _counted(project_id: int) -> int:
     files = DataFile.objects.filter(dataset__project=project_id, state__in=_KEPT)
     return int(files.aggregate(held=Sum(HELD_BYTES))["held"] or 0)
+
+
+def _stored(project_id: int) -> int:
+    files = DataFile.objects.filter(dataset__project=project_id, state__in=_STORED)
+    return int(files.aggregate(stored=Sum("size_bytes"))["stored"] or 0)
