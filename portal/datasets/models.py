@@ -252,8 +252,10 @@ class StorageAllowance(models.Model):
 
     @property
     def percent(self) -> int:
-        """Rounded up: a project that keeps anything shows it."""
-        return -(-100 * self.used_bytes // self.limit_bytes) if self.limit_bytes else 100
+        """Rounded up, so that whoever keeps anything sees it; 100 is said only where nothing is free."""
+        if not self.free_bytes:
+            return 100
+        return min(99, -(-100 * self.used_bytes // self.limit_bytes))
 
     @property
     def tone(self) -> str:
