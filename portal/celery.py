@@ -76,6 +76,11 @@ app.conf.update(
         "sites": {"task": "datasets.look_at_sites", "schedule": 60.0, "options": {"expires": 60}},
         # Holds expire credit for themselves; this keeps the balance that pages show true.
         "credits": {"task": "billing.expire_credits", "schedule": 3600.0, "options": {"expires": 3600}},
+        # Yesterday's storage is on the usage page within the hour; days that were missed are caught up.
+        "storage": {"task": "datasets.meter_storage", "schedule": 1800.0, "options": {"expires": 1800}},
+        "results": {"task": "jobs.meter_storage", "schedule": 1800.0, "options": {"expires": 1800}},
+        # A last day ends at midnight in Japan; within the half hour its dataset is gone.
+        "expiry": {"task": "datasets.expire", "schedule": 1800.0, "options": {"expires": 1800}},
         # No part of an upload is kept longer than 24 hours after it fell silent, and these minutes.
         "uploads": {"task": "datasets.abort_abandoned_uploads", "schedule": 300.0, "options": {"expires": 300}},
     },

@@ -145,6 +145,7 @@ TABLE: dict[str, Pair] = {
     # datasets
     "datasets:list": (with_empty_page(*READERS), None),
     "datasets:storage": (own_place(*READERS), None),
+    "datasets:last_day": (CHANGE, CHANGE),
     "datasets:certificates": (own_place(*WORKERS), None),
     "datasets:certificate": (DELETER, None),
     "datasets:certificate_json": (DELETER, None),
@@ -343,6 +344,7 @@ def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
         "accounts:invitation_resend": {"pk": tenant["invitation"]},
         "accounts:invitation_revoke": {"pk": tenant["invitation"]},
         "datasets:detail": {"code": tenant["dataset"]},
+        "datasets:last_day": {"code": tenant["dataset"]},
         "datasets:certificate": {"code": tenant["certificate"]},
         "datasets:certificate_json": {"code": tenant["certificate"]},
         "datasets:delete_dataset": {"code": tenant["dataset"]},

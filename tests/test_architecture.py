@@ -63,6 +63,7 @@ ELSEWHERE = {
     "datasets/views/certificates.py": "tests/datasets/test_certificates.py",
     "datasets/management/commands/add_storage_site.py": "tests/datasets/test_sites.py",
     "datasets/management/commands/residency_report.py": "tests/datasets/test_residency.py",
+    "datasets/views/expiry.py": "tests/datasets/test_expiry.py",
     "datasets/views/sending.py": "tests/datasets/test_uploading.py",
     "datasets/views/": "tests/datasets/test_views.py",
     "home/management/commands/prepare.py": "tests/browser/conftest.py",

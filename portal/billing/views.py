@@ -21,9 +21,11 @@ from portal.billing import budgets, summaries
 from portal.billing.forms import BudgetForm
 from portal.billing.overview import BREAKDOWNS, Overview, Scope
 from portal.billing.overview import overview as read_overview
+from portal.catalog.pricing import storage_price_at
 from portal.core.csv import csv_response
 from portal.core.periods import BillingMonth, billing_month
 from portal.core.templatetags.formats import day, yen
+from portal.usage.storage import storage_of_month
 
 
 @require_safe
@@ -150,6 +152,8 @@ def _page(request: HttpRequest, scope: Scope, form: BudgetForm | None, *, status
         "breakdowns": [("provider", _("Provider")), ("project", _("Project")), ("gpu", _("GPU"))],
         "marks": (50, 80),
         "sums_in_words": _sums_in_words(shown),
+        "storage": storage_of_month(scope.organization, shown.month, projects=scope.projects),
+        "price": storage_price_at(timezone.now()),
         "budget_url": reverse("usage:budget") + (f"?project={scope.chosen.code}" if scope.chosen else ""),
     }
     return render(request, "billing/overview.html", context, status=status)

@@ -6,6 +6,7 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
 from portal.accounts.models import Organization
+from portal.catalog.sources import words
 from portal.core.sealing import seal, unseal
 
 
@@ -142,6 +143,25 @@ class Price(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["offering", "-valid_from"], name="price_by_offering")]
+
+
+class StoragePrice(models.Model):
+    """What keeping data costs: a dated row, never edited. One holds from its instant until the next begins."""
+
+    amount = models.DecimalField(max_digits=14, decimal_places=6)  # yen for a GB (10^9 bytes) and a month of 30 days
+    tax_included = models.BooleanField(default=True)
+    tax_percent = models.DecimalField(max_digits=4, decimal_places=1, default=10)
+    valid_from = models.DateTimeField(unique=True)
+    source = models.CharField(max_length=200)
+    as_of = models.DateField()
+
+    @property
+    def is_free(self) -> bool:
+        return not self.amount
+
+    @property
+    def source_words(self) -> str:
+        return words(self.source)
 
 
 class ProviderAccount(models.Model):

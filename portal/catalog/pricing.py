@@ -9,7 +9,7 @@ from decimal import Decimal
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from portal.catalog.models import Offering, Price, PriceUnit
+from portal.catalog.models import Offering, Price, PriceUnit, StoragePrice
 
 SECONDS = {
     PriceUnit.SECOND: 1,
@@ -72,6 +72,11 @@ def price_at(offering: Offering, at: datetime) -> Price | None:
         .order_by("-valid_from", "-pk")
         .first()
     )
+
+
+def storage_price_at(at: datetime) -> StoragePrice | None:
+    """What keeping data costs at that instant; None: nobody has decided it."""
+    return StoragePrice.objects.filter(valid_from__lte=at).order_by("-valid_from").first()
 
 
 def with_tax(price: Price) -> Decimal:

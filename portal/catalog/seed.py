@@ -13,7 +13,7 @@ from typing import Any
 from django.db import transaction
 
 from portal.catalog import sources
-from portal.catalog.models import Offering, OfferingKind, Price, PriceUnit, Provider, Site
+from portal.catalog.models import Offering, OfferingKind, Price, PriceUnit, Provider, Site, StoragePrice
 
 PROVIDERS: dict[str, dict[str, Any]] = {
     "kddi": {"name_ja": "KDDI", "name_en": "KDDI", "short_ja": "KDDI", "short_en": "KDDI", "position": 0},
@@ -383,6 +383,10 @@ def load(*, demo: bool) -> None:
         )
         for price in seed.prices:
             _add_price(offering, price)
+    if not StoragePrice.objects.exists():  # the first: later ones are dated rows of their own
+        StoragePrice.objects.create(
+            amount=0, valid_from=datetime(2025, 1, 1, tzinfo=UTC), source=sources.ALLIANCE, as_of=date(2026, 11, 30)
+        )
 
 
 def _add_price(offering: Offering, seed: SeedPrice) -> None:

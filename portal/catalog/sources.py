@@ -15,6 +15,7 @@ AI_SUPERCOMPUTER = gettext_noop("soroban.highreso.jp, read by third parties")
 SAKAI = gettext_noop("seczine.com/malware/2026/01 and biz.kddi.com/beconnected/feature/2026/260220")
 ISHIKARI = gettext_noop("DOK API document 1.0.0 (zone is1a), by way of alaif-net/dok-api-cli")
 KAGAWA = gettext_noop("Article in game.watch.impress.co.jp/docs/kikaku/1650087.html")
+ALLIANCE = gettext_noop("The alliance's own decision")
 DEMO = gettext_noop("Made up for the demo")
 PROVIDER_API = gettext_noop("The provider's API, read by the portal")
 

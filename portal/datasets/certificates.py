@@ -14,19 +14,22 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count, Exists, OuterRef, Subquery, Sum
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
+from portal.accounts.models import Project, User
 from portal.audit.recording import record
-from portal.datasets import storage
+from portal.datasets import quota, storage
 from portal.datasets.manifests import key_of
 from portal.datasets.models import (
     Copy,
     CopyState,
     DataFile,
+    Dataset,
     DatasetVersion,
+    DeletionCause,
     DeletionCertificate,
     DeletionEntry,
     Leftover,
@@ -35,8 +38,68 @@ from portal.datasets.models import (
 )
 from portal.datasets.places import storage_place
 from portal.datasets.quota import PLAIN_LATE_S
+from portal.datasets.reading import StillRead, readers_of
 
 BATCH = 1000
+
+
+def begin(dataset: Dataset, *, cause: DeletionCause, by: User | None = None, reason: str = "") -> DeletionCertificate:
+    """The dataset and its files are gone for people and jobs; the certificate is to be filled. Raises StillRead, and
+    nothing is changed then. Again: the certificate that is there."""
+    with transaction.atomic():
+        # Whoever begins an upload has locked the project; who submits a job holds the dataset until its inputs are
+        # written (reading.hold). Both are waited for here, in an order in which nobody waits for us meanwhile.
+        Project.objects.select_for_update(of=("self",), no_key=True).get(pk=dataset.project_id)
+        locked = Dataset.objects.select_for_update(of=("self",)).select_related("organization").get(pk=dataset.pk)
+        if locked.removed_at is not None:
+            return locked.certificates.get()
+        if readers := readers_of(locked):
+            raise StillRead(readers)
+        now = timezone.now()
+        Dataset.objects.filter(pk=locked.pk).update(removed_at=now)
+        held_bytes, stored_bytes = _give_up_files(locked, now)
+        quota.give_back_all(dataset.project, held_bytes=held_bytes, stored_bytes=stored_bytes)
+        certificate = DeletionCertificate.objects.create(
+            organization_id=locked.organization_id,
+            project_id=locked.project_id,
+            dataset=locked,
+            dataset_name=locked.name,
+            cause=cause,
+            by=by,
+            reason=reason,
+            at=now,
+        )
+        record(
+            "dataset.deleted",
+            f"dataset:{locked.code}",
+            actor=f"user:{by.pk}" if by else "portal:expiry",
+            chain=locked.organization.code,
+            detail={"name": locked.name, "reason": reason, "cause": cause.value, "certificate": certificate.code},
+        )
+    return certificate
+
+
+_GIVE_UP = """
+WITH old AS (
+    SELECT id, CASE WHEN state = 'uploading' AND part_size_bytes = 0 THEN %(plain_max)s
+                    WHEN state IN ('uploading', 'verifying', 'ready') THEN size_bytes ELSE 0 END AS held,
+           CASE WHEN state IN ('verifying', 'ready') THEN size_bytes ELSE 0 END AS stored
+    FROM datasets_datafile WHERE dataset_id = %(dataset)s AND state <> 'removed' FOR UPDATE
+), given_up AS (
+    UPDATE datasets_datafile file SET state = 'removed', removed_at = %(now)s, checked_until = NULL
+    FROM old WHERE file.id = old.id
+)
+SELECT coalesce(sum(held), 0), coalesce(sum(stored), 0) FROM old
+"""
+
+
+def _give_up_files(dataset: Dataset, now: datetime) -> tuple[int, int]:
+    """All by one statement, however many: the bytes they held of the allowance, and those in the store. Who verifies
+    or completes one of them at this moment finds that it is not theirs any more."""
+    with connection.cursor() as cursor:
+        cursor.execute(_GIVE_UP, {"dataset": dataset.pk, "now": now, "plain_max": quota.PLAIN_MAX_BYTES})
+        held_bytes, stored_bytes = cursor.fetchone()
+    return int(held_bytes), int(stored_bytes)
 
 
 def carry_on(now: datetime) -> None:

@@ -53,3 +53,15 @@ def _tell(dataset: Dataset) -> bool:
     if sent:
         rows.filter(pk__in=[copy.pk for copy in copies]).update(broken_at=None)
     return sent
+
+
+def send_expiry(to: User, *, dataset: Dataset) -> bool:
+    return send(
+        "datasets/email/expiry",
+        to=to.email,
+        language=to.language,
+        context={
+            "dataset": dataset,
+            "url": settings.PORTAL_URL + reverse("datasets:detail", args=[dataset.code]),
+        },
+    )

@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.core.validators import RegexValidator
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from portal.accounts.models import Project
 from portal.datasets.models import Dataset, DatasetVersion
@@ -77,6 +77,16 @@ class BeginForm(_NamedDataset):
             fingerprint=said["fingerprint"],
             sha256=said["sha256"],
         )
+
+
+class LastDayForm(forms.Form):
+    last_day = forms.DateField(
+        label=pgettext_lazy("dataset", "Last day"),
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        error_messages={"invalid": gettext_lazy("Enter a day, for example 2027-03-31.")},
+        help_text=gettext_lazy("Left empty, the dataset is kept until somebody deletes it."),
+    )
 
 
 class DeleteDatasetForm(forms.Form):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import MD5, Collate, Left, Now
@@ -12,6 +14,7 @@ from portal.accounts.models import Organization, Project, User
 from portal.accounts.roles import Permission
 from portal.catalog.models import Bilingual
 from portal.core.identifiers import certificate_code, dataset_code, file_code
+from portal.core.periods import day_of
 from portal.core.sealing import seal, unseal
 
 
@@ -46,6 +49,10 @@ class Dataset(models.Model):
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
     removed_at = models.DateTimeField(null=True, blank=True)  # its files with it; the rows stay
+    expires_at = models.DateTimeField(null=True, blank=True)  # the midnight in Japan that ends its last day
+    # Of its warnings the newest: days that were left, and when the mail went.
+    expiry_told_days = models.PositiveSmallIntegerField(null=True, blank=True)
+    expiry_told_at = models.DateTimeField(null=True, blank=True)
 
     # The newest version's number, and who wants the next one as soon as every file of the draft is verified. Changed
     # under the lock of this row, as is every file's `removed_in`.
@@ -73,6 +80,9 @@ class Dataset(models.Model):
             models.Index(fields=["organization", "-id"], name="dataset_by_organization"),
             models.Index(fields=["project", "-id"], name="dataset_by_project"),
             models.Index(fields=["id"], condition=Q(version_wanted_by__isnull=False), name="dataset_version_wanted"),
+            models.Index(
+                fields=["expires_at"], condition=Q(removed_at=None, expires_at__isnull=False), name="dataset_expiring"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -81,6 +91,16 @@ class Dataset(models.Model):
     @property
     def next_number(self) -> int:
         return self.latest_number + 1
+
+    @property
+    def last_day(self) -> date | None:
+        """In Japan; it is deleted when that day is over."""
+        return day_of(self.expires_at - timedelta(microseconds=1)) if self.expires_at else None
+
+    @property
+    def expires_soon(self) -> bool:
+        """Within the time of the warnings."""
+        return self.expires_at is not None and self.expires_at - timezone.now() <= timedelta(days=30)
 
 
 class FileState(models.TextChoices):
@@ -380,8 +400,10 @@ class StorageAllowance(models.Model):
 
     @property
     def percent(self) -> int:
-        """Rounded up: a project that keeps anything shows it."""
-        return -(-100 * self.used_bytes // self.limit_bytes) if self.limit_bytes else 100
+        """Rounded up, so that whoever keeps anything sees it; 100 is said only where nothing is free."""
+        if not self.free_bytes:
+            return 100
+        return min(99, -(-100 * self.used_bytes // self.limit_bytes))
 
     @property
     def tone(self) -> str:
@@ -623,3 +645,19 @@ class PlaceEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.file_code} {self.act} {self.site}"
+
+
+class StoredBytes(models.Model):
+    """Of a day on which it changed: the most that a project kept at one place, and what it kept at the end."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    site = models.CharField(max_length=100)  # the store's host
+    day = models.DateField()  # in Japan
+    peak_bytes = models.PositiveBigIntegerField()
+    closing_bytes = models.PositiveBigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "site", "day"], name="stored_bytes_once_a_day"),
+            models.CheckConstraint(condition=Q(closing_bytes__lte=models.F("peak_bytes")), name="stored_peak_is_most"),
+        ]

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from portal.accounts.models import Project
 from portal.audit.recording import record
 from portal.core.templatetags.formats import bytes as size_in_words
+from portal.datasets import metering
 from portal.datasets.models import DataFile, FileState, StorageAllowance
 
 log = structlog.get_logger(__name__)
@@ -23,6 +24,7 @@ log = structlog.get_logger(__name__)
 PLAIN_MAX_BYTES = 100 * 10**6  # how large a file of the plain form is, is known when it has arrived
 PLAIN_LATE_S = 900  # so long after it was opened
 _KEPT = [FileState.UPLOADING, FileState.VERIFYING, FileState.READY]
+_STORED = [FileState.VERIFYING, FileState.READY]
 HELD_BYTES = Case(
     When(state=FileState.UPLOADING, part_size_bytes=0, then=Value(PLAIN_MAX_BYTES)),
     When(state__in=_KEPT, then=F("size_bytes")),
@@ -50,24 +52,30 @@ def held_of(file: DataFile) -> int:
     return file.size_bytes if file.state in _KEPT else 0
 
 
+def stored_of(file: DataFile) -> int:
+    """What of it lies in the store as an object, and is metered."""
+    return file.size_bytes if file.state in _STORED else 0
+
+
 def reserve(file: DataFile) -> None:
     """For a file that was just written down. Raises OverQuota; the caller's transaction then takes the file back."""
-    _move(file.dataset.project, held_of(file))
+    _move(file.dataset.project, held_of(file), stored=stored_of(file))
 
 
 def give_back(file: DataFile) -> None:
     """For a file that was just given up; `file` is the row as it was before. Never refused."""
-    _move(file.dataset.project, -held_of(file))
+    _move(file.dataset.project, -held_of(file), stored=-stored_of(file))
 
 
-def give_back_all(project: Project, held_bytes: int) -> None:
+def give_back_all(project: Project, *, held_bytes: int, stored_bytes: int) -> None:
     """For many files that were given up by one statement."""
-    _move(project, -held_bytes)
+    _move(project, -held_bytes, stored=-stored_bytes)
 
 
-def correct(file: DataFile, *, size_bytes: int) -> None:
-    """A plain form has arrived: its own size takes the place of the largest. Raises OverQuota where that is more."""
-    _move(file.dataset.project, size_bytes - held_of(file))
+def arrived(file: DataFile, *, size_bytes: int) -> None:
+    """An upload has become an object; `file` is the row as it was before. The size of a plain form takes the place of
+    the largest that it may have. Raises OverQuota where that is more."""
+    _move(file.dataset.project, size_bytes - held_of(file), stored=size_bytes)
 
 
 def set_limit(project: Project, limit_bytes: int, *, by: str) -> None:
@@ -93,6 +101,7 @@ def recount(project_id: int) -> StorageAllowance:
         allowance.used_bytes = _counted(project_id)
         allowance.limit_bytes = max(allowance.limit_bytes, allowance.used_bytes)
         allowance.save(update_fields=["used_bytes", "limit_bytes"])
+        metering.recounted(project_id, _stored(project_id), site=metering.primary_site())
     return allowance
 
 
@@ -114,8 +123,8 @@ def _unused(project: Project) -> StorageAllowance:
     return StorageAllowance(project=project, limit_bytes=settings.STORAGE_LIMIT_BYTES)
 
 
-def _move(project: Project, by_bytes: int) -> None:
-    allowance = _locked(project.pk, changed_by=by_bytes)
+def _move(project: Project, by_bytes: int, *, stored: int) -> None:
+    allowance = _locked(project.pk, changed_by=by_bytes, stored_by=stored)
     used = allowance.used_bytes + by_bytes
     if by_bytes > 0 and used > allowance.limit_bytes:
         raise OverQuota(
@@ -132,11 +141,15 @@ def _move(project: Project, by_bytes: int) -> None:
         )
     if used < 0:  # nobody's cancel fails because of a sum; verify_storage tells
         log.error("storage allowance below zero", project=project.code, used_bytes=used)
-    StorageAllowance.objects.filter(pk=allowance.pk).update(used_bytes=max(0, used))
+    if by_bytes:
+        StorageAllowance.objects.filter(pk=allowance.pk).update(used_bytes=max(0, used))
+    if stored:
+        metering.changed(project.pk, stored, site=metering.primary_site())
 
 
-def _locked(project_id: int, *, changed_by: int = 0) -> StorageAllowance:
-    """The project's row, as it is without the `changed_by` bytes by which this transaction has changed its files."""
+def _locked(project_id: int, *, changed_by: int = 0, stored_by: int = 0) -> StorageAllowance:
+    """The project's row, as it is without the bytes by which this transaction has changed its files. Who makes it
+    counts what is there, and what is metered too."""
     rows = StorageAllowance.objects.select_for_update(of=("self",)).filter(project=project_id)
     for allowance in rows:
         return allowance
@@ -152,9 +165,15 @@ def _locked(project_id: int, *, changed_by: int = 0) -> StorageAllowance:
         allowance.used_bytes = max(0, _counted(project_id) - changed_by)
         allowance.limit_bytes = max(allowance.limit_bytes, allowance.used_bytes)
         allowance.save(update_fields=["used_bytes", "limit_bytes"])
+        metering.recounted(project_id, max(0, _stored(project_id) - stored_by), site=metering.primary_site())
     return allowance
 
 
 def _counted(project_id: int) -> int:
     files = DataFile.objects.filter(dataset__project=project_id, state__in=_KEPT)
     return int(files.aggregate(held=Sum(HELD_BYTES))["held"] or 0)
+
+
+def _stored(project_id: int) -> int:
+    files = DataFile.objects.filter(dataset__project=project_id, state__in=_STORED)
+    return int(files.aggregate(stored=Sum("size_bytes"))["stored"] or 0)

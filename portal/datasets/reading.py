@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from django.core.exceptions import ValidationError
 from django.db import connection
+from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from portal.datasets.models import Dataset
 
@@ -33,6 +36,20 @@ class Reader:
 
     def __str__(self) -> str:
         return f"{self.name} ({self.code})" if self.code else ""
+
+
+class StillRead(ValidationError):
+    """Jobs that have not ended read it. `readers` are those; the message names them."""
+
+    def __init__(self, readers: list[Reader]) -> None:
+        named = [str(reader) for reader in readers if reader.code]
+        if len(named) < len(readers):
+            named.append(_("a job of another organization"))
+        super().__init__(
+            _("Jobs that have not ended read this dataset: %(jobs)s. Wait for their end, or stop them first.")
+            % {"jobs": pgettext("between items of a list", ", ").join(named)}
+        )
+        self.readers = readers
 
 
 def readers_of(dataset: Dataset) -> list[Reader]:

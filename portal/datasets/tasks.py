@@ -6,7 +6,20 @@ from celery import shared_task
 from django.utils import timezone
 
 from portal.celery import publish, stopping
-from portal.datasets import certificates, checks, cleaning, copies, copying, drafts, emails, manifests, sites, tallies
+from portal.datasets import (
+    certificates,
+    checks,
+    cleaning,
+    copies,
+    copying,
+    drafts,
+    emails,
+    expiry,
+    manifests,
+    metering,
+    sites,
+    tallies,
+)
 from portal.datasets.models import Copy, DataFile, DeletionCertificate, Keeping, Leftover, StorageSite
 from portal.datasets.storage import StorageUnavailable
 
@@ -86,6 +99,21 @@ def abort_abandoned_uploads() -> None:
         cleaning.abort_unknown_uploads(now)
     except StorageUnavailable:
         return
+
+
+@shared_task(name="datasets.meter_storage", ignore_result=True)
+def meter_storage() -> None:
+    """Usage records of the days that are over; one query and no more when all have theirs."""
+    metering.record(timezone.now())
+
+
+@shared_task(name="datasets.expire", ignore_result=True)
+def expire() -> None:
+    """Warnings that are due, and datasets whose last day is over; two queries for each step when none is."""
+    now = timezone.now()
+    expiry.tell(now)
+    if expiry.remove_expired(now):
+        certify_deletions()
 
 
 # --- copies: in a queue of their own, so that no amount of data keeps a hand-over waiting -----------------------------

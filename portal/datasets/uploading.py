@@ -294,8 +294,7 @@ def _arrived(file: DataFile, **fields: Any) -> None:
             state=FileState.VERIFYING, upload_id="", **fields
         )
         if changed:
-            if "size_bytes" in fields:
-                quota.correct(file, size_bytes=fields["size_bytes"])
+            quota.arrived(file, size_bytes=fields.get("size_bytes", file.size_bytes))
             nudge(tasks.verify_file, file.pk)
     file.refresh_from_db()
 

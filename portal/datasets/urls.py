@@ -1,6 +1,6 @@
 from django.urls import path
 
-from portal.datasets.views import allowances, certificates, files, pages, places, previewing, sending, versions
+from portal.datasets.views import allowances, certificates, expiry, files, pages, places, previewing, sending, versions
 
 app_name = "datasets"
 urlpatterns = [
@@ -26,6 +26,7 @@ urlpatterns = [
     path("certificates/<str:code>/", certificates.certificate, name="certificate"),
     path("certificates/<str:code>/json/", certificates.as_json, name="certificate_json"),
     path("<str:code>/", pages.detail, name="detail"),
+    path("<str:code>/last-day/", expiry.last_day, name="last_day"),
     # Where it is kept, and was.
     path("<str:code>/places/", places.places, name="places"),
     path("<str:code>/residency/", places.residency_page, name="residency"),

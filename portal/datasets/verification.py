@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from portal.datasets import storage
 from portal.datasets.cleaning import SILENCE
+from portal.datasets.metering import primary_site
 from portal.datasets.models import DataFile, FileState
 from portal.datasets.quota import PLAIN_MAX_BYTES
 
@@ -41,7 +42,7 @@ def verify() -> list[Problem]:
 
 def _run(check: str, sql: str) -> Iterator[Problem]:
     with connection.cursor() as cursor:
-        cursor.execute(sql, {"plain_max": PLAIN_MAX_BYTES})
+        cursor.execute(sql, {"plain_max": PLAIN_MAX_BYTES, "site": primary_site()})
         for subject, expected, found in cursor.fetchall():
             yield Problem(check, subject, expected, found)
 
@@ -70,6 +71,16 @@ CHECKS = {
                    WHERE f.state IN ('uploading', 'verifying', 'ready') GROUP BY d.project_id) kept
           ON kept.project_id = p.id
         WHERE coalesce(kept.bytes, 0) <> coalesce(a.used_bytes, 0) ORDER BY p.code
+    """,
+    "what is metered is what the files say": """
+        SELECT p.code, coalesce(kept.bytes, 0)::text, coalesce(level.closing_bytes::text, 'none')
+        FROM accounts_project p
+        LEFT JOIN LATERAL (SELECT closing_bytes FROM datasets_storedbytes s
+                           WHERE s.project_id = p.id AND s.site = %(site)s ORDER BY s.day DESC LIMIT 1) level ON true
+        LEFT JOIN (SELECT d.project_id, sum(f.size_bytes) AS bytes
+                   FROM datasets_datafile f JOIN datasets_dataset d ON d.id = f.dataset_id
+                   WHERE f.state IN ('verifying', 'ready') GROUP BY d.project_id) kept ON kept.project_id = p.id
+        WHERE coalesce(kept.bytes, 0) <> coalesce(level.closing_bytes, 0) ORDER BY p.code
     """,
     "no upload is kept longer than 24 hours after it fell silent": """
         SELECT code, 'given up', 'silent since ' || active_at FROM datasets_datafile

@@ -16,12 +16,13 @@ from celery import shared_task
 from django.core.cache import cache
 from django.db.models import Count, Q
 from django.db.models.functions import Now
+from django.utils import timezone
 from redis.exceptions import RedisError
 
 from portal.catalog.models import ProviderAccount
 from portal.catalog.provider_accounts import note_failure, note_success, unless_paused
 from portal.celery import nudge, publish, publish_after
-from portal.jobs import handoff, metering, orphans, reconciliation, tracking
+from portal.jobs import handoff, kept_results, metering, orphans, reconciliation, tracking
 from portal.jobs.models import RIPE, Attempt
 from portal.jobs.states import AttemptState, WaitingReason
 from portal.jobs.turns import Pauses, Turns
@@ -118,6 +119,12 @@ def _pause_tracking(account_id: int, seconds: float) -> None:
     if seconds > TRACK_EVERY_S:
         with contextlib.suppress(RedisError):
             cache.set(f"jobs:tracked:{account_id}", 1, min(seconds, TRACK_PAUSE_MAX_S))
+
+
+@shared_task(name="jobs.meter_storage")  # type: ignore[untyped-decorator]
+def meter_storage() -> None:
+    """Usage records of the days that are over; one query and no more when all have theirs."""
+    kept_results.record_storage(timezone.now())
 
 
 def due_by_account() -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from datetime import datetime
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from portal.accounts.models import Organization, Project, User
 from portal.catalog.models import Offering, Price, Provider
@@ -64,3 +65,44 @@ class DailyUsage(models.Model):
                 fields=["organization", "day", "project", "provider", "offering"], name="daily_usage_once"
             )
         ]
+
+
+class StorageKind(models.TextChoices):
+    DATASETS = "datasets", _("Datasets")
+    RESULTS = "results", _("Results and logs of jobs")
+
+
+class StorageUsage(AppendOnly):
+    """Bytes a project kept at one place of storage on one day in Japan, as stores bill them: by the day's peak."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+")
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
+    kind = models.CharField(max_length=8, choices=StorageKind.choices)
+    site = models.CharField(max_length=100)  # the store's host
+    day = models.DateField()
+    started_at = models.DateTimeField()  # the day as an instant's half-open interval
+    ended_at = models.DateTimeField()
+    peak_bytes = models.PositiveBigIntegerField()
+    byte_hours = models.DecimalField(max_digits=24, decimal_places=0)  # peak x 24; a PB for a day is 2.4e16
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "kind", "site", "day"], name="storage_usage_once_a_day"),
+            models.CheckConstraint(
+                condition=Q(ended_at__gt=F("started_at")) & Q(byte_hours=F("peak_bytes") * 24),
+                name="storage_usage_adds_up",
+            ),
+        ]
+        indexes = [models.Index(fields=["organization", "day"], name="storage_usage_by_organization")]
+
+
+class StorageDay(AppendOnly):
+    """This day's storage is recorded for every project: projects without a row kept nothing."""
+
+    kind = models.CharField(max_length=8, choices=StorageKind.choices)
+    day = models.DateField()
+    recorded_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["kind", "day"], name="storage_day_once")]

@@ -213,6 +213,11 @@ OWNER = (
     Stop("datasets:send", "/datasets/files/{sending}/send/"),
     Stop("datasets:delete", "/datasets/files/{file}/delete/"),
     Stop("datasets:delete_dataset", "/datasets/{dataset}/delete/"),
+    Stop("datasets:last_day", "/datasets/{dataset}/last-day/"),
+    Stop("datasets:detail", "/datasets/{gone}/", "deleted"),
+    Stop("datasets:certificates", "/datasets/certificates/"),
+    Stop("datasets:certificate", "/datasets/certificates/{certificate}/"),
+    Stop("datasets:storage", "/datasets/storage/"),
     Stop("usage:overview", "/usage/", "used"),
     Stop("usage:overview", "/usage/?by=gpu", "by GPU"),
     Stop("accounts:members", "/organization/members/", "rows"),
@@ -250,8 +255,8 @@ WALK = {
 NO_PAGE = {
     "answered with data or a file": (
         "home:healthz", "home:readyz", "catalog:csv", "usage:csv", "jobs:log", "jobs:artifact", "datasets:begin",
-        "datasets:parts", "datasets:complete", "datasets:state", "datasets:download", "mfa_download_recovery_codes",
-        "mfa_login_webauthn", "machine:claim",
+        "datasets:parts", "datasets:complete", "datasets:state", "datasets:download", "datasets:certificate_json",
+        "mfa_download_recovery_codes", "mfa_login_webauthn", "machine:claim",
     ),
     "answered with a redirect": (
         "home:theme", "set_language", "accounts:switch", "accounts:invitation_resend", "accounts:invitation_revoke",

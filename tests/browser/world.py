@@ -125,6 +125,7 @@ def _make_what_addresses_name(owner: Page, world: World) -> None:
     owner.click("main button.primary")
     owner.wait_for_url("**/send/")
     world.at["sending"] = owner.url.rstrip("/").split("/")[-2]
+    _delete_a_dataset(owner, world)
     owner.goto("/organization/members/invite/")
     owner.fill("[name=email]", "colleague@world.example")
     owner.check("[name=role][value=member]", force=True)
@@ -162,6 +163,20 @@ def _make_account(page: Page, world: World, persona: str) -> None:
         page.wait_for_url(re.compile("/2fa/(recovery-codes/)?$"))
         world.portal.manage("staff", world.login(persona)["email"])
     page.context.close()
+
+
+def _delete_a_dataset(owner: Page, world: World) -> None:
+    owner.goto("/datasets/form/")
+    owner.fill("[name=name]", "gone.txt")
+    owner.fill("[name=dataset_name]", "削除したデータ")
+    owner.click("main button.primary")
+    owner.wait_for_url("**/send/")
+    world.at["gone"] = _last_word(owner, "nav.path a[href^='/datasets/d-']")
+    owner.goto(world.address("/datasets/{gone}/delete/"))
+    owner.fill("[name=reason]", "研究の終了")
+    owner.click("main button.danger")
+    owner.wait_for_url("**/certificates/*/")
+    world.at["certificate"] = owner.url.rstrip("/").rsplit("/", 1)[-1]
 
 
 def _last_word(page: Page, link: str) -> str:

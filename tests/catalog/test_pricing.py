@@ -6,8 +6,17 @@ from typing import Any
 
 import pytest
 
-from portal.catalog.models import Price
-from portal.catalog.pricing import cost, cost_of_job, per_gpu_hour, price_at, prices_at, with_tax, without_tax
+from portal.catalog.models import Price, StoragePrice
+from portal.catalog.pricing import (
+    cost,
+    cost_of_job,
+    per_gpu_hour,
+    price_at,
+    prices_at,
+    storage_price_at,
+    with_tax,
+    without_tax,
+)
 from tests.factories import OfferingFactory, PriceFactory
 
 CHANGE = datetime(2026, 11, 24, 15, tzinfo=UTC)
@@ -89,3 +98,14 @@ def test_slices_of_a_job_cost_what_the_whole_costs() -> None:
 )
 def test_offers_are_compared_by_one_gpu_and_hour(changes: dict[str, Any], gpus: int, yen: str) -> None:
     assert per_gpu_hour(price(**changes), gpus=gpus) == Decimal(yen)
+
+
+def test_the_price_of_storage_holds_until_the_next_begins(db: None) -> None:
+    instants = [datetime(2026, month, 1, tzinfo=UTC) for month in (11, 12)]
+    rows = [
+        StoragePrice.objects.create(amount=amount, valid_from=at, source="x", as_of=at.date())
+        for amount, at in zip((0, 3), instants, strict=True)
+    ]
+    asked = [instants[0] - INSTANT, instants[0], instants[1] - INSTANT, instants[1]]
+    assert [storage_price_at(at) for at in asked] == [None, rows[0], rows[0], rows[1]]
+    assert [row.is_free for row in rows] == [True, False]

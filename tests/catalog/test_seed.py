@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from portal.catalog.models import Offering, Price, Provider, Site
+from portal.catalog.models import Offering, Price, Provider, Site, StoragePrice
 from portal.catalog.seed import DEMO_OFFERINGS, OFFERINGS, PROVIDERS, SITES, load
 from portal.providers.registry import KINDS
 
 
 def counts() -> list[int]:
-    return [model.objects.count() for model in (Provider, Site, Offering, Price)]
+    return [model.objects.count() for model in (Provider, Site, Offering, Price, StoragePrice)]
 
 
 def test_loading_again_adds_nothing(db: None) -> None:
@@ -16,7 +16,7 @@ def test_loading_again_adds_nothing(db: None) -> None:
     first = counts()
     load(demo=True)
     prices = sum(len(offering.prices) for offering in (*OFFERINGS, *DEMO_OFFERINGS))
-    rows = [len(PROVIDERS), len(SITES), len(OFFERINGS) + len(DEMO_OFFERINGS), prices]
+    rows = [len(PROVIDERS), len(SITES), len(OFFERINGS) + len(DEMO_OFFERINGS), prices, 1]
     assert (first, counts()) == (rows, first)
 
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import importlib
 import io
 import threading
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
@@ -13,7 +17,7 @@ from django.utils import timezone, translation
 
 from portal.accounts.models import Project, User
 from portal.audit.models import AuditEvent
-from portal.datasets import checks, cleaning, quota, storage, uploading
+from portal.datasets import checks, cleaning, migrations, quota, storage, uploading
 from portal.datasets.models import DataFile, Dataset, Leftover, StorageAllowance
 from portal.datasets.quota import PLAIN_MAX_BYTES, OverQuota
 from portal.datasets.removal import delete_file
@@ -110,7 +114,7 @@ def test_a_plain_file_larger_than_was_held_is_refused_where_it_does_not_fit(proj
     file = uploading.begin_plain(project, name="w.txt", by=member)
     limit(project, PLAIN_MAX_BYTES)
     with pytest.raises(OverQuota), transaction.atomic():
-        quota.correct(file, size_bytes=PLAIN_MAX_BYTES + 1)
+        quota.arrived(file, size_bytes=PLAIN_MAX_BYTES + 1)
     assert used(project) == PLAIN_MAX_BYTES
 
 
@@ -199,6 +203,19 @@ def test_staff_set_the_limit_by_a_command(project: Project) -> None:
         with pytest.raises(CommandError):
             said(*words)
     assert quota.allowance_of(project).limit_bytes == 2_500_000_000
+
+
+def test_what_was_there_before_there_were_limits_is_counted_once(project: Project, settings: Any) -> None:
+    for state, part_size in (("ready", 8), ("verifying", 8), ("uploading", 8), ("uploading", 0), ("failed", 8)):
+        DataFileFactory(dataset__project=project, size_bytes=7, state=state, part_size_bytes=part_size)
+    settings.STORAGE_LIMIT_BYTES = 5
+    for name in ("count_storage", "count_stored_bytes", "count_storage", "count_stored_bytes"):
+        file = next(Path(migrations.__path__[0]).glob(f"*_{name}.py"))
+        module = importlib.import_module(f"{migrations.__name__}.{file.stem}")
+        module.count(apps, SimpleNamespace(connection=connection))
+    rows = StorageAllowance.objects.values_list("project", "limit_bytes", "used_bytes")
+    assert list(rows) == [(project.pk, PLAIN_MAX_BYTES + 21, PLAIN_MAX_BYTES + 21)]
+    assert verify() == []
 
 
 def test_leftovers_hold_nothing(project: Project) -> None:

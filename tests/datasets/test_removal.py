@@ -13,8 +13,8 @@ from portal.accounts.models import Project, User
 from portal.audit.models import AuditEvent
 from portal.datasets import quota, reading, uploading
 from portal.datasets.models import DataFile, Dataset, Leftover
-from portal.datasets.reading import UNENDED
-from portal.datasets.removal import RemovalRefused, StillRead, delete_dataset, delete_file
+from portal.datasets.reading import UNENDED, StillRead
+from portal.datasets.removal import RemovalRefused, delete_dataset, delete_file
 from portal.datasets.verification import verify
 from portal.jobs.models import Job, JobInput
 from tests.factories import DataFileFactory, DatasetFactory, JobFactory

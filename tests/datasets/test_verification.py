@@ -18,6 +18,7 @@ from tests.factories import DataFileFactory, DatasetFactory
 
 pytestmark = pytest.mark.django_db
 USED = "a project's allowance is used by its files"
+METERED = "what is metered is what the files say"
 
 
 def told(*words: str) -> tuple[int, dict[str, Any]]:
@@ -32,9 +33,10 @@ def told(*words: str) -> tuple[int, dict[str, Any]]:
 def test_sums_that_differ_are_told_and_counted_anew_on_request(project: Project) -> None:
     DataFileFactory(dataset=DatasetFactory(project=project), size_bytes=7)
     uncounted = {"check": USED, "subject": project.code, "expected": "7", "found": "none"}
-    assert told() == (1, {"projects": 0, "checks": list(CHECKS), "problems": [uncounted], "not_asked": []})
+    unmetered = {**uncounted, "check": METERED}
+    assert told() == (1, {"projects": 0, "checks": list(CHECKS), "problems": [uncounted, unmetered], "not_asked": []})
     StorageAllowance.objects.create(project=project, limit_bytes=9, used_bytes=9)
-    assert told()[1]["problems"] == [{**uncounted, "found": "9"}]
+    assert told()[1]["problems"] == [{**uncounted, "found": "9"}, unmetered]
     assert told("--recount") == (0, {"projects": 1, "checks": list(CHECKS), "problems": [], "not_asked": []})
     assert StorageAllowance.objects.get().used_bytes == 7
 

@@ -121,7 +121,7 @@ def test_the_list_needs_the_same_few_statements(
     client = client_of(member)
     client.get("/datasets/")
 
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         assert client.get("/datasets/").status_code == 200
 
 

@@ -107,6 +107,15 @@ def bytes(value: int | None) -> str:
 
 
 @register.filter
+def gb_days(value: Decimal | None) -> str:
+    """Storage over time, from GB times days: 1,310.7 GB日; three decimals where one would show nothing."""
+    if value is None:
+        return NOTHING
+    step = Decimal("0.001") if 0 < value < Decimal("0.1") else Decimal("0.1")
+    return f"{value.quantize(step, ROUND_HALF_UP):,} {'GB日' if is_japanese() else 'GB-days'}"
+
+
+@register.filter
 def number(value: int | Decimal | None) -> str:
     """4,218; decimals as they are."""
     return NOTHING if value is None else f"{value:,}"

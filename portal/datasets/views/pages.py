@@ -9,6 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.db.models import Count, Max, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -16,13 +17,13 @@ from portal.accounts.access import access_of, require
 from portal.accounts.context import Current, current_of
 from portal.accounts.models import User
 from portal.accounts.roles import Permission
+from portal.catalog.pricing import storage_price_at
 from portal.core.htmx import respond, wants_fragment
 from portal.datasets import quota, uploading
 from portal.datasets.forms import DeleteDatasetForm
 from portal.datasets.models import DataFile, Dataset, FileState
 from portal.datasets.places import storage_place
-from portal.datasets.reading import readers_of
-from portal.datasets.removal import StillRead
+from portal.datasets.reading import StillRead, readers_of
 from portal.datasets.removal import delete_dataset as remove_dataset
 from portal.datasets.views import places
 from portal.datasets.views.finding import find_dataset, page_of, projects_to_upload, user_of
@@ -78,6 +79,8 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
         "allowance": quota.known_allowance(dataset.project),
         "may_upload": may_change and dataset.project.is_open and not dataset.removed_at,
         "may_delete": may_change and not dataset.removed_at,
+        # A dataset whose last day is over is still here: jobs may read it.
+        "waits_for": readers_of(dataset) if _is_overdue(dataset) else [],
         "certificate": dataset.certificates.first() if may_change and dataset.removed_at else None,
     }
     if not wants_fragment(request):
@@ -121,6 +124,10 @@ def delete_dataset(request: HttpRequest, code: str) -> HttpResponse:
     return render(request, "datasets/delete_dataset.html", context, status=422 if form.is_bound else 200)
 
 
+def _is_overdue(dataset: Dataset) -> bool:
+    return not dataset.removed_at and dataset.expires_at is not None and dataset.expires_at <= timezone.now()
+
+
 def _in_place(rows: Any, user: User, current: Current, prefix: str = "") -> Any:
     """Narrowed to the organization and project the person works in. Nothing there to see is a 403."""
     access = access_of(user)
@@ -140,6 +147,7 @@ def _upload_place(user: User, unfinished: QuerySet[DataFile]) -> dict[str, Any]:
     return {
         "unfinished": list(unfinished.select_related("dataset__project")[:UNFINISHED]),
         "place": storage_place(),
+        "price": storage_price_at(timezone.now()),
         "max_bytes": uploading.MAX_BYTES,
         "plain_max_bytes": uploading.PLAIN_MAX_BYTES,
     }

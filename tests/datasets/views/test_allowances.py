@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from portal.accounts.models import Project, User
 from portal.accounts.roles import Role
 from portal.datasets import quota
+from portal.datasets.models import StorageAllowance
 from tests.factories import DataFileFactory, DatasetFactory, MembershipFactory, ProjectFactory
 
 pytestmark = pytest.mark.django_db
@@ -32,6 +33,16 @@ def test_who_sees_what_the_projects_keep(
     assert [shown(client_of(user)) for user in (manager, viewer, guest)] == [both, both, both[1:]]
     assert client_of(billing).get("/datasets/storage/").status_code == 403
     assert [row for row in shown(client_of(stranger)) if row[0] == "llm-jp-tuning"] == []
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "percent", "tone"),
+    [(0, 10**12, 0, ""), (1, 10**12, 1, ""), (79, 100, 79, ""), (80, 100, 80, "warn"), (999, 1000, 99, "warn"),
+     (1000, 1000, 100, "err"), (0, 0, 100, "err")],
+)  # fmt: skip
+def test_how_full_it_looks(used: int, limit: int, percent: int, tone: str) -> None:
+    allowance = StorageAllowance(used_bytes=used, limit_bytes=limit)
+    assert (allowance.percent, allowance.tone, allowance.free_bytes) == (percent, tone, limit - used)
 
 
 def test_the_drop_zone_says_what_is_left(client_of: Sign, project: Project, member: User) -> None:
