@@ -142,6 +142,8 @@ class Adapter(ABC):
     option_names: frozenset[str] = frozenset()
     #: how long a new job may be missing from `find` and `list_jobs` after it was accepted
     listing_lag_s: float = 0.0
+    #: the variable in a job's environment that holds its `remote_id`, which bootstrap.sh sends with the claim; "": none
+    id_variable: str = ""
     #: False where the account runs no containers, and a job's image is not used
     runs_images: bool = True
     #: True where all copies of a job begin in one directory: the bootstrap's mkdir lets one of them run

@@ -189,6 +189,24 @@ def test_a_provider_that_refuses_a_name_which_is_taken_runs_one_of_two_copies(st
     )
 
 
+@pytest.mark.parametrize(
+    ("variable", "result", "evidence"),
+    [
+        ("", Result.NOT_OFFERED, "its jobs are not told their id"),
+        ("OTHER_ID", Result.BROKEN, "OTHER_ID: b'' instead of"),
+    ],
+)
+def test_an_adapter_says_by_which_variable_a_job_knows_its_id_or_that_it_does_not(
+    variable: str, result: Result, evidence: str, store: FileServer
+) -> None:
+    with emulator("slurm_ssh", "--running", "8") as running:
+        bench = bench_of(running, store)
+        bench.adapter.id_variable = variable
+        (finding,) = examine(bench, [PROMISES["the_job_knows_the_id_by_which_its_provider_knows_it"]])
+        bench.close()
+    assert (finding.result, finding.evidence.startswith(evidence)) == (result, True)
+
+
 class _CallsALostAnswerNothing(SlurmRest):
     """As an adapter that says of a job which it may have made that it certainly did not."""
 
