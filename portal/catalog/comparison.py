@@ -87,9 +87,7 @@ def compare(rows: list[Offer], wish: Wish, *, only_differences: bool) -> list[Gr
                 line(
                     _("Availability"),
                     lambda row: Cell(*availability_words(row)),
-                    value=lambda row: (
-                        row.observation.free_gpus if row.observation and row.state == "available" else None
-                    ),
+                    value=lambda row: row.seen.free_gpus if row.seen and row.state == "available" else None,
                     prefer=max,
                     word=_("Most free"),
                 ),
@@ -164,7 +162,7 @@ def charged_by(row: Offer) -> tuple[str, str]:
 
 def availability_words(row: Offer) -> tuple[str, str]:
     """What the badge says, and the line under it."""
-    seen = row.observation
+    seen = row.seen
     match row.state:
         case "available" | "few":
             word = _("Available") if row.state == "available" else _("Few left")
@@ -182,8 +180,10 @@ def availability_words(row: Offer) -> tuple[str, str]:
             return _("By order"), ""
     if not row.can_submit:
         return _("Not known"), ""
-    if not row.answers:
+    if not row.standing.answers:
         return _("Not known"), _("The provider does not answer now; jobs can be queued")
+    if row.standing.is_own:
+        return _("Not known"), _("Not checked for your organization's own account; jobs can be queued")
     return _("Not known"), _("The provider does not tell; jobs can be queued")
 
 

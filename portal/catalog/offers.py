@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 from django.db.models import Q
 from django.utils import timezone
 
+from portal.accounts.models import Organization
 from portal.catalog import pricing
-from portal.catalog.models import (
-    CapacityObservation,
-    Offering,
-    OfferingKind,
-    Price,
-    PriceUnit,
-    ProviderAccount,
-)
+from portal.catalog.availability import Standing, standings
+from portal.catalog.models import CapacityObservation, Offering, OfferingKind, Price, PriceUnit
 
-STALE_AFTER = timedelta(minutes=5)
 _UNIT_ORDER = [PriceUnit.SECOND, PriceUnit.MINUTE, PriceUnit.HOUR, PriceUnit.DAY, PriceUnit.MONTH]
 
 
@@ -42,10 +36,7 @@ class Offer:
     price: Price | None
     per_gpu_hour: Decimal | None
     total: Decimal | None
-    observation: CapacityObservation | None
-    is_fresh: bool
-    has_account: bool
-    answers: bool = True  # False: our last call to the provider failed
+    standing: Standing
     is_cheapest: bool = False
     is_soonest: bool = False
 
@@ -53,18 +44,20 @@ class Offer:
     def can_submit(self) -> bool:
         """A job can be created on it here and now (it may still have to wait)."""
         takes_jobs = self.offering.kind == OfferingKind.JOB and self.offering.unlisted_since is None
-        return takes_jobs and self.has_account and self.price is not None
+        return takes_jobs and self.standing.account is not None and self.price is not None
+
+    @property
+    def seen(self) -> CapacityObservation | None:
+        return self.standing.seen
 
     @property
     def state(self) -> str:
-        """available, few, full: seen lately. on_request, by_order: no live figure. unknown: nobody has looked."""
+        """available, few, full: seen lately. on_request, by_order: no live figure. unknown: nobody can say."""
         if self.offering.on_request:
             return "on_request"
         if self.offering.kind != OfferingKind.JOB:
             return "by_order"
-        if self.observation is None or not self.is_fresh:
-            return "unknown"
-        return self.observation.state
+        return "unknown" if self.seen is None else self.seen.state
 
     @property
     def read_from(self) -> Price | Offering:
@@ -76,33 +69,23 @@ class Offer:
         return self.price.confirmed if self.price else self.offering.confirmed
 
 
-def offers(wish: Wish, offerings: Iterable[Offering] | None = None, *, at: datetime | None = None) -> list[Offer]:
-    """In the catalog's order. Three statements besides the offerings' own, however many there are."""
+def offers(
+    wish: Wish,
+    offerings: Iterable[Offering] | None = None,
+    *,
+    organization: Organization | None = None,
+    at: datetime | None = None,
+) -> list[Offer]:
+    """In the catalog's order, as they stand for those of an organization, or of none. Three statements besides the
+    offerings' own, however many there are."""
     now = at or timezone.now()
     chosen = list(listed(now) if offerings is None else offerings)
     ids = [offering.pk for offering in chosen]
     prices: dict[int, list[Price]] = {}
     for price in pricing.prices_at(now).filter(offering__in=ids).order_by("valid_from"):
         prices.setdefault(price.offering_id, []).append(price)
-    newest = CapacityObservation.objects.filter(offering__in=ids).order_by("offering", "-observed_at")
-    observations = {seen.offering_id: seen for seen in newest.distinct("offering")}
-    pool = ProviderAccount.objects.filter(active=True, organization=None)
-    accounts = {
-        (provider, kind): since for provider, kind, since in pool.values_list("provider_id", "kind", "failing_since")
-    }
-    rows = [
-        _offer(
-            offering,
-            prices.get(offering.pk, []),
-            observations.get(offering.pk),
-            (offering.provider_id, offering.adapter) in accounts,
-            accounts.get((offering.provider_id, offering.adapter)) is None,
-            wish,
-            now,
-        )
-        for offering in chosen
-    ]
-    return _mark_best(rows)
+    standing = standings(chosen, organization=organization, at=now)
+    return _mark_best([_offer(one, prices.get(one.pk, []), standing[one.pk], wish) for one in chosen])
 
 
 def listed(now: datetime) -> Iterable[Offering]:
@@ -114,15 +97,7 @@ def listed(now: datetime) -> Iterable[Offering]:
     )
 
 
-def _offer(
-    offering: Offering,
-    prices: list[Price],
-    observation: CapacityObservation | None,
-    has_account: bool,
-    answers: bool,
-    wish: Wish,
-    now: datetime,
-) -> Offer:
+def _offer(offering: Offering, prices: list[Price], standing: Standing, wish: Wish) -> Offer:
     gpus = wish.gpus or offering.gpus_min
     prices = sorted(prices, key=lambda p: _UNIT_ORDER.index(PriceUnit(p.unit)))
     price = prices[0] if prices else None
@@ -137,11 +112,7 @@ def _offer(
         price=price,
         per_gpu_hour=per_hour,
         total=total,
-        observation=observation,
-        # Of a provider that does not answer now, what it said a minute ago is no more than history.
-        is_fresh=answers and observation is not None and now - observation.observed_at <= STALE_AFTER,
-        has_account=has_account,
-        answers=answers,
+        standing=standing,
     )
 
 
@@ -158,7 +129,7 @@ def _mark_best(rows: list[Offer]) -> list[Offer]:
     """The lowest price per GPU-hour of all shown; the first that is free now among those that take jobs."""
     priced = [row.per_gpu_hour for row in rows if row.per_gpu_hour is not None]
     cheapest = min(priced) if len(priced) > 1 else None
-    free = [row.observation.free_gpus or 0 for row in rows if row.state == "available" and row.observation]
+    free = [row.seen.free_gpus or 0 for row in rows if row.state == "available" and row.seen]
     most_free = max(free) if free else None
     return [
         replace(
@@ -166,8 +137,8 @@ def _mark_best(rows: list[Offer]) -> list[Offer]:
             is_cheapest=cheapest is not None and row.per_gpu_hour == cheapest,
             is_soonest=most_free is not None
             and row.state == "available"
-            and row.observation is not None
-            and row.observation.free_gpus == most_free
+            and row.seen is not None
+            and row.seen.free_gpus == most_free
             and len(rows) > 1,
         )
         for row in rows

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
@@ -20,16 +20,19 @@ def account_for(offering: Offering, *, organization: Organization) -> ProviderAc
     """The organization's own account where it has one, else the shared pool's; None: nobody runs this offering yet."""
     if not offering.adapter:
         return None
-    accounts = ProviderAccount.objects.filter(
-        Q(organization=organization) | Q(organization=None),
-        provider=offering.provider,
-        kind=offering.adapter,
-        active=True,
-    )
+    return accounts_of(organization).filter(provider=offering.provider, kind=offering.adapter).first()
+
+
+def accounts_of(organization: Organization | None) -> QuerySet[ProviderAccount]:
+    """All that run jobs for it, its own before the shared pool's; None: the pool's alone."""
+    accounts = ProviderAccount.objects.filter(Q(organization=None) | Q(organization=organization), active=True)
     if settings.PRODUCTION:
         accounts = accounts.filter(emulated=False)
-    # NULLs come last in ascending order: the organization's own account wins.
-    return accounts.order_by("organization").first()
+    return accounts.order_by("organization")  # NULLs come last
+
+
+def has_own_account(organization: Organization) -> bool:
+    return accounts_of(organization).exclude(organization=None).exists()
 
 
 def account_of(account: ProviderAccount) -> Account:

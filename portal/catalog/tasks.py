@@ -25,6 +25,7 @@ def observe_availability() -> None:
 
 @shared_task(name="catalog.observe_account")
 def observe_account(account_id: int) -> None:
-    account = ProviderAccount.objects.select_related("provider").filter(pk=account_id, active=True).first()
+    pool = ProviderAccount.objects.filter(active=True, organization=None)  # whose machines the pages tell about
+    account = pool.select_related("provider").filter(pk=account_id).first()
     if account:
         sync.observe_availability(account)

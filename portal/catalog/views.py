@@ -15,11 +15,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from portal.accounts.context import current_of
+from portal.accounts.models import Organization
 from portal.accounts.roles import Permission
 from portal.catalog import comparison, sources
 from portal.catalog.forms import CatalogFilter
 from portal.catalog.models import Offering
 from portal.catalog.offers import Offer, Wish, listed, offers
+from portal.catalog.provider_accounts import has_own_account
 from portal.core.caching import keep
 from portal.core.csv import csv_response
 from portal.core.htmx import respond
@@ -46,23 +48,31 @@ def offer_list(request: HttpRequest) -> HttpResponse:
     """Open to everybody: prices are shown before anybody signs up."""
     can = current_of(request).can if request.user.is_authenticated else {Permission.SUBMIT}
     may_create = Permission.SUBMIT in can
-    parts = keep(_key(request.GET, may_create), KEEP_S, lambda: _render(request.GET, may_create))
+    whose = _with_own_account(request)
+    parts = keep(_key(request.GET, may_create, whose), KEEP_S, lambda: _render(request.GET, may_create, whose))
     context = {"with_tax": parts["with_tax"], **{name: SafeString(parts[name]) for name in ("filter", "offers")}}
     return respond(request, "catalog/list.html", "catalog/_ready.html", context)
 
 
-def _key(query: QueryDict, may_create: bool) -> str:
-    """Filter and offers are the same for everybody who asks the same in the same language and may do the same."""
-    asked = repr((get_language(), may_create, sorted(query.lists())))
+def _with_own_account(request: HttpRequest) -> Organization | None:
+    """The reader's organization, if it has an account of its own at any provider: others see the shared pool's."""
+    organization = current_of(request).organization if request.user.is_authenticated else None
+    return organization if organization and has_own_account(organization) else None
+
+
+def _key(query: QueryDict, may_create: bool, whose: Organization | None) -> str:
+    """Filter and offers are the same for everybody who asks the same in the same language and may do the same, by the
+    same accounts."""
+    asked = repr((get_language(), may_create, whose and whose.pk, sorted(query.lists())))
     return f"catalog:{hashlib.sha256(asked.encode(errors='backslashreplace')).hexdigest()}"
 
 
-def _render(query: QueryDict, may_create: bool) -> dict[str, Any]:
+def _render(query: QueryDict, may_create: bool, whose: Organization | None) -> dict[str, Any]:
     """Without a request on purpose: nothing of a person can get into what others are shown."""
-    shown = _filtered(query)
+    shown = _filtered(query, whose)
     query = query.copy()
     query.setlist("cmp", [row.offering.slug for row in shown.compared])  # what was one too many is in no link
-    times = [row.observation.observed_at for row in shown.rows if row.observation and row.is_fresh]
+    times = [row.seen.observed_at for row in shown.rows if row.seen]
     context = {
         "form": shown.form,
         "wish": shown.wish,
@@ -92,7 +102,7 @@ def _render(query: QueryDict, may_create: bool) -> dict[str, Any]:
 @require_safe
 def offers_csv(request: HttpRequest) -> HttpResponseBase:
     """What the filter left; with only=cmp the plans under comparison."""
-    shown = _filtered(request.GET)
+    shown = _filtered(request.GET, _with_own_account(request))
     header = [
         _("Provider"), _("Offering"), _("How to use"), _("GPU model"), _("Memory per GPU (GB)"), _("GPUs"),
         _("One GPU, one hour (yen)"), comparison.total_label(shown.wish) + _(" (yen)"), _("Tax"), _("Confirmed"),
@@ -122,7 +132,7 @@ def offers_csv(request: HttpRequest) -> HttpResponseBase:
     return csv_response("gpu-catalog.csv", header, rows)
 
 
-def _filtered(query: QueryDict) -> Shown:
+def _filtered(query: QueryDict, whose: Organization | None) -> Shown:
     all_offerings = list(listed(timezone.now()))
     models = sorted({o.gpu_model for o in all_offerings if o.gpu_model}, key=_newest_first(all_offerings))
     providers = {o.provider.slug: o.provider.name for o in all_offerings}
@@ -136,10 +146,10 @@ def _filtered(query: QueryDict) -> Shown:
     fitting = [o for o in all_offerings if _fits(o, want, wish)]
     marked = list(dict.fromkeys(want["cmp"]))[: comparison.MOST]  # type: ignore[call-overload]
     to_compare = [o for o in all_offerings if o.slug in marked]
-    priced = {row.offering.slug: row for row in offers(wish, fitting)}
+    priced = {row.offering.slug: row for row in offers(wish, fitting, organization=whose)}
     rows = [row for row in priced.values() if not want["now"] or row.state in ("available", "few")]
     others = [o for o in to_compare if o.slug not in priced]
-    also = {row.offering.slug: row for row in offers(wish, others)} if others else {}
+    also = {row.offering.slug: row for row in offers(wish, others, organization=whose)} if others else {}
     if want["jobs"]:
         rows = [row for row in rows if row.can_submit]
     rows.sort(key=_order(str(want["sort"] or "price")))

@@ -10,13 +10,13 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from portal.accounts.models import Organization
-from portal.catalog.models import CapacityObservation, Offering, OfferingKind, Price, PriceUnit, ProviderAccount
-from portal.catalog.offers import STALE_AFTER
+from portal.catalog.availability import standings
+from portal.catalog.models import CapacityObservation, Offering, OfferingKind, Price, PriceUnit
 from portal.catalog.pricing import per_gpu_hour, prices_at
 from portal.core.caching import Briefly
 from portal.core.templatetags import formats
@@ -32,7 +32,8 @@ UNITS = {"minutes": 60, "hours": 3600, "days": 86_400}
 
 @dataclass(frozen=True)
 class Offer:
-    """An offering that jobs can be sent to now, with its price and what was seen of it lately."""
+    """An offering that jobs can be sent to now, with its price and what was seen of it lately (None: nobody can
+    say)."""
 
     offering: Offering
     price: Price
@@ -76,8 +77,6 @@ def forget_offers() -> None:
 
 def offers_at(at: datetime, *, organization: Organization) -> list[Offer]:
     """What the organization can send jobs to, cheapest GPU first. Four queries, however many there are."""
-    lately = CapacityObservation.objects.filter(observed_at__gte=at - STALE_AFTER)  # what is older is not known
-    newest = lately.filter(offering=OuterRef("pk")).order_by("-observed_at").values("pk")[:1]
     today = at.date()
     offerings = (
         Offering.objects.filter(Q(ends_on=None) | Q(ends_on__gte=today), active=True, on_request=False)
@@ -85,25 +84,18 @@ def offers_at(at: datetime, *, organization: Organization) -> list[Offer]:
         .filter(kind=OfferingKind.JOB)
         .exclude(adapter="")
         .select_related("provider", "site")
-        .annotate(newest=Subquery(newest))
     )
-    accounts = ProviderAccount.objects.filter(Q(organization=organization) | Q(organization=None), active=True)
     if settings.PRODUCTION:
-        offerings, accounts = offerings.exclude(demo_only=True), accounts.filter(emulated=False)
-    served = set(accounts.values_list("provider_id", "kind"))
-    found = [o for o in offerings if (o.provider_id, o.adapter) in served]
+        offerings = offerings.exclude(demo_only=True)
+    standing = standings(offerings, organization=organization, at=at)
+    found = [o for o in offerings if standing[o.pk].account]
     prices = {
         price.offering_id: price
         for price in prices_at(at)
         .filter(offering__in=found, unit__in=[PriceUnit.SECOND, PriceUnit.MINUTE, PriceUnit.HOUR])
         .order_by("valid_from", "pk")
     }
-    seen = CapacityObservation.objects.in_bulk([o.newest for o in found if o.newest])  # type: ignore[attr-defined]
-    offers = [
-        Offer(o, prices[o.pk], seen.get(o.newest))  # type: ignore[attr-defined]
-        for o in found
-        if o.pk in prices
-    ]
+    offers = [Offer(o, prices[o.pk], standing[o.pk].seen) for o in found if o.pk in prices]
     return sorted(offers, key=lambda offer: (offer.per_gpu_hour, offer.offering.provider.position, offer.slug))
 
 

@@ -8,7 +8,8 @@ What every adapter promises
 To add a provider
     1. A folder named for its interface, not for its brand: client.py speaks the wire and cites the manual,
        translation.py turns their words into ours with pure functions, adapter.py makes the `Adapter` of the two and
-       inherits the abilities that the provider truly has. Its class is exported by the folder's __init__.py.
+       inherits the abilities that the provider truly has. Its class is exported by the folder's __init__.py. Where
+       jobs are told their own id, `id_variable` says by which variable, and `claim_attempt` in bootstrap.sh reads it.
     2. A line in registry.KINDS, and in those of its other sets that hold (prices, availability, logins, limits, who
        sends results); tests/providers/test_registry.py compares them with the abilities. In pyproject.toml the import
        contracts 5, 6 and 9 name the folder.
@@ -21,7 +22,9 @@ To add a provider
     5. The conformance kit. tests/providers/emulated.py: the adapter and the plan that its samples run on;
        tests/providers/test_conformance.py: what its interface does not have (NOT_OFFERED), each with a reason that
        the provider's manual bears out. `python3 manage.py test tests/providers` holds it to all the rest.
-    6. `manage.py add_provider_account` and `manage.py check_provider SLUG`: the same kit against the real thing, with
+    6. Tests beside the modules, tests/providers/<folder>/test_client.py, test_translation.py and test_adapter.py: the
+       answers that the emulator never gives. tests/test_architecture.py misses each module that has none.
+    7. `manage.py add_provider_account` and `manage.py check_provider SLUG`: the same kit against the real thing, with
        jobs of a few yen.
 
 Decisions

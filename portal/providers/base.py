@@ -142,8 +142,8 @@ class Adapter(ABC):
     option_names: frozenset[str] = frozenset()
     #: how long a new job may be missing from `find` and `list_jobs` after it was accepted
     listing_lag_s: float = 0.0
-    #: True where a second submit with the same key is answered with the first job or refused
-    submit_is_idempotent: bool = False
+    #: the variable in a job's environment that holds its `remote_id`, which bootstrap.sh sends with the claim; "": none
+    id_variable: str = ""
     #: False where the account runs no containers, and a job's image is not used
     runs_images: bool = True
     #: True where all copies of a job begin in one directory: the bootstrap's mkdir lets one of them run
@@ -157,7 +157,8 @@ class Adapter(ABC):
     def submit(self, spec: JobSpec) -> RemoteJob:
         """Hand the job over once. Raises Rejected, Unavailable (certainly not received), Misconfigured, OutcomeUnknown.
 
-        Never repeats a request by itself: the caller looks with `find` first.
+        Never repeats a request by itself: the caller looks with `find` first. Of a key that was handed over before
+        nothing is promised but that one copy runs: the first job, a second one, or Rejected (its name is taken).
         """
 
     @abstractmethod

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.utils import translation
 
+from portal.catalog.availability import Standing
 from portal.catalog.comparison import (
     Cell,
     architecture_words,
@@ -18,8 +19,11 @@ from portal.catalog.comparison import (
     gpus_words,
     total_label,
 )
-from portal.catalog.models import CapacityObservation, Offering, Price
+from portal.catalog.models import CapacityObservation, Offering, Price, ProviderAccount
 from portal.catalog.offers import Offer, Wish
+
+POOL, OWN = ProviderAccount(), ProviderAccount(organization_id=1)
+SILENT = ProviderAccount(failing_since=datetime(2026, 11, 1, tzinfo=UTC))
 
 
 @pytest.fixture(autouse=True)
@@ -27,14 +31,21 @@ def _english(_japanese: None) -> None:
     translation.activate("en")
 
 
-def offer(*, gpus: int = 1, cost: str | None = "100", seen: CapacityObservation | None = None, **facts: Any) -> Offer:
+def offer(
+    *,
+    gpus: int = 1,
+    cost: str | None = "100",
+    seen: CapacityObservation | None = None,
+    account: ProviderAccount = POOL,
+    **facts: Any,
+) -> Offer:
     given = {"kind": "job", "gpu_model": "H100", "gpu_memory_gb": 80, "architecture": "amd64", "source": "s"}
     offering = Offering(**{**given, "as_of": date(2026, 11, 1), **facts})
     price = None
     if cost is not None:
         price = Price(unit="second", minimum_s=60, source="list", as_of=date(2026, 11, 2), confirmed=True)
     amount = None if cost is None else Decimal(cost)
-    return Offer(offering, gpus, price, amount, amount and amount * 24, seen, seen is not None, True)
+    return Offer(offering, gpus, price, amount, amount and amount * 24, Standing(account, seen))
 
 
 def cells(rows: list[Offer], label: str, **wish: Any) -> list[Cell]:
@@ -95,7 +106,8 @@ def test_the_price_says_whether_tax_is_in_it() -> None:
         (offer(on_request=True), ("On request", "")),
         (offer(kind="node"), ("By order", "")),
         (offer(), ("Not known", "The provider does not tell; jobs can be queued")),
-        (replace(offer(), answers=False), ("Not known", "The provider does not answer now; jobs can be queued")),
+        (offer(account=SILENT), ("Not known", "The provider does not answer now; jobs can be queued")),
+        (offer(account=OWN), ("Not known", "Not checked for your organization's own account; jobs can be queued")),
         (offer(cost=None), ("Not known", "")),
     ],
 )

@@ -211,6 +211,7 @@ def test_statements_stay_the_same_for_any_number_of_offerings(
 
 def test_availability_that_nobody_has_looked_at_lately_is_not_shown_as_it_was(catalog: None, client: Client) -> None:
     offering = Offering.objects.get(slug="demo-gb200")
+    ProviderAccountFactory(provider=offering.provider, kind="slurm_rest")
     seen = CapacityObservation.objects.create(offering=offering, state="available", free_gpus=40, source="test")
     shown = []
     for minutes in (4, 6):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from portal.providers.base import JobSpec, RemoteJob
 from portal.providers.conformance import (
     Bench,
     Promise,
@@ -18,7 +19,9 @@ from portal.providers.conformance import (
     table,
     to_json,
 )
-from tests.providers.emulated import KINDS, bench_of, emulator
+from portal.providers.errors import OutcomeUnknown, Rejected, Unavailable
+from portal.providers.slurm_rest import SlurmRest
+from tests.providers.emulated import KINDS, TARGETS, bench_of, emulator
 from tests.providers.file_server import FileServer
 
 # What an interface does not have, and what its adapter therefore does not claim.
@@ -150,6 +153,10 @@ def test_a_seeded_fault_is_found(kind: str, fault: dict[str, object], broken: st
         ("sakura_dok", {"usage_corrected_by_s": 60}, "each_line_of_the_bill_is_its_usage_times_the_price"),
         ("slurm_ssh", {"log_bytes_per_s": 1_000_000, "log_cut_every_s": 60}, "a_log_of_three_megabytes_comes_whole"),
         ("sakura_dok", {"on": "*", "latency_s": 0.2}, "a_key_finds_what_it_made_and_nothing_else"),
+        *(
+            (kind, {"on": "find", "latency_s": 1.5}, "an_answer_that_is_cut_off_after_the_job_was_made_is_unknown")
+            for kind in KINDS
+        ),
     ],
 )
 def test_a_promise_holds_in_spite_of_a_fault(kind: str, fault: dict[str, object], held: str, store: FileServer) -> None:
@@ -160,6 +167,65 @@ def test_a_promise_holds_in_spite_of_a_fault(kind: str, fault: dict[str, object]
         running.fault(clear=True)
         bench.close()
     assert finding.result is Result.HELD, finding.evidence
+
+
+class _TakesANameOnce(SlurmRest):
+    """As a provider that refuses a name which it has already."""
+
+    def submit(self, spec: JobSpec) -> RemoteJob:
+        if self.find(spec.key):
+            raise Rejected("the name is taken")
+        return super().submit(spec)
+
+
+def test_a_provider_that_refuses_a_name_which_is_taken_runs_one_of_two_copies(store: FileServer) -> None:
+    with emulator("slurm_rest", "--running", "8") as running:
+        bench = Bench(running.account, _TakesANameOnce, TARGETS["slurm_rest"], store)
+        (finding,) = examine(bench, [PROMISES["of_two_copies_of_a_job_one_runs"]])
+        bench.close()
+    assert (finding.result, finding.evidence) == (
+        Result.HELD,
+        "the second hand-over is refused: the name is taken",
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "result", "evidence"),
+    [
+        ("", Result.NOT_OFFERED, "its jobs are not told their id"),
+        ("OTHER_ID", Result.BROKEN, "OTHER_ID: b'' instead of"),
+    ],
+)
+def test_an_adapter_says_by_which_variable_a_job_knows_its_id_or_that_it_does_not(
+    variable: str, result: Result, evidence: str, store: FileServer
+) -> None:
+    with emulator("slurm_ssh", "--running", "8") as running:
+        bench = bench_of(running, store)
+        bench.adapter.id_variable = variable
+        (finding,) = examine(bench, [PROMISES["the_job_knows_the_id_by_which_its_provider_knows_it"]])
+        bench.close()
+    assert (finding.result, finding.evidence.startswith(evidence)) == (result, True)
+
+
+class _CallsALostAnswerNothing(SlurmRest):
+    """As an adapter that says of a job which it may have made that it certainly did not."""
+
+    def submit(self, spec: JobSpec) -> RemoteJob:
+        try:
+            return super().submit(spec)
+        except OutcomeUnknown as lost:
+            raise Unavailable(lost.summary) from None
+
+
+def test_an_adapter_that_calls_a_lost_answer_nothing_is_found_out(store: FileServer) -> None:
+    with emulator("slurm_rest", "--running", "8") as running:
+        bench = Bench(running.account, _CallsALostAnswerNothing, TARGETS["slurm_rest"], store)
+        (finding,) = examine(bench, [PROMISES["an_answer_that_is_cut_off_after_the_job_was_made_is_unknown"]])
+        bench.close()
+    assert (finding.result, finding.evidence) == (
+        Result.BROKEN,
+        "a job was made, and Unavailable (the connection broke off) came",
+    )
 
 
 def test_the_report_says_what_was_found(store: FileServer) -> None:

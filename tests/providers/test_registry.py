@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from portal.providers.base import Account, Artifacts, Availability, PriceList, PrivateImages
+from portal.providers.bootstrap import bootstrap_script
 from portal.providers.errors import Misconfigured
 from portal.providers.registry import (
     KINDS,
@@ -52,6 +53,11 @@ def test_every_option_is_explained_beside_its_name() -> None:
         for kind, (module, cls) in KINDS.items()
     }
     assert unexplained == {kind: [] for kind in KINDS}
+
+
+def test_the_variable_by_which_a_job_knows_its_id_is_sent_with_its_claim() -> None:
+    variables = {getattr(import_module(module), name).id_variable for module, name in KINDS.values()} - {""}
+    assert [name for name in sorted(variables) if f"${{{name}:-" not in bootstrap_script()] == []
 
 
 def test_what_is_said_by_kind_is_what_the_adapters_can_do() -> None:

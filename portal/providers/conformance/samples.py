@@ -60,7 +60,6 @@ SAMPLES: dict[str, Sample] = {
     "values": Sample(
         'printf %s "$VALUE" >"$PORTAL_OUTPUT_DIR/value"; printf %s "$LONG_VALUE" | wc -c >"$PORTAL_OUTPUT_DIR/long"; '
         'printf %s "${PORTAL_MANIFEST_URL-none}" >"$PORTAL_OUTPUT_DIR/manifest"; '
-        'printf %s "${SAKURA_TASK_ID:-${SLURM_JOB_ID:-}}" >"$PORTAL_OUTPUT_DIR/remote_id"; '
         'printf %s "$PORTAL_JOB" >"$PORTAL_OUTPUT_DIR/job"; cat >"$PORTAL_OUTPUT_DIR/stdin"; '
         'pwd >"$PORTAL_OUTPUT_DIR/pwd"; echo x >here && rm here && echo yes >"$PORTAL_OUTPUT_DIR/writable"; '
         'stat -c %a . >"$PORTAL_OUTPUT_DIR/mode"',

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from portal.providers.base import Account
 
 PIECE_BYTES = 65_536
-SETTLE_S = 0.4  # how long a provider may take until what it was asked shows in its lists
 
 
 class Wire:
@@ -36,6 +35,7 @@ class Wire:
         self._open: list[tuple[socket.socket, socket.socket]] = []
         self._mode: Callable[[socket.socket, bytes], bool] = _forward
         self.requests = 0  # connections taken
+        self.answers = 0  # pieces of them that have come since `cut_answer`
         threading.Thread(target=self._accept, daemon=True, name="wire").start()
 
     # --- how it is spoilt; each lasts until the next ----------------------------------------------------------------
@@ -95,18 +95,17 @@ class Wire:
 
         self._mode = spoilt
 
-    def cut_once(self, seen: Callable[[], bool]) -> None:
-        """Every answer waits until it is known whether the request had its effect; the first that had is cut off."""
-        done = threading.Lock()
+    def cut_answer(self, number: int) -> None:
+        """The answer of this number from now on breaks off before its first byte; 0: none, they are only counted."""
+        self.answers = 0
 
         def spoilt(client: socket.socket, data: bytes) -> bool:
-            with done:
-                time.sleep(SETTLE_S)
-                if seen():
-                    self._mode = _forward
-                    _reset(client)
-                    return False
-            return _forward(client, data)
+            with self._lock:
+                self.answers += 1
+                is_it = self.answers == number
+            if is_it:
+                _reset(client)
+            return not is_it and _forward(client, data)
 
         self._mode = spoilt
 

@@ -61,7 +61,7 @@ class SakuraDok(
 
     option_names = frozenset({"terms_version", "own_id"})
     listing_lag_s = 0.0  # [?] none is documented, none was seen
-    submit_is_idempotent = False
+    id_variable = "SAKURA_TASK_ID"
 
     def __init__(self, account: Account) -> None:
         self._client = DokClient(account)

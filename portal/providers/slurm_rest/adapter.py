@@ -36,7 +36,7 @@ class SlurmRest(Adapter, Arrays, UsageStatement, Availability):
 
     option_names = frozenset({"work_dir", "account", "qos", "gpu_type", "container_runtime", "api_version"})
     listing_lag_s = 0.0  # slurmctld answers from memory
-    submit_is_idempotent = False
+    id_variable = "SLURM_JOB_ID"
     shares_disk = True
 
     def __init__(self, account: Account) -> None:

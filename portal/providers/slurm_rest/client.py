@@ -2,7 +2,7 @@
 
 Paths: /slurm/vX/... and, where accounting is on, /slurmdb/vX/...; headers X-SLURM-USER-NAME and X-SLURM-USER-TOKEN
 (both are needed in 22.05). The HTTP status means little: an expired token, an unknown job and a wrong partition are
-all 500. What counts are the numbers in errors[].
+all 500. What counts are the numbers in errors[], where there are any: a gateway in front of it has none.
 """
 
 from __future__ import annotations
@@ -60,14 +60,18 @@ class SlurmRestClient:
             raise Misconfigured("the Slurm token has expired", code="token_expired")
         answer = self._http.request(method, path, params=params, body=body, creates=creates, limit=limit)
         lost = OutcomeUnknown if creates else Unavailable
+        secrets = (*self._secrets, *secrets)
         content = _content(answer)
-        if content is None:
-            raise self._without_content(answer, lost, (*self._secrets, *secrets))
-        told = content.get("errors")
+        told = content.get("errors") if content else None
         errors = [item for item in told if isinstance(item, dict)] if isinstance(told, list) else []
+        numbers = [_number(item) for item in errors]
+        if set(numbers) <= {-1} and (refused := _refused(answer, secrets)):
+            raise refused
         if errors:
-            text = without("; ".join(_describe(item) for item in errors), (*self._secrets, *secrets))[:300]
-            raise classify([_number(item) for item in errors], text, lost)
+            text = without("; ".join(_describe(item) for item in errors), secrets)[:300]
+            raise classify(numbers, text, lost)
+        if content is None:
+            raise _without_content(answer, lost, secrets)
         if not answer.ok:
             raise lost(f"slurmrestd answered {answer.status}", code=str(answer.status))
         return content
@@ -75,18 +79,24 @@ class SlurmRestClient:
     def close(self) -> None:
         self._http.close()
 
-    def _without_content(self, answer: Answer, lost: type[ProviderError], secrets: tuple[str, ...]) -> ProviderError:
-        """The few answers that are plain text."""
-        text, code = answer.one_line(secrets), str(answer.status)
-        if answer.status in (401, 403):
-            return Misconfigured(f"slurmrestd refuses the credentials: {text}", code=code)
-        if answer.status == 404:
-            return NoSuchPath("slurmrestd does not know the path", code=code)
-        if answer.status == 400:
-            return Rejected(f"slurmrestd cannot read the request: {text}", code=code)
-        if answer.status == 429:
-            return Unavailable("the gateway asks to slow down", retry_after_s=answer.retry_after_s, code=code)
-        return lost(f"slurmrestd answered {answer.status} without a readable body", code=code)
+
+def _refused(answer: Answer, secrets: tuple[str, ...]) -> ProviderError | None:
+    """What slurmctld never saw, whoever says so: slurmrestd in plain text, or a gateway before it in words of its own.
+    None: any other status, 502 to 504 too, may stand for a request that went through."""
+    text, code = answer.one_line(secrets), str(answer.status)
+    if answer.status in (401, 403):
+        return Misconfigured(f"slurmrestd refuses the credentials: {text}", code=code)
+    if answer.status == 404:
+        return NoSuchPath("slurmrestd does not know the path", code=code)
+    if answer.status == 429:
+        return Unavailable("the gateway asks to slow down", retry_after_s=answer.retry_after_s, code=code)
+    return None
+
+
+def _without_content(answer: Answer, lost: type[ProviderError], secrets: tuple[str, ...]) -> ProviderError:
+    if answer.status == 400:  # [T] plain text: "Unable to parse query."
+        return Rejected(f"slurmrestd cannot read the request: {answer.one_line(secrets)}", code="400")
+    return lost(f"slurmrestd answered {answer.status} without a readable body", code=str(answer.status))
 
 
 def classify(numbers: list[int], text: str, lost: type[ProviderError]) -> ProviderError:
@@ -132,4 +142,4 @@ def _expiry(token: str) -> float | None:
     except jwt.InvalidTokenError:
         return None
     expires = claims.get("exp")
-    return float(expires) if isinstance(expires, int | float) else None
+    return expires if isinstance(expires, int | float) else None  # a whole number may be too large for a float

@@ -46,14 +46,15 @@ def test_a_server_that_speaks_no_version_of_ours() -> None:
 class Gateway:
     """A slurmrestd of one version, with accounting or without, that can lose its accounting's path for a moment."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, *, missing: object = b"Not found") -> None:
         self.version = version
+        self.missing = missing
         self.accounts = True
 
     def __call__(self, asked: Asked) -> Reply:
         area, version = asked.path.strip("/").split("/")[:2]
         if version != self.version or (area == "slurmdb" and not self.accounts):
-            return Reply(404, b"Not found")
+            return Reply(404, self.missing)
         return Reply(body={"errors": [], "jobs": []})
 
 
@@ -81,6 +82,12 @@ def test_a_cluster_without_accounting_is_asked_for_it_once() -> None:
         adapter = adapter_at(server.url)
         assert [adapter.find("jga-t-1") for _ in range(3)] == [[], [], []]
         assert sum("/slurmdb/" in asked.path for asked in server.asked) == 1
+
+
+@pytest.mark.parametrize("missing", [b"Not found", {"message": "no route"}])
+def test_a_version_is_looked_for_behind_a_gateway_whatever_its_404_is_made_of(missing: object) -> None:
+    with answering(to=Gateway("v0.0.41", missing=missing)) as server:
+        assert adapter_at(server.url).check().startswith("slurmrestd v0.0.41,")
 
 
 def test_a_server_that_was_upgraded_is_asked_anew_what_it_speaks() -> None:

@@ -39,6 +39,19 @@ def test_who_asks_stands_in_both_headers() -> None:
         (Reply(200, b"[]"), OutcomeUnknown, "slurmrestd answered 200 without a readable body"),
         (Reply(500, {}), OutcomeUnknown, "slurmrestd answered 500"),
         (
+            Reply(401, {"message": "no canary-token"}),
+            Misconfigured,
+            'slurmrestd refuses the credentials: {"message": "no […]"}',
+        ),
+        (Reply(403, {"errors": [{"message": "no"}]}), Misconfigured, None),
+        (Reply(404, {"message": "no route"}), NoSuchPath, "slurmrestd does not know the path"),
+        (Reply(429, {"message": "slow"}), Unavailable, "the gateway asks to slow down"),
+        (Reply(429, {"errors": []}), Unavailable, "the gateway asks to slow down"),
+        (Reply(400, {"message": "bad"}), OutcomeUnknown, "slurmrestd answered 400"),
+        (Reply(502, {"message": "bad gateway"}), OutcomeUnknown, "slurmrestd answered 502"),
+        (Reply(504, {"message": "timeout"}), OutcomeUnknown, "slurmrestd answered 504"),
+        (Reply(404, {"errors": [{"error_number": 2017}]}), NotFound, "Slurm does not know this job"),
+        (
             Reply(500, {"errors": [{"error_number": 2017, "error": "Invalid job id specified"}]}),
             NotFound,
             "Slurm does not know this job",
@@ -60,6 +73,13 @@ def test_each_answer_that_is_none(reply: Reply, expected: type[Exception], summa
     assert summary in (None, str(told.value))
 
 
+@pytest.mark.parametrize("body", [b"", {"message": "slow"}])
+def test_a_gateway_that_asks_to_slow_down_says_for_how_long(body: object) -> None:
+    with answering(Reply(429, body, {"Retry-After": "17"})) as server, pytest.raises(Unavailable) as told:
+        client_of(server.url).call("POST", "/x", body={}, creates=True)
+    assert told.value.retry_after_s == 17
+
+
 def test_a_lost_read_may_be_repeated() -> None:
     with answering(Reply(502, b"")) as server, pytest.raises(Unavailable):
         client_of(server.url).call("GET", "/x")
@@ -67,7 +87,7 @@ def test_a_lost_read_may_be_repeated() -> None:
 
 def test_an_expired_token_is_not_even_sent() -> None:
     expired = jwt.encode({"exp": int(time.time()) - 1, "sun": "portal"}, "k" * 32, algorithm="HS256")
-    valid = jwt.encode({"exp": int(time.time()) + 600, "sun": "portal"}, "k" * 32, algorithm="HS256")
+    valid = jwt.encode({"exp": int("9" * 400), "sun": "portal"}, "k" * 32, algorithm="HS256")
     with answering(Reply(body={"pings": []})) as server:
         with pytest.raises(Misconfigured) as told:
             client_of(server.url, expired).call("GET", "/x")

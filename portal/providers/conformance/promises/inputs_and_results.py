@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from portal.providers.base import DataPush, RemoteState
 from portal.providers.bootstrap import BootstrapExit, Manifest, ManifestFile, render_manifest
 from portal.providers.conformance.bench import Bench
-from portal.providers.conformance.kit import equal, hold, promise, raises
+from portal.providers.conformance.kit import NotOffered, equal, hold, promise, raises
 from portal.providers.conformance.samples import BINARY, LONG_VALUE, OUTPUT_BYTES, TEXT, VALUE
 from portal.providers.errors import Unavailable
 
@@ -109,9 +109,12 @@ def the_program_knows_the_job_and_not_the_manifests_address(bench: Bench) -> str
 @promise
 def the_job_knows_the_id_by_which_its_provider_knows_it(bench: Bench) -> str:
     """By it the portal tells a second copy from the one that it follows."""
-    job = bench.sample_job("values")
-    equal((bench.sample("values").output or {}).get("remote_id"), job.remote_id.encode(), "id")
-    return job.remote_id
+    variable = bench.adapter.id_variable
+    if not variable:
+        raise NotOffered("its jobs are not told their id")
+    job = bench.wait(bench.submit(f'printf %s "${{{variable}:-}}" >"$PORTAL_OUTPUT_DIR/id"'))
+    equal((bench.output_of(job) or {}).get("id"), job.remote_id.encode(), variable)
+    return f"{variable}={job.remote_id}"
 
 
 @promise

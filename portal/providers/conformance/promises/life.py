@@ -10,6 +10,7 @@ from portal.providers.base import RemoteJob, RemoteState
 from portal.providers.bootstrap import BootstrapExit
 from portal.providers.conformance.bench import Bench
 from portal.providers.conformance.kit import NotOffered, equal, hold, promise, slow_promise
+from portal.providers.errors import Rejected
 
 CLOCKS_MAY_DIFFER = timedelta(minutes=5)
 
@@ -141,7 +142,13 @@ def of_two_copies_of_a_job_one_runs(bench: Bench) -> str:
     spec = bench.spec(command)
     if not bench.adapter.shares_disk and not bench.store.claim_url(spec.key):
         raise NotOffered("each copy has a disk of its own, and there is no portal here for them to ask")
-    first, second = bench.adapter.submit(spec), bench.adapter.submit(spec)
+    first = bench.adapter.submit(spec)
+    try:
+        second = bench.adapter.submit(spec)
+    except Rejected as error:
+        bench.wait(first)
+        equal([job.remote_id for job in bench.adapter.find(spec.key)], [first.remote_id], "jobs made")
+        return f"the second hand-over is refused: {error.summary}"
     if second.remote_id == first.remote_id:
         bench.wait(first)
         return "the second hand-over is answered with the first job"
