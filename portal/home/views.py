@@ -173,18 +173,19 @@ def permission_denied(request: HttpRequest, exception: Exception | None = None) 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """The fault may be the database itself: 503 says so, and that it is worth asking again."""
-    if not _is_the_connection(sys.exception()) and _database_answers():
+    if not _is_the_database(sys.exception()) and _database_answers():
         return error_page(request, 500)
     response = error_page(request, 503)
     response["Retry-After"] = "10"
     return response
 
 
-def _is_the_connection(error: BaseException | None) -> bool:
-    """It broke, or there was none: known without asking once more, and true even if the database is back by now."""
+def _is_the_database(error: BaseException | None) -> bool:
+    """The connection broke, or there was none, or there is no room left (53: disk, memory, connections). Known without
+    asking once more, and true even if all is well by now."""
     if isinstance(error, OperationalError):
         sqlstate = getattr(error.__cause__, "sqlstate", None)  # none at all where nobody answered
-        return sqlstate is None or sqlstate.startswith(("08", "57P"))
+        return sqlstate is None or sqlstate.startswith(("08", "53", "57P"))
     return isinstance(error, InterfaceError)
 
 

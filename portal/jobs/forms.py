@@ -40,6 +40,7 @@ FILES_SHOWN = 200
 RESERVED = ("PORTAL_", "SAKURA_", "SLURM_")  # the providers' and our own
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{16,64}")
+_IDS = re.compile(r"[0-9]{1,18}(?:,[0-9]{1,18}){0,999}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SCRIPT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 # [registry[:port]/]path[:tag][@sha256:digest], as the OCI distribution reference has it: nothing a shell would see.
@@ -202,6 +203,7 @@ class JobForm(forms.Form):
     )
     template = forms.CharField(required=False, widget=forms.HiddenInput)
     key = forms.CharField(required=False, widget=forms.HiddenInput)
+    seen_prices = forms.CharField(required=False)  # stands in the quote: templates/jobs/_quote.html
 
     DRAFTED = (
         "project", "name", "script", "script_name", "command", "image", "inputs", "offering", "gpus", "time_amount",
@@ -304,6 +306,11 @@ class JobForm(forms.Form):
         if not _KEY.fullmatch(key):
             raise ValidationError(_("This form is out of date. Check what you entered and create the job again."))
         return key
+
+    def clean_seen_prices(self) -> frozenset[int] | None:
+        """What cannot be read was not written by our page: then nobody was shown a price."""
+        text: str = self.cleaned_data["seen_prices"]
+        return frozenset(map(int, text.split(","))) if _IDS.fullmatch(text) else None
 
     def clean_environment(self) -> dict[str, str]:
         return _variables(self.cleaned_data["environment"])
@@ -454,6 +461,7 @@ class JobForm(forms.Form):
             template=data["template"],
             alternatives=tuple(o.offering for o in data["alternatives"]),
             retries=data["retries"] or 0,
+            seen_prices=data["seen_prices"],
         )
 
 

@@ -40,3 +40,4 @@ class JobRequest:
     template: str = ""
     alternatives: tuple[Offering, ...] = ()  # where it may go if the offering cannot take it, the first first
     retries: int = 0  # times it begins anew when the provider interrupts it
+    seen_prices: frozenset[int] | None = None  # ids of those that the person was shown; None: nobody was shown any

@@ -94,6 +94,7 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
             format_lazy(_("The cost cap must be at least {yen} yen on this offering."), yen=f"{estimate.minimum:,}"),
             "cost_cap",
         )
+    _check_seen(place, request)
     held = max([estimate.hold, *_holds_elsewhere(project, request, now)])
     actor = f"user:{by.pk}"
     job = Job.objects.create(
@@ -147,12 +148,22 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
     return job
 
 
+def _check_seen(place: Place, request: JobRequest) -> None:
+    """The price may have changed while the page was open: nobody pays another one than they saw."""
+    if request.seen_prices is not None and place.price.pk not in request.seen_prices:
+        raise Refused(
+            _("The price of this plan has changed since you opened the page. Check the new quote and send it again."),
+            "offering",
+        )
+
+
 def _holds_elsewhere(project: Project, request: JobRequest, now: datetime) -> Iterator[int]:
     """Yen to set aside for each of the other places that the cap allows. Raises Refused for one that
     could never take the job, so that nobody counts on it."""
     for other in request.alternatives:
         try:
             place = place_at(project, request, other, now=now)
+            _check_seen(place, request)
         except Refused as no:
             sentence = format_lazy("{name}: {why}", name=other.name, why=no.message)
             raise Refused(sentence, no.field if no.field == "project" else "alternatives") from None

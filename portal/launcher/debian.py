@@ -27,6 +27,12 @@ PACKAGES = (
     Package("chromium", lambda: shutil.which(os.environ.get("CHROMIUM", "chromium")) is not None, "tests_browser"),
     Package("fonts-noto-cjk", lambda: any(Path("/usr/share/fonts").rglob("NotoSansCJK*")), "tests_fonts"),
     Package("bubblewrap", lambda: shutil.which("bwrap") is not None, "tests_sandbox"),
+    Package(
+        "rabbitmq-server",
+        Path("/usr/lib/rabbitmq/bin/rabbitmq-server").exists,
+        "tests_rabbitmq",
+        is_server=True,
+    ),
     *(
         Package(name, lambda file=file: Path(file).exists(), "tests_slurm", is_server=True)  # type: ignore[misc]
         for name, file in {

@@ -15,6 +15,8 @@ PYTHON = Path(sys.executable)
 FRUGAL = {"MALLOC_ARENA_MAX": "2"}
 # `prepare` has just made Django's checks. Here they would load every page into processes that show none.
 BACKGROUND = {**FRUGAL, "CELERY_SKIP_CHECKS": "true"}
+# Celery ends when it cannot print its banner, as to a log on a full disk.
+NO_BANNER = ["--quiet"]
 
 
 def emulator(kind: str, state: StateFolder, *, port: int) -> Program:
@@ -69,7 +71,7 @@ def worker(state: StateFolder, environment: Mapping[str, str], *, number: int, t
         name=f"worker{number}",
         title=f"worker {number}",
         argv=[
-            *words(PYTHON, "-m", "celery", "-A", "portal.celery", "worker", "-n", f"worker{number}@%h"),
+            *words(PYTHON, "-m", "celery", *NO_BANNER, "-A", "portal.celery", "worker", "-n", f"worker{number}@%h"),
             *words("-P", "threads", "-c", threads, "-l", "WARNING"),
             # Talk among workers, which nobody listens to and which keeps an idle machine busy.
             *words("--without-gossip", "--without-mingle", "--without-heartbeat"),
@@ -105,7 +107,7 @@ def beat(state: StateFolder, environment: Mapping[str, str]) -> Program:
         name="beat",
         title="beat",
         argv=[
-            *words(PYTHON, "-m", "celery", "-A", "portal.celery", "beat", "-l", "WARNING"),
+            *words(PYTHON, "-m", "celery", *NO_BANNER, "-A", "portal.celery", "beat", "-l", "WARNING"),
             *words("--schedule", state.beat_schedule, "--pidfile", ""),
         ],
         log=state.logs / "beat.log",

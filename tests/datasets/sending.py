@@ -36,7 +36,7 @@ def send(client: Client, made: dict[str, Any], data: bytes, numbers: Iterable[in
     answer = client.post(made["urls"]["parts"], {"parts": json.dumps(digests)})
     assert answer.status_code == 200, answer.content
     return [
-        httpx.put(at["url"], headers=at["headers"], content=piece(data, made, int(n))).status_code
+        httpx.put(at["url"], headers=at["headers"], content=piece(data, made, int(n)), timeout=60).status_code
         for n, at in answer.json()["parts"].items()
     ]
 

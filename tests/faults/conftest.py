@@ -4,12 +4,14 @@ for those that spoil its servers, one for all of a run's process."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from portal.catalog.models import Offering
 from portal.providers.base import Account
 from tests.factories import OfferingFactory, PriceFactory, ProviderFactory
+from tests.faults import recoveries
 from tests.faults.stack import Stack
 from tests.jobs.test_end_to_end import KINDS
 
@@ -33,3 +35,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
     finally:
         running.stop()
+
+
+@pytest.fixture(autouse=True)
+def _recoveries(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recoveries, "noted", request.node.user_properties)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    properties = [one for report in terminalreporter.getreports("passed") for one in report.user_properties]
+    for line in recoveries.told(properties):
+        terminalreporter.write_line(line)

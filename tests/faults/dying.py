@@ -24,6 +24,7 @@ from portal.accounts.models import Project, User  # noqa: E402 - Django first
 from portal.catalog.models import Offering  # noqa: E402
 from portal.core import failpoints  # noqa: E402
 from portal.datasets import storage  # noqa: E402
+from portal.datasets.models import DataFile  # noqa: E402
 from portal.jobs import handoff  # noqa: E402
 from portal.jobs.models import Job  # noqa: E402
 from portal.jobs.reconciliation import reconcile  # noqa: E402
@@ -34,7 +35,15 @@ KEY = "form-1"
 COMMAND = 'echo done > "$PORTAL_OUTPUT_DIR/result.txt"'
 
 
-def send(project: Project, offering: Offering, person: User, *, key: str = KEY, command: str = COMMAND) -> Job:
+def send(
+    project: Project,
+    offering: Offering,
+    person: User,
+    *,
+    key: str = KEY,
+    command: str = COMMAND,
+    inputs: tuple[DataFile, ...] = (),
+) -> Job:
     request = JobRequest(
         name="under fire",
         offering=offering,
@@ -43,6 +52,7 @@ def send(project: Project, offering: Offering, person: User, *, key: str = KEY, 
         cost_cap=500,
         command=command,
         image="python:3.11-slim" if offering.containers else "",
+        inputs=inputs,
     )
     return submit(project, request=request, key=key, by=person)
 

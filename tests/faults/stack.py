@@ -35,6 +35,7 @@ from portal.providers.base import Account
 from portal.providers.conformance.wire import Wire
 from tests.bench.form import Answer, Client
 from tests.browser.conftest import Portal, free_port
+from tests.faults import recoveries
 
 PLACES: dict[str, dict[str, str]] = {
     "sakura_dok": {"offering": "dok-h100"},
@@ -82,10 +83,11 @@ class Stack:
             "S3_BUCKET": f"stack-{secrets.token_hex(4)}",
         }
         self.portal = Portal(folder / "portal", free_port(), self.environment)
+        self.database = short_folder(self.portal.folder / "postgres")  # where its socket is
         self._clients: dict[str, Client] = {}
 
     def start(self) -> None:
-        self.portal.folder.mkdir()
+        self.portal.folder.mkdir(exist_ok=True)
         self.broker.start()
         self.broker.wait_until_ready()
         self.portal.start()
@@ -100,8 +102,7 @@ class Stack:
     # --- its parts ---------------------------------------------------------------------------------------------------
 
     def sql(self, statement: str, *values: object) -> list[Any]:
-        where = str(short_folder(self.portal.folder / "postgres"))
-        with psycopg.connect(host=where, user="portal", dbname="portal", autocommit=True) as connection:
+        with psycopg.connect(host=str(self.database), user="portal", dbname="portal", autocommit=True) as connection:
             cursor = connection.execute(statement, values)  # type: ignore[arg-type]
             return cursor.fetchall() if cursor.description else []
 
@@ -147,22 +148,29 @@ class Stack:
         return self._clients[kind].another()
 
     def submit(
-        self, count: int, *, kinds: Sequence[str] = tuple(PLACES), every_s: float = 0.0, within_s: float = 60
+        self,
+        count: int,
+        *,
+        kinds: Sequence[str] = tuple(PLACES),
+        every_s: float = 0.0,
+        within_s: float = 60,
+        **changed: str,
     ) -> Submitted:
-        """So many forms in turn to each of these providers, each sent again by its person until it is answered."""
+        """So many forms in turn to each of these providers, each sent again by its person until it is answered.
+        `changed`: fields that say something else than usually."""
         done = Submitted()
         clients = [self.client(kind) for kind in kinds]
         for number in range(count):
-            done.add(self.send_until_answered(clients[number % len(clients)], within_s=within_s))
+            done.add(self.send_until_answered(clients[number % len(clients)], within_s=within_s, **changed))
             time.sleep(every_s)
         return done
 
-    def send_until_answered(self, client: Client, *, within_s: float = 60) -> Submitted:
+    def send_until_answered(self, client: Client, *, within_s: float = 60, **changed: str) -> Submitted:
         key, done, deadline = secrets.token_hex(12), Submitted(), time.monotonic() + within_s
         while not done.codes:
             began = time.monotonic()
             try:
-                answer = client.send(key)
+                answer = client.send(key, **changed)
             except (OSError, http.client.HTTPException):
                 done.unanswered += 1
                 assert time.monotonic() < deadline, f"no answer within {within_s} s"
@@ -208,6 +216,7 @@ class Stack:
     def assert_all_handed_over_once(self, codes: Sequence[str], what: str) -> None:
         """Each job is at its provider, once, soon after the trouble ended; and no invariant is broken."""
         took_s = self.wait_until(lambda: self.handed_over(codes) == len(codes), lambda: self.states(codes))
+        recoveries.note("handed over", took_s)
         self.say(f"{what}: {len(codes)} of {len(codes)} handed over, the last {took_s:.1f} s after it")
         told = self.told(codes)
         assert (sorted(told["jobs"]), told["problems"]) == (sorted(codes), [])

@@ -21,6 +21,7 @@ from portal.catalog.models import Offering, ProviderAccount
 from portal.jobs.models import Artifact, Attempt, Job
 from portal.jobs.verification import verify as verify_jobs
 from portal.providers.base import Account
+from tests.faults import recoveries
 from tests.faults.dying import send
 from tests.faults.rig import ROOT, database_url, not_once_at_their_provider, place, workers
 
@@ -74,8 +75,11 @@ def jobs_die_and_recover(
     with workers(folder):
         while (left := Attempt.objects.unfinished().count()) and time.monotonic() - began < RECOVERS_WITHIN_S * rounds:
             time.sleep(0.2)
-    print(f"\n{kills} kills, all {Job.objects.count()} jobs ended {time.monotonic() - began:.1f} s after the last")
+    took_s = time.monotonic() - began
+    print(f"\n{kills} kills, all {Job.objects.count()} jobs ended {took_s:.1f} s after the last")
     assert left == 0
+    if rounds == 1:  # else it is the time of many
+        recoveries.note("ended", took_s)
     assert list(Job.objects.exclude(state="succeeded").values_list("code", "state", "failure")) == []
     assert Job.objects.count() == rounds * len(offerings) * len(STEPS)
     assert Artifact.objects.filter(path="result.txt").count() == Job.objects.count()

@@ -2,91 +2,45 @@
 
 Each fault hits some jobs for several rounds, while time passes in the rows; then it ends, and everything must come to
 its end by itself. Every run tries each fault at one provider; all at all: `python3 manage.py test
-tests/faults/test_provider_faults.py -m faults_full`.
+tests/faults/test_provider_faults.py -m faults_full`, where the time after a fault passes by the clock and is told.
 """
 
 from __future__ import annotations
 
 import contextlib
 import resource
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
+import time_machine
 from django.db.models import F
 from django.utils import timezone
 
-from portal.accounts.models import Project, User
-from portal.billing.models import BillingAccount, Hold
+from portal.billing.models import Hold
 from portal.billing.verification import verify as verify_ledger
 from portal.catalog.models import Offering, ProviderAccount
 from portal.catalog.provider_accounts import adapter_of
-from portal.jobs import tracking
+from portal.datasets import storage
+from portal.jobs import metering, tracking
 from portal.jobs.keys import key_of
-from portal.jobs.models import Attempt, Job
-from portal.jobs.reconciliation import reconcile
+from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.verification import verify as verify_jobs
 from portal.jobs.verification import verify_at_providers
 from portal.providers.base import RemoteState
-from tests.faults.dying import COMMAND, send
-from tests.faults.rig import not_once_at_their_provider, place
+from tests.factories import DataFileFactory
+from tests.faults.dying import COMMAND
+from tests.faults.rig import place
+from tests.faults.scene import Scene
 from tests.jobs.conftest import Steps
 from tests.providers.emulated import KINDS, Emulator
 from tests.providers.emulated import emulator as emulator_process
 
 pytestmark = [pytest.mark.faults, pytest.mark.django_db(transaction=True), pytest.mark.timeout(0)]
 
-ENDS_WITHIN_S = 120
+PAGE = "<!DOCTYPE html><html><body><h1>Bad Gateway</h1></body></html>\n"
 SLOW = f"sleep 6; {COMMAND}"
 VERY_SLOW = f"sleep 300; {COMMAND}"
-
-
-@dataclass
-class Scene:
-    """One organization's own account at one emulated provider."""
-
-    emulator: Emulator
-    project: Project
-    offering: Offering
-    person: User
-    account: ProviderAccount
-
-    def send(self, count: int, command: str = COMMAND) -> None:
-        for _ in range(count):
-            number = Job.objects.count()
-            send(self.project, self.offering, self.person, key=f"form-{number}", command=command)
-
-    def rounds(self, count: int, *, passing_s: float = 0) -> None:
-        """All steps that are due, so many times; before each, so much time has gone by since the rows were written."""
-        for _ in range(count):
-            if passing_s:
-                Steps(self.account.pk).pass_time(passing_s)
-            list(reconcile(pk=self.account.pk))
-            time.sleep(0.1)
-
-    def until(self, wanted: Callable[[], bool], *, passing_s: float = 0) -> None:
-        deadline = time.monotonic() + ENDS_WITHIN_S
-        while not wanted():
-            assert time.monotonic() < deadline, self.states()
-            self.rounds(1, passing_s=passing_s)
-
-    def ends_well(self, *, but: dict[str, str] | None = None) -> None:
-        """The fault is over; `but`: the failures that remain, by job code."""
-        self.emulator.fault(clear=True)
-        self.until(lambda: not Attempt.objects.unfinished().exists(), passing_s=5)
-        failed = dict(Job.objects.exclude(state="succeeded").values_list("code", "failure"))
-        assert failed == (but or {})
-        assert not_once_at_their_provider() == []
-        assert (verify_jobs(), verify_ledger(), verify_at_providers()) == ([], [], ([], []))
-        assert not BillingAccount.objects.exclude(held=0).exists()
-
-    def states(self) -> list[tuple[str, str]]:
-        return list(Attempt.objects.order_by("pk").values_list("job__state", "state"))
-
-    def at_work(self) -> bool:
-        return {state for _job, state in self.states()} == {"running"}
 
 
 Act = Callable[[Scene], None]
@@ -99,24 +53,32 @@ def fault(act: Act) -> Act:
 
 
 @fault
-def a_submit_is_answered_with_503_before_its_effect(scene: Scene) -> None:
-    scene.emulator.fault(on="submit", fault="503:1:before")
-    scene.send(3)
-    scene.rounds(4, passing_s=4)
-    assert {state for _, state in scene.states()} <= {"unknown", "intended"}
+def submits_are_answered_with_errors_before_their_effect(scene: Scene) -> None:
+    _answered_with_errors(scene, "before")
+    assert {state for _, state in scene.states()} == {"unknown"}
     scene.ends_well()
 
 
 @fault
-def a_submit_is_answered_with_503_after_its_effect(scene: Scene) -> None:
-    scene.emulator.fault(on="submit", fault="503:1:after")
-    scene.send(3)
-    scene.rounds(4, passing_s=4)
+def submits_are_answered_with_errors_after_their_effect(scene: Scene) -> None:
+    _answered_with_errors(scene, "after")
     scene.ends_well()
 
 
+def _answered_with_errors(scene: Scene, phase: str) -> None:
+    """Each of eight submits with another one. Over SSH sbatch fails and prints the same."""
+    kinds = [(status, body) for status in (500, 502, 503, 504) for body in ("", PAGE)]
+    scene.emulator.faults(
+        *({"on": "submit", "status": status, "body": body, "phase": phase, "times": 1} for status, body in kinds)
+    )
+    scene.send(len(kinds))
+    scene.rounds(1)
+    lost = JobEvent.objects.filter(kind="handoff", reason="answer_lost")
+    assert lost.values("job").distinct().count() == len(kinds)
+
+
 @fault
-def too_many_requests(scene: Scene) -> None:
+def too_many_requests_and_when_to_come_again(scene: Scene) -> None:
     scene.emulator.fault(on="submit", status=429, headers={"Retry-After": "1800"})
     scene.send(3)
     scene.rounds(4, passing_s=4)
@@ -125,6 +87,19 @@ def too_many_requests(scene: Scene) -> None:
     assert scene.states() == [("submitted", "intended")] * 3
     assert Attempt.objects.filter(tries=1, not_before__gt=late).count() == 3
     Attempt.objects.update(not_before=None)
+    scene.ends_well()
+
+
+@fault
+def too_many_requests_for_half_an_hour(scene: Scene) -> None:
+    scene.emulator.fault(on="submit", status=429)
+    scene.send(3)
+    scene.rounds(8, passing_s=240)
+    told = list(Job.objects.values_list("state", "waiting_reason"))
+    assert told == [("submitted", "quota")] * 3
+    # Nobody says when to come again. One asks, at last once a minute, and the others wait for what it is told.
+    assert list(Attempt.objects.order_by("pk").values_list("tries", flat=True)) == [8, 0, 0]
+    assert Attempt.objects.get(tries=8).not_before > timezone.now() + timedelta(seconds=50)
     scene.ends_well()
 
 
@@ -227,6 +202,18 @@ def _clock(scene: Scene, skew_s: int) -> None:
 
 
 @fault
+def our_clock_jumps_ten_minutes(scene: Scene) -> None:
+    scene.emulator.fault(on="submit", status=503, phase="after", times=1)
+    scene.send(2, SLOW)
+    for minutes in (10, -10):
+        with time_machine.travel(timezone.now() + timedelta(minutes=minutes)):
+            scene.rounds(2)
+    scene.ends_well()
+    # What ran for seconds is not charged for minutes, nor is it a gift.
+    assert [0 < job.gpu_seconds < 120 * job.gpus for job in Job.objects.all()] == [True, True]
+
+
+@fault
 def a_log_is_garbled_and_cut(scene: Scene) -> None:
     scene.emulator.fault(log_garbled=True, log_cut_every_s=1)
     scene.send(1, SLOW)
@@ -265,6 +252,73 @@ def the_credentials_are_revoked_while_jobs_run(scene: Scene) -> None:
     scene.ends_well()
 
 
+@fault
+def the_provider_is_dark_for_two_hours(scene: Scene) -> None:
+    scene.send(2, SLOW)
+    scene.until(scene.at_work)
+    with scene.dark():
+        scene.send(6)
+        for _ in range(24):
+            scene.rounds(1, passing_s=300)
+            Steps(scene.account.pk).hand_off()  # the round ends at its first call
+        told = Job.objects.order_by("pk").values_list("state", "waiting_reason")
+        assert list(told) == [("running", "")] * 2 + [("submitted", "unreachable")] * 6
+        assert Hold.objects.filter(released_at=None).count() == 8
+    scene.ends_well()
+
+
+@fault
+def the_store_has_other_bytes_than_were_checked(scene: Scene) -> None:
+    """The machine reads what it was given before anything runs on it."""
+    key = f"t/test/{scene.project.code}"
+    file = DataFileFactory(dataset__project=scene.project, dataset__name="d", storage_key=key)
+    for stored, failure in {b"words": "", b"w0rds": "data_missing", b"word": "data_missing"}.items():
+        storage.put_bytes(key, stored)
+        scene.send(1, 'cp "$PORTAL_DATA_DIR/d"/* "$PORTAL_OUTPUT_DIR/"', inputs=(file,))
+        scene.until(lambda: not Attempt.objects.unfinished().exists())
+        assert (job := Job.objects.latest("pk")).failure == failure
+        assert [found.sha256 for found in job.artifacts.all()] == ([] if failure else [file.sha256])
+    scene.ends_well(but=dict(Job.objects.filter(failure="data_missing").values_list("code", "failure")))
+
+
+@fault
+def the_accounts_tell_each_job_twice(scene: Scene) -> None:
+    _accounts(scene, usage_duplicated=True)
+
+
+@fault
+def the_accounts_are_45_days_late(scene: Scene) -> None:
+    _accounts(scene, usage_late_s=45 * 86_400)
+
+
+@fault
+def the_accounts_are_corrected(scene: Scene) -> None:
+    _accounts(scene, usage_corrected_by_s=-60)
+
+
+@fault
+def the_accounts_are_negative(scene: Scene) -> None:
+    _accounts(scene, usage_negative=True)
+
+
+def _accounts(scene: Scene, **wrong: object) -> None:
+    """What is charged is what was seen of the job, once, whatever the provider's own accounts say of it."""
+    scene.emulator.fault(**wrong)
+    # Looked for by its key, as after a lost answer: told twice it is still one job.
+    scene.emulator.fault(on="submit", status=503, phase="after", times=1)
+    scene.send(2)
+    scene.until(lambda: not Attempt.objects.unfinished().exists(), passing_s=3)
+    assert {state for state, _ in scene.states()} == {"succeeded"}
+    charged = scene.charged()
+    # The same accounts with other numbers, a day later.
+    scene.emulator.fault(usage_corrected_by_s=3600)
+    for attempt in Attempt.objects.all():
+        assert (metering.meter(attempt.pk), metering.settle(attempt)) == (0, False)
+    scene.rounds(2, passing_s=86_400)
+    scene.ends_well()
+    assert scene.charged() == charged
+
+
 # --- the runs --------------------------------------------------------------------------------------------------------
 
 
@@ -274,18 +328,21 @@ def processes() -> Iterator[dict[str, Emulator]]:
         yield {kind: stack.enter_context(emulator_process(kind, "--running", "8")) for kind in KINDS}
 
 
-def under(name: str, kind: str, processes: dict[str, Emulator], offerings: dict[str, Offering]) -> None:
+def under(
+    name: str, kind: str, processes: dict[str, Emulator], offerings: dict[str, Offering], *, waits: bool = False
+) -> None:
     emulator = processes[kind]
     emulator.fault(clear=True)
     try:
-        FAULTS[name](Scene(emulator, *place(offerings[kind], emulator.account)))
+        FAULTS[name](Scene(emulator, *place(offerings[kind], emulator.account), waits=waits))
     finally:
         emulator.fault(clear=True)
 
 
 # SSH knows no 429, and slurmrestd shows no log.
 NOT_AT = {
-    ("too_many_requests", "slurm_ssh"),
+    ("too_many_requests_and_when_to_come_again", "slurm_ssh"),
+    ("too_many_requests_for_half_an_hour", "slurm_ssh"),
     ("a_log_is_garbled_and_cut", "slurm_rest"),
     ("a_log_bursts", "slurm_rest"),
 }
@@ -310,4 +367,4 @@ def test_a_fault_at_one_provider(
 def test_a_fault_at_each_provider(
     name: str, kind: str, processes: dict[str, Emulator], offerings: dict[str, Offering], storage_ready: None
 ) -> None:
-    under(name, kind, processes, offerings)
+    under(name, kind, processes, offerings, waits=True)

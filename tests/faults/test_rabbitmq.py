@@ -83,11 +83,6 @@ def stack(rabbitmq: Child, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         running.stop()
 
 
-def test_jobs_go_through_rabbitmq(stack: Stack) -> None:
-    submitted = stack.submit(9)
-    stack.assert_all_handed_over_once(submitted.codes, f"RabbitMQ, slowest form {submitted.slowest_s:.2f} s")
-
-
 def test_rabbitmq_killed_while_forms_come_in(stack: Stack, rabbitmq: Child) -> None:
     def beat_has_sent() -> bool:
         return bool(stack.sql("SELECT 1 FROM home_heartbeat WHERE name = 'schedule'"))

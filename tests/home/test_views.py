@@ -128,6 +128,7 @@ def test_a_fault_is_500_while_the_database_answers(db: None) -> None:
     [
         (psycopg_pool.PoolTimeout(), OperationalError(), 503),  # nobody answered
         (psycopg.errors.AdminShutdown(), OperationalError(), 503),
+        (psycopg.errors.DiskFull(), OperationalError(), 503),
         (psycopg.InterfaceError(), InterfaceError(), 503),
         (psycopg.errors.DeadlockDetected(), OperationalError(), 500),
         (psycopg.errors.UniqueViolation(), IntegrityError(), 500),

@@ -17,6 +17,8 @@ from portal.jobs.submission import submit
 from tests.factories import (
     DataFileFactory,
     DatasetFactory,
+    OfferingFactory,
+    PriceFactory,
     ProjectFactory,
     ProviderAccountFactory,
     RegistryLoginFactory,
@@ -182,3 +184,18 @@ def test_an_image_that_may_be_private_is_refused_where_no_login_can_be_used(
     assert (refused.value.field, said, nothing_stored()) == ("image", "Your organization has a login for ghcr.io", True)
     submit(funded, request=request_for(image="quay.io/team/train:1"), key="k", by=member)
     assert Job.objects.get().image == "quay.io/team/train:1"
+
+
+def test_a_price_that_nobody_was_shown_is_not_paid(funded, member, account, offering, request_for) -> None:
+    other = PriceFactory(offering=OfferingFactory(provider=offering.provider))
+    shown, there = offering.prices.get().pk, other.pk
+    for seen in (set(), {there}, {shown}):
+        request = request_for(alternatives=(other.offering,), seen_prices=frozenset(seen))
+        with pytest.raises(Refused, match="このプランの料金が変わりました"):
+            submit(funded, request=request, key="k", by=member)
+        assert nothing_stored()
+    both = request_for(alternatives=(other.offering,), seen_prices=frozenset({shown, there}))
+    job = submit(funded, request=both, key="k", by=member)
+    # Sent again by its browser after the price has changed once more, it is still that job.
+    late = request_for(alternatives=(other.offering,), seen_prices=frozenset())
+    assert submit(funded, request=late, key="k", by=member) == job

@@ -286,8 +286,9 @@ def _charge_for(offer: Offer, gpus: int, seconds: int) -> int:
 def _quote(values: Mapping[str, Any], offers: list[Offer], project: Project) -> dict[str, Any]:
     choice = choice_of(values, offers)
     room = room_for(project)
+    common = {"room": room, "project": project, "seen_prices": ",".join(str(offer.price.pk) for offer in offers)}
     if choice is None:
-        return {"quote": None, "why": no_choice_because(values, offers), "room": room, "project": project}
+        return {"quote": None, "why": no_choice_because(values, offers), **common}
     offer = choice.offer
     reckoned = choice.quote_at(offer, cost_cap=choice.cost_cap)
     cap = reckoned.most if choice.cost_cap is None else choice.cost_cap
@@ -303,8 +304,7 @@ def _quote(values: Mapping[str, Any], offers: list[Offer], project: Project) -> 
         "least": cost_of_job(offer.price, gpus=choice.gpus, seconds=1) if offer.price.minimum_s >= 60 else None,
         "a_minute": cost_of_job(offer.price, gpus=choice.gpus, seconds=60).quantize(Decimal("0.01")),
         "by_the_second": offer.price.unit == PriceUnit.SECOND,
-        "room": room,
-        "project": project,
+        **common,
         "too_low": least_sentence(offer.price, reckoned.minimum)
         if choice.cost_cap is not None and choice.cost_cap < reckoned.minimum
         else "",

@@ -1,0 +1,41 @@
+"""The list of proofs is complete, and says nothing that is not so."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.faults.proofs import PROOFS, PROVIDERS, Proof, told
+from tests.faults.test_provider_faults import ALL, FAULTS
+
+TESTS = Path(__file__).parents[1]
+
+
+def test_each_of_the_25_faults_has_a_proof() -> None:
+    assert list(PROOFS) == list(range(1, 26))
+    assert [number for number, proof in PROOFS.items() if not proof.acts and not proof.tests] == []
+
+
+def test_each_act_at_a_provider_proves_one_fault() -> None:
+    assert Counter(act for proof in PROOFS.values() for act in proof.acts) == Counter(list(FAULTS))
+
+
+@pytest.mark.parametrize("proof", [proof for proof in PROOFS.values() if proof.acts], ids=lambda proof: proof.fault)
+def test_a_provider_is_left_out_with_a_reason_and_only_where_nothing_runs(proof: Proof) -> None:
+    run = {provider for act, provider in ALL if act in proof.acts}
+    assert [provider for provider in PROVIDERS if provider in run] == list(proof.at)
+    assert all(proof.not_at.values())
+    assert {(act, provider) for act, provider in ALL if act in proof.acts} == {(a, p) for a in proof.acts for p in run}
+
+
+@pytest.mark.parametrize("name", sorted({name for proof in PROOFS.values() for name in proof.tests}))
+def test_each_test_that_is_named_is_there(name: str) -> None:
+    file, _, function = name.partition("::")
+    assert re.search(rf"^def {function}\(", (TESTS / file).read_text(), re.MULTILINE)
+
+
+def test_how_many_pairs_there_are_is_told() -> None:
+    assert told()[-1] == "67 pairs of fault and provider; 8 of 75 make no sense"
