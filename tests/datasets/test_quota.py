@@ -186,6 +186,28 @@ def test_forty_uploads_at_once_at_a_limit_for_seven_give_exactly_seven(
     assert (DataFile.objects.count(), used(project)) == (7, 7_000)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_uploads_that_begin_while_others_are_cancelled_lose_no_byte(project: Project, member: User) -> None:
+    together = threading.Barrier(8)
+
+    def begin_and_cancel(number: int) -> None:
+        together.wait()
+        try:
+            for round_ in range(12):
+                file = uploading.begin_plain(project, name=f"{number}-{round_}", by=member, dataset_name=f"d{number}")
+                if round_:  # the first of each stays
+                    uploading.cancel(file, by=member)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=begin_and_cancel, args=[number]) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (DataFile.objects.count(), used(project)) == (8, 8 * PLAIN_MAX_BYTES)
+
+
 def test_staff_set_the_limit_by_a_command(project: Project) -> None:
     def said(*words: str) -> str:
         out = io.StringIO()
