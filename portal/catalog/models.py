@@ -9,6 +9,8 @@ from portal.accounts.models import Organization
 from portal.catalog.sources import words
 from portal.core.sealing import seal, unseal
 
+LONGEST_RUN_S = 20 * 86_400  # of any job: Sakura DOK's own longest
+
 
 class Bilingual(models.Model):
     """A name that providers give in Japanese and English."""

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from portal.catalog import pricing, sources
 from portal.catalog.models import (
+    LONGEST_RUN_S,
     AvailabilityState,
     CapacityObservation,
     Offering,
@@ -50,9 +51,10 @@ def sync_prices(account: ProviderAccount) -> int:
     if published:  # a provider that lists nothing at all is in trouble, and has not ended everything
         named = [offer.plan for offer in published]
         known.filter(plan__in=named).exclude(unlisted_since=None).update(unlisted_since=None)
-        gone = known.exclude(plan__in=named).filter(unlisted_since=None).update(unlisted_since=timezone.now())
-        if gone:
-            log.warning("the provider lists plans no longer that we sell", count=gone, account=account.pk)
+        gone = known.exclude(plan__in=named).filter(unlisted_since=None)
+        if plans_gone := sorted(gone.values_list("plan", flat=True)):
+            gone.update(unlisted_since=timezone.now())
+            log.warning("the provider lists plans no longer that we sell", plans=plans_gone, account=account.pk)
     new = 0
     for offering in known.filter(plan__in=plans):
         new += _take_over(offering, plans[offering.plan], source=sources.PROVIDER_API, now=timezone.now())
@@ -70,8 +72,10 @@ def _with_one_price(published: Iterable[RemoteOffering]) -> dict[str, RemoteOffe
             log.error("a plan is listed in two ways and was left out", plan=plan)
         elif offer.unit_price is None or offer.unit not in UNITS:
             log.warning("a plan has no price that can be read and was left out", plan=plan)
-        elif not _fits(offer.unit_price) or not 0 <= offer.minimum_s < 2**31:
+        elif not _fits(offer.unit_price):
             log.error("a published price is out of all bounds and was left out", plan=plan)
+        elif not 0 <= offer.minimum_s <= LONGEST_RUN_S:
+            log.error("a published minimum is longer than any run, or negative: the plan was left out", plan=plan)
         else:
             usable[plan] = offer
     return usable

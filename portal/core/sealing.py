@@ -6,6 +6,7 @@ from functools import cache
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 
 class CannotOpen(Exception):
@@ -14,7 +15,12 @@ class CannotOpen(Exception):
 
 @cache
 def _box(keys: tuple[str, ...]) -> MultiFernet:
-    return MultiFernet([Fernet(key) for key in keys])
+    try:
+        return MultiFernet([Fernet(key) for key in keys])
+    except ValueError:
+        raise ImproperlyConfigured(
+            "CREDENTIALS_KEYS must be Fernet keys, comma-separated (cryptography.fernet.Fernet.generate_key())."
+        ) from None
 
 
 def seal(values: Mapping[str, str]) -> str:

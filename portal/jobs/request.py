@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from portal.catalog.models import Offering
+from portal.catalog.models import LONGEST_RUN_S, Offering
 from portal.datasets.models import DataFile
 
 NAME_MAX = 50
@@ -15,7 +15,7 @@ ENVIRONMENT_MAX = 200  # variables and secrets together
 ENVIRONMENT_MAX_BYTES = 64 * 1024  # they travel in the manifest, not in the provider's own (8 KB) environment
 INPUTS_MAX = 100
 TIME_LIMIT_MIN_S = 60
-TIME_LIMIT_MAX_S = 20 * 86_400  # Sakura DOK's own longest
+TIME_LIMIT_MAX_S = LONGEST_RUN_S
 COST_CAP_MIN = 1
 COST_CAP_MAX = 999_999_999
 RETRIES_MAX = 3

@@ -22,7 +22,7 @@ class Account:
     kind: str  # "sakura_dok", "slurm_rest", "slurm_ssh"
     endpoint: str  # base URL, or "host:port" for SSH
     credentials: Mapping[str, str] = field(repr=False)
-    options: Mapping[str, str] = field(default_factory=dict)  # partition, container runtime, host key ...
+    options: Mapping[str, str] = field(default_factory=dict)  # by Adapter.option_names
 
 
 @dataclass(frozen=True)

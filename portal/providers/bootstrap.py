@@ -44,7 +44,7 @@ class BootstrapExit(enum.IntEnum):
     OUTPUT_NOT_SAVED = 94  # the command ended with 0, but what it made is lost
     NOT_STARTED = 95  # no manifest, no place to write, or no answer from the portal
     INPUT_MISMATCH = 96  # an input cannot be fetched, or is not what the portal stored
-    NO_TOOL = 97  # the image has no curl, wget or python3
+    NO_TOOL = 97  # the image has nothing to fetch, to decode or to check with
     SECOND_COPY = 98  # this attempt was claimed before, or is over: nothing was run
 
 

@@ -47,6 +47,11 @@ needs_web() {
     [ -n "$web" ] || die 97 "this image has none of curl, python3 and wget: one of them is needed to fetch the job"
 }
 
+needs_sum() {
+    has sha256sum || has openssl || has python3 ||
+        die 97 "this image has none of sha256sum, openssl and python3: one of them is needed to check what was fetched"
+}
+
 fetch_manifest() {
     if [ -n "${PORTAL_MANIFEST_FILE:-}" ]; then
         pushed=${PORTAL_MANIFEST_FILE%/*}
@@ -133,6 +138,7 @@ place() { # url sha256 size_bytes directory relative_path
     target=$4/$5
     mkdir -p "${target%/*}" || die 95 "cannot make the directory of $5"
     [ ! -d "$target" ] || die 95 "cannot write the file $5: a directory has this name" # mv would put it inside
+    needs_sum
     case $1 in
         file:*)
             part=$pushed/${1#file:}

@@ -18,6 +18,7 @@ from typing import Any
 import httpcore
 import httpx
 
+from portal.providers.endpoints import refuse_no_host
 from portal.providers.errors import Misconfigured, OutcomeUnknown, ProviderError, Unavailable
 from portal.providers.redaction import without
 
@@ -71,6 +72,13 @@ class HttpClient:
         if not all(value.isascii() and value.isprintable() for value in (headers or {}).values()):
             raise Misconfigured("the account's credentials hold letters that no header can carry")
         self._base_url = base_url.rstrip("/")
+        try:
+            url = httpx.URL(self._base_url)
+        except httpx.InvalidURL:
+            raise Misconfigured("the endpoint is not an address") from None
+        if url.port is not None and not 0 < url.port < 65_536:
+            raise Misconfigured("the endpoint's port is none")
+        refuse_no_host(url.host)
         timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, pool=READ_TIMEOUT_S)
         limits = httpx.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=30)
         options: dict[str, Any] = {"timeout": timeout, "trust_env": False, "follow_redirects": False}

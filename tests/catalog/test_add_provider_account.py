@@ -139,6 +139,17 @@ def test_check_asks_the_provider(emulator: Callable[[str], Account], typed: Call
     assert ProviderAccount.objects.get().credentials() == real.credentials
 
 
+def test_an_endpoint_that_can_be_none_is_one_sentence(typed: Callable[[str], None]) -> None:
+    typed(json.dumps(SECRETS))
+    assert refusal(*DOK[:2], f"https://{'a' * 64}.jp/", "--check") == (
+        "Nothing was stored: the endpoint has no host name that can be looked up"
+    )
+    typed(json.dumps({"user": "u", "private_key": "s-1", "known_hosts": ""}))
+    assert refusal("slurm_ssh", "sakura", "localhost:²", "--check") == (
+        "Nothing was stored: the endpoint must be host:port"
+    )
+
+
 def test_check_agrees_to_terms_only_when_their_version_is_given(typed: Callable[[str], None]) -> None:
     with emulator_process("sakura_dok", "--terms-not-agreed") as running:
         real = running.account

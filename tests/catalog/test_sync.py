@@ -97,9 +97,10 @@ def test_odd_prices_make_one_row_or_none(db: None, published: str, amounts: list
     "odd",
     [
         {"minimum_execution_seconds": -5}, {"minimum_execution_seconds": 10**30}, {"minimum_execution_seconds": 2**31},
+        {"minimum_execution_seconds": 2**31 - 1}, {"minimum_execution_seconds": 20 * 86_400 + 1},
         {"minimum_execution_seconds": None}, {"id": "odd\0"}, {"id": "\ud800"},
     ],
-    ids=["negative", "huge", "large", "missing", "NUL", "surrogate"],
+    ids=["negative", "huge", "large", "as large as its column", "longer than any run", "missing", "NUL", "surrogate"],
 )  # fmt: skip
 def test_one_plan_that_cannot_be_read_keeps_no_other_from_its_price(db: None, odd: dict[str, object]) -> None:
     price, other = PriceFactory(), PriceFactory(offering__plan="odd", amount="0.1")
@@ -115,6 +116,22 @@ def test_one_plan_that_cannot_be_read_keeps_no_other_from_its_price(db: None, od
         [Decimal("0.28"), Decimal("0.30")],
         [Decimal("0.1")],
     ]
+
+
+def test_a_minimum_beyond_any_run_is_told_and_confirms_nothing(db: None, caplog: pytest.LogCaptureFixture) -> None:
+    price = PriceFactory(confirmed=False)
+    plan = {"id": "h100-80gb", "name": "H100", "minimum_execution_seconds": 20 * 86_400 + 1}
+
+    def answer(asked: Asked) -> Reply:
+        return Reply(body=[plan] if asked.path.startswith("/plans/") else [{"plan": "h100-80gb", "price": "0.28"}])
+
+    with answering(to=answer) as server:
+        account = account_at(server.url, price.offering)
+        assert sync.sync_prices(account) == 0
+        plan["minimum_execution_seconds"] = 20 * 86_400
+        assert sync.sync_prices(account) == 1
+    assert list(Price.objects.order_by("pk").values_list("minimum_s", "confirmed")) == [(60, False), (1_728_000, True)]
+    assert caplog.text.count("longer than any run") == 1
 
 
 def test_a_plan_that_is_listed_twice_with_two_prices_keeps_the_one_it_has(db: None) -> None:
@@ -148,13 +165,16 @@ def test_a_paused_provider_is_not_asked_for_prices(db: None) -> None:
         assert (sync.sync_prices(account), server.asked) == (0, [])
 
 
-def test_a_plan_that_its_provider_no_longer_lists_takes_no_jobs_until_it_is_listed_again(db: None) -> None:
+def test_a_plan_that_its_provider_no_longer_lists_takes_no_jobs_until_it_is_listed_again(
+    db: None, caplog: pytest.LogCaptureFixture
+) -> None:
     price = PriceFactory(offering__plan="ended-plan")
     with answering(to=dok_with("0.28")) as pool:
         account = account_at(pool.url, price.offering)
         sync.sync_prices(account)
         since = Offering.objects.get().unlisted_since
         assert since is not None
+        assert "'plans': ['ended-plan']" in caplog.text
         sync.sync_prices(account)
         assert Offering.objects.get().unlisted_since == since
         wanted = JobRequest("j", Offering.objects.get(), 1, 3600, 1000)

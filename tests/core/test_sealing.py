@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
 
 from portal.core.sealing import CannotOpen, resealed, seal, unseal
 
@@ -16,6 +17,12 @@ def test_what_is_sealed_is_read_back_and_shows_nothing() -> None:
         {},
         False,
     )
+
+
+def test_what_is_no_key_is_named_by_its_setting(settings: Any) -> None:
+    settings.CREDENTIALS_KEYS = ["junk"]
+    with pytest.raises(ImproperlyConfigured, match="CREDENTIALS_KEYS must be Fernet keys"):
+        seal({"token": "t"})
 
 
 def test_the_same_secret_never_looks_the_same() -> None:

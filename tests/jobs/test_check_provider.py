@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 
 from portal.catalog.models import Provider, ProviderAccount
 from portal.catalog.seed import load
-from tests.factories import ProviderAccountFactory
+from tests.factories import OrganizationFactory, ProviderAccountFactory
 from tests.providers.emulated import Emulator, emulator
 
 
@@ -59,6 +59,49 @@ def test_jobs_are_as_large_as_the_plan_is_sold_and_on_as_many_machines(tmp_path:
     }  # fmt: skip
     assert "held        Each further gpu is counted." in said
     assert "8 GPUs: " in said
+
+
+def test_a_sentence_of_the_table_chooses_its_promise(tmp_path: Path) -> None:
+    with emulator("slurm_rest") as running:
+        stored(running, "kddi")
+        said = check("kddi", "--only", "A key that made nothing finds nothing.", "--json", str(tmp_path / "found.json"))
+    assert ": 1 promises\n" in said and "held        A key that made nothing finds nothing." in said
+
+
+def test_an_organizations_own_account_is_checked_when_it_is_named(tmp_path: Path) -> None:
+    with emulator("slurm_rest") as running:
+        own = stored(running, "kddi")
+        own.organization = OrganizationFactory()
+        own.save()
+        code, only = str(own.organization.code), ("--only", "made_nothing", "--json", str(tmp_path / "found.json"))
+        with pytest.raises(CommandError) as refused:
+            check("kddi", *only)
+        shared = ProviderAccountFactory(provider=own.provider, kind="slurm_rest", endpoint="http://127.0.0.1:9")
+        with pytest.raises(CommandError) as others:
+            check("kddi", *only, "--organization", "o-none")
+        said = check("kddi", *only, "--organization", code)
+    assert str(refused.value) == (
+        f"There is no active account at kddi. Organizations have their own: choose with --organization {code}."
+    )
+    assert str(others.value) == (
+        "There is no active account of o-none at kddi. manage.py add_provider_account makes one."
+    )
+    assert said.startswith(f"{own} at KDDI") and str(shared) not in said
+
+
+def test_what_was_found_before_somebody_stopped_it_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "found.json"
+
+    class Impatient(io.StringIO):
+        def flush(self) -> None:
+            raise KeyboardInterrupt
+
+    with emulator("slurm_rest") as running:
+        stored(running, "kddi")
+        with pytest.raises(CommandError, match=f"Stopped after 1 of [0-9]+ promises. Evidence: {file}") as stopped:
+            call_command("check_provider", "kddi", "--only", "finding", "--json", str(file), stdout=Impatient())
+    found = json.loads(file.read_text())
+    assert (stopped.value.returncode, len(found["promises"]), found["stopped_after"][:5]) == (130, 1, "1 of ")
 
 
 def test_what_is_broken_ends_with_1_and_its_evidence(tmp_path: Path) -> None:
@@ -118,7 +161,9 @@ def test_where_the_evidence_cannot_be_written_no_job_is_begun(tmp_path: Path) ->
     [
         (["nobody"], "There is no active account at nobody."),
         (["kddi", "--plan", "dok-h100"], "no priced job offering for this account named dok-h100"),
-        (["kddi", "--only", "elephants"], "No promise has 'elephants' in its area or name."),
+        (["kddi", "--only", "elephants"], "No promise has 'elephants' in its area, name or sentence."),
+        (["kddi", "--kind", "nope"], "There is no kind nope. Kinds: sakura_dok, slurm_rest, slurm_ssh."),
+        (["kddi", "--kind", "slurm_ssh"], "There is no active account at kddi of the kind slurm_ssh. manage.py add"),
     ],
 )
 def test_what_cannot_be_checked_is_one_sentence(arguments: list[str], sentence: str) -> None:

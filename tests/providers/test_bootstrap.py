@@ -136,6 +136,19 @@ def test_no_download_tool_is_said_and_ends_with_97(store: FileServer, tmp_path: 
     )
 
 
+def test_no_tool_to_check_an_input_with_is_said_and_ends_with_97(store: FileServer, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    path = Path(tools(tmp_path / "bin", "curl"))
+    (path / "sha256sum").unlink()
+    manifest = Manifest(job="J", command="touch ran", inputs=(file(store, "a", b"bytes"),))
+    assert run(store, manifest, tmp_path / "work", path=str(path)) == (
+        BootstrapExit.NO_TOOL,
+        "portal: this image has none of sha256sum, openssl and python3: one of them is needed to check what was"
+        " fetched\n",
+    )
+    assert not (tmp_path / "work/ran").exists()
+
+
 @pytest.mark.parametrize("web", WEB)
 def test_a_refused_manifest_ends_with_95_and_shows_no_address(store: FileServer, tmp_path: Path, web: str) -> None:
     store.refuse.add("manifest")

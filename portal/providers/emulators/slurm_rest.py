@@ -56,7 +56,7 @@ def _new_access(state: Path) -> dict[str, Any]:
     token = jwt.encode({"sun": USER, "iat": now, "exp": now + TOKEN_FOR_S}, key, algorithm="HS256")
     return {
         "credentials": {"user": USER, "token": token},
-        "options": {"work_dir": str(state / "home"), "partition": PARTITION, "gpu_type": GPU_TYPE},
+        "options": {"work_dir": str(state / "home"), "gpu_type": GPU_TYPE},
         "control": {"token": secrets.token_urlsafe(24)},
         "private": {"jwt_key": key},
     }

@@ -65,7 +65,7 @@ def _new_access() -> dict[str, Any]:
             # Whatever the port is: the key is what counts.
             "known_hosts": f"* {host_key.export_public_key().decode().strip()}\n",
         },
-        "options": {"partition": PARTITION, "gpu_type": GPU_TYPE},
+        "options": {"gpu_type": GPU_TYPE},
         "control": {"token": secrets.token_urlsafe(24)},
         "private": {"host_key": host_key.export_private_key().decode()},
     }

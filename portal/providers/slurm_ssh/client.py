@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import asyncssh
 
 from portal.providers.base import Account
+from portal.providers.endpoints import refuse_no_host
 from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, ProviderError, Unavailable
 
 CONNECT_TIMEOUT_S = 3.0
@@ -45,9 +46,10 @@ class Finished:
 class SshClient:
     def __init__(self, account: Account) -> None:
         host, _, port = account.endpoint.rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65_536):
             raise Misconfigured("the endpoint must be host:port")
         self._host, self._port = host.strip("[]"), int(port)
+        refuse_no_host(self._host)
         credentials = account.credentials
         try:
             self.user = credentials["user"]

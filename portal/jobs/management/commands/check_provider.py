@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from portal.catalog.models import Offering, OfferingKind, ProviderAccount
@@ -13,10 +14,22 @@ from portal.catalog.provider_accounts import account_of, adapter_of
 from portal.datasets import storage
 from portal.jobs import claims
 from portal.jobs.staging import ADDRESS_S
-from portal.providers.conformance import Bench, Result, Target, all_promises, begin, examine, score, table, to_json
+from portal.providers.conformance import (
+    Bench,
+    Finding,
+    Promise,
+    Result,
+    Target,
+    all_promises,
+    begin,
+    examine,
+    score,
+    table,
+    to_json,
+)
 from portal.providers.conformance.report import line
 from portal.providers.errors import ProviderError
-from portal.providers.registry import make_adapter
+from portal.providers.registry import KINDS, make_adapter
 
 TIME_LIMIT_S = 600  # of a sample job; DOK knows no shorter one
 
@@ -33,8 +46,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("slug", help="the provider's short name, such as sakura")
         parser.add_argument("--kind", help="which account, where the provider has several kinds")
+        parser.add_argument("--organization", metavar="CODE", help="this one's own account (o-…) instead of the shared")
         parser.add_argument("--plan", metavar="OFFERING", help="the offering to use instead of the cheapest (its slug)")
-        parser.add_argument("--only", metavar="WORD", help="only promises with this word in area or name")
+        parser.add_argument("--only", metavar="WORD", help="only promises with these words in area, name or sentence")
         parser.add_argument("--slow", action="store_true", help="those too that wait for a time limit to pass")
         parser.add_argument("--wait", type=float, default=600, metavar="SECONDS", help="how long a job may take")
         parser.add_argument("--json", type=Path, metavar="FILE", help="default: check-SLUG-DATE.json here")
@@ -42,15 +56,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         now = timezone.localtime()
         file = options["json"] or Path(f"check-{options['slug']}-{now:%Y%m%d-%H%M}.json")
-        account = _account(options["slug"], options["kind"])
+        account = _account(options["slug"], options["kind"], options["organization"])
         offering = _offering(account, options["plan"])
         chosen = [
-            one
-            for one in all_promises()
-            if (options["slow"] or not one.slow) and (options["only"] or "") in f"{one.area} {one.name}"
+            one for one in all_promises() if (options["slow"] or not one.slow) and _has(one, options["only"] or "")
         ]
         if not chosen:
-            raise CommandError(f"No promise has {options['only']!r} in its area or name.")
+            raise CommandError(f"No promise has {options['only']!r} in its area, name or sentence.")
         _try_to_write(file)
         self.stdout.write(f"{account} at {account.provider.name_en}, {offering.slug}: {len(chosen)} promises\n\n")
         store = _Store()
@@ -59,7 +71,9 @@ class Command(BaseCommand):
             bench = Bench(account_of(account), make_adapter, _target(offering), store, wait_s=options["wait"])
         except ProviderError as problem:
             raise CommandError(problem.summary) from problem
-        findings = []
+        findings: list[Finding] = []
+        about = {"account": str(account), "offering": offering.slug, "at": now.isoformat(timespec="seconds")}
+        stopped = False
         try:
             if not options["only"]:  # a few promises submit the few jobs that they need
                 begin(bench, chosen)
@@ -69,11 +83,17 @@ class Command(BaseCommand):
                 self.stdout.flush()
         except ProviderError as problem:
             raise CommandError(f"No job could be handed over: {problem.summary}") from problem
+        except KeyboardInterrupt:  # what has been paid for is kept
+            stopped = True
+            about["stopped_after"] = f"{len(findings)} of {len(chosen)} promises"
         finally:
+            if findings:
+                file.write_text(to_json(findings, **about), encoding="utf-8")
             bench.close()
             store.clear()
-        about = {"account": str(account), "offering": offering.slug, "at": now.isoformat(timespec="seconds")}
-        file.write_text(to_json(findings, **about), encoding="utf-8")
+        if stopped:
+            kept = f" Evidence: {file}" if findings else ""
+            raise CommandError(f"Stopped after {about['stopped_after']}.{kept}", returncode=130)
         self.stdout.write(f"\n{table(findings).splitlines()[-1]}\nEvidence: {file}")
         if broken := score(findings)["broken"]:
             names = "\n".join(f"  {line(finding)}" for finding in findings if finding.result is Result.BROKEN)
@@ -125,18 +145,38 @@ class _Store:
         return key
 
 
-def _account(slug: str, kind: str | None) -> ProviderAccount:
-    accounts = ProviderAccount.objects.filter(provider__slug=slug, active=True).select_related("provider")
+def _has(promise: Promise, words: str) -> bool:
+    """Also what the table prints, as it stands there."""
+    return words.casefold() in f"{promise.area} {promise.name} {promise.sentence}".casefold()
+
+
+def _account(slug: str, kind: str | None, organization: str | None) -> ProviderAccount:
+    """The shared one, or the organization's own."""
+    if kind and kind not in KINDS:
+        raise CommandError(f"There is no kind {kind}. Kinds: {', '.join(KINDS)}.")
+    everyones = ProviderAccount.objects.filter(provider__slug=slug, active=True).select_related("provider")
     if kind:
-        accounts = accounts.filter(kind=kind)
-    found = list(accounts.order_by("organization", "pk"))
+        everyones = everyones.filter(kind=kind)
+    found = list(
+        everyones.filter(organization__code=organization) if organization else everyones.filter(organization=None)
+    )
     kinds = sorted({account.kind for account in found})
     if not found:
-        raise CommandError(f"There is no active account at {slug}. manage.py add_provider_account makes one.")
+        whose = f" of {organization}" if organization else ""
+        raise CommandError(
+            f"There is no active account{whose} at {slug}{f' of the kind {kind}' if kind else ''}. "
+            + _instead(everyones, organization)
+        )
     if len(kinds) > 1:
         raise CommandError(f"{slug} has accounts of several kinds: choose with --kind {' or '.join(kinds)}.")
-    shared = [account for account in found if account.organization_id is None]
-    return (shared or found)[0]
+    return found[0]
+
+
+def _instead(accounts: QuerySet[ProviderAccount], organization: str | None) -> str:
+    codes = sorted(set(accounts.exclude(organization=None).values_list("organization__code", flat=True)))
+    if codes and not organization:
+        return f"Organizations have their own: choose with --organization {' or '.join(map(str, codes))}."
+    return "manage.py add_provider_account makes one."
 
 
 def _offering(account: ProviderAccount, slug: str | None) -> Offering:
