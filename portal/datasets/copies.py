@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Case, Count, Exists, IntegerField, OuterRef, QuerySet, Sum, Value, When
 
-from portal.datasets import residency, storage
-from portal.datasets.models import Copy, CopyState, DataFile, Dataset, FileState, Keeping, StorageSite
+from portal.datasets import drafts, residency, storage
+from portal.datasets.models import Copy, CopyState, DataFile, FileState, Keeping, StorageSite
 from portal.datasets.models import PlaceAct as Act
 from portal.datasets.sites import primary_site, store_of
 from portal.datasets.storage import Store
@@ -27,15 +27,11 @@ LISTED = (CopyState.WANTED, CopyState.COPYING, CopyState.VERIFIED, CopyState.BRO
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
-def lock(dataset_id: int) -> Dataset:
-    """Held by whoever makes a file ready and by whoever changes where a dataset is kept: no file falls between."""
-    return Dataset.objects.select_for_update(no_key=True).select_related(None).get(pk=dataset_id)
-
-
 def place(files: Sequence[DataFile]) -> None:
     """Write down where these ready files of one dataset are, and what copies they are to have.
 
-    Inside a transaction that has locked the dataset; `files` come with dataset and organization.
+    Inside a transaction that has locked the dataset (drafts.lock), as has who changes where it is kept; `files` come
+    with dataset and organization.
     """
     primary = primary_site()
     store, dataset = storage.primary(), files[0].dataset
@@ -64,7 +60,7 @@ def place_unplaced() -> int:
     if dataset_id is None:
         return 0
     with transaction.atomic():
-        lock(dataset_id)
+        drafts.lock(dataset_id)
         files = list(
             waiting.filter(dataset_id=dataset_id).select_related("dataset__organization").order_by("pk")[:AT_ONCE]
         )
@@ -75,7 +71,11 @@ def place_unplaced() -> int:
 
 def plan(keeping_id: int) -> bool:
     """The next few hundred copies of a keeping. False: there is nothing left to plan now."""
+    dataset_id = Keeping.objects.filter(pk=keeping_id).values_list("dataset_id", flat=True).first()
+    if dataset_id is None:
+        return False
     with transaction.atomic():
+        drafts.lock(dataset_id)  # a dataset that is deleted meanwhile gets no copies that its certificate misses
         keeping = Keeping.objects.select_for_update().filter(pk=keeping_id, planned=False).first()
         if keeping is None:
             return False

@@ -13,7 +13,7 @@ from portal.accounts.models import User
 from portal.accounts.roles import Permission
 from portal.audit.recording import record
 from portal.celery import nudge
-from portal.datasets import copies, tasks
+from portal.datasets import drafts, tasks
 from portal.datasets.models import Dataset, Keeping, StorageSite
 
 
@@ -32,7 +32,7 @@ def keep_at(dataset: Dataset, slugs: Collection[str], *, by: User) -> bool:
             _("There is no storage site “%(name)s”. Reload the page and choose again.") % {"name": unknown[0]}
         )
     with transaction.atomic():
-        if copies.lock(dataset.pk).removed_at:
+        if drafts.lock(dataset.pk).removed_at:
             raise KeepingRefused(_("This dataset was deleted. Choose another dataset."))
         known = {keeping.site.slug: keeping for keeping in dataset.keepings.select_related("site").order_by("pk")}
         added = [site for slug, site in chosen.items() if slug not in known or known[slug].ending]

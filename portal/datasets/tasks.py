@@ -37,7 +37,7 @@ def verify_file(file_id: int) -> None:
         for dataset_id in DataFile.objects.filter(pk=file_id).values_list("dataset", flat=True):
             make_wanted_version(dataset_id)
     remove_leftovers()
-    sweep_copies.delay()
+    publish(sweep_copies)
 
 
 @shared_task(name="datasets.make_wanted_version", ignore_result=True)

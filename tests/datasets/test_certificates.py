@@ -15,10 +15,20 @@ from django.utils import timezone
 
 from portal.accounts.models import Project, User
 from portal.audit.models import AuditEvent
-from portal.datasets import certificates, cleaning, storage, tasks
-from portal.datasets.models import DataFile, Dataset, DeletionCertificate, DeletionEntry, Leftover
+from portal.datasets import certificates, cleaning, copies, copying, storage, tasks
+from portal.datasets.models import (
+    Copy,
+    DataFile,
+    Dataset,
+    DeletionCertificate,
+    DeletionEntry,
+    Leftover,
+    PlaceEvent,
+    StorageSite,
+)
 from portal.datasets.places import storage_place
 from portal.datasets.removal import delete_dataset
+from portal.datasets.sites import store_of
 from tests.factories import DataFileFactory, DatasetFactory, DeletionCertificateFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("storage_ready")]
@@ -93,6 +103,32 @@ def test_it_waits_for_a_store_that_is_away_and_for_one_that_still_has_the_object
     certificate.refresh_from_db()
     assert (away, lying, unconfirmed) == ((False, 1), (False, 1), [(None, None)])
     assert (certificate.completed_at is not None, storage.size_of(file.storage_key)) == (True, None)
+
+
+def test_it_names_every_copy_and_waits_for_its_site(dataset: Dataset, member: User, second_site: StorageSite) -> None:
+    copied, wanted = stored(dataset, "a.csv"), stored(dataset, "b.csv")
+    dataset.keepings.create(site=second_site, added_by=member, planned=True)
+    while copies.place_unplaced():
+        pass
+    Copy.objects.filter(site=second_site, file=wanted).update(not_before=timezone.now() + timedelta(hours=1))
+    copying.work(second_site, for_s=30)
+    certificate = delete_dataset(dataset, by=member, reason="end of the study")
+
+    tasks.certify_deletions()
+    certificate.refresh_from_db()
+    before = (certificate.completed_at, certificate.entries.filter(confirmed_at=None).count())
+    copying.work(second_site, for_s=30)
+    tasks.certify_deletions()
+
+    certificate.refresh_from_db()
+    named = certificate.entries.filter(confirmed_at__isnull=False).order_by("pk").values_list("file_code", "site")
+    there = [storage.size_of(copied.storage_key, at=at) for at in (None, store_of(second_site))]
+    assert (before, certificate.completed_at is not None, there) == ((None, 2), True, [None, None])
+    assert list(named) == [
+        (file.code, place) for file in (copied, wanted) for place in (storage_place(), "第二ストレージ")
+    ]
+    left = PlaceEvent.objects.get(file_code=copied.code, site="second", act="left")
+    assert certificate.entries.get(file_code=copied.code, copy_site="second").confirmed_at == left.at
 
 
 def test_many_files_are_listed_batch_by_batch_each_once(

@@ -13,7 +13,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from portal.core import failpoints
-from portal.datasets import copies, copying, sites, storage
+from portal.datasets import copies, copying, drafts, sites, storage
 from portal.datasets.models import Copy, DataFile, Dataset, PlaceEvent, StorageSite
 from portal.datasets.storage import MIB
 from tests.factories import DataFileFactory, DatasetFactory
@@ -28,7 +28,7 @@ def ready(dataset: Dataset, data: bytes = b"words", **changes: Any) -> DataFile:
     sha256 = hashlib.sha256(data).hexdigest()
     file = DataFileFactory(dataset=dataset, storage_key=key, size_bytes=len(data), sha256=sha256, **changes)
     with transaction.atomic():
-        copies.lock(dataset.pk)
+        drafts.lock(dataset.pk)
         copies.place([file])
     return file
 

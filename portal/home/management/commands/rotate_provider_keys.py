@@ -11,6 +11,7 @@ from portal.accounts.models import RegistryLogin
 from portal.audit.recording import record
 from portal.catalog.models import ProviderAccount
 from portal.core.sealing import CannotOpen, resealed
+from portal.datasets.models import StorageSite
 from portal.jobs.models import Job
 
 # What allauth keeps sealed of a second factor (portal.accounts.adapters), by its kind of authenticator.
@@ -20,14 +21,15 @@ SEALED_OF_A_FACTOR = ("secret", "seed")
 class Command(BaseCommand):
     help = (
         "Seals every stored secret with the newest of CREDENTIALS_KEYS: provider credentials, registry logins, the "
-        "secrets of jobs that have not ended, second factors. Safe beside running jobs and to repeat. Afterwards the "
-        "old keys can go."
+        "keys of storage sites, the secrets of jobs that have not ended, second factors. Safe beside running jobs and "
+        "to repeat. Afterwards the old keys can go."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
         kinds = {
             "provider accounts": _accounts(),
             "registry logins": _logins(),
+            "storage sites": _sites(),
             "jobs": _jobs(),
             "second factors": _factors(),
         }
@@ -76,6 +78,20 @@ def _logins() -> Iterator[str]:
             continue
         # One that was replaced meanwhile has been sealed with the newest key.
         RegistryLogin.objects.filter(pk=pk, sealed_password=sealed).update(sealed_password=anew)
+        yield ""
+
+
+def _sites() -> Iterator[str]:
+    for pk, slug, sealed in StorageSite.objects.exclude(sealed_credentials="").values_list(
+        "pk", "slug", "sealed_credentials"
+    ):
+        try:
+            anew = resealed(sealed)
+        except CannotOpen:
+            yield f"storage site {slug}"
+            continue
+        # One that was given new keys meanwhile has been sealed with the newest.
+        StorageSite.objects.filter(pk=pk, sealed_credentials=sealed).update(sealed_credentials=anew)
         yield ""
 
 
