@@ -115,30 +115,25 @@ class _Place:
 
     def fill(self, datasets: int, files: int) -> None:
         from portal.datasets import drafts, manifests, tallies
+        from portal.datasets.models import DataFile, Dataset
         from tests.factories import DataFileFactory, DatasetFactory
 
         if self.large is None:
             self.large = DatasetFactory(project=self.project, created_by=self.owner, name="large", folder="large")
+            self.others = DatasetFactory(project=self.other)
             self.file = DataFileFactory(dataset=self.large, name="f/000000000.txt")
         with _timed(f"filled with {datasets:,} datasets and {files:,} files"):
-            for project in (self.project, self.other):
-                _sql(
-                    "INSERT INTO datasets_dataset (code, organization_id, project_id, name, folder, created_by_id,"
-                    " created_at) SELECT 'd-' || %s || lpad(n::text, 8, '0'), %s, %s, 'data ' || n, 'folder-' || n,"
-                    " %s, now() FROM generate_series((SELECT count(*) FROM datasets_dataset WHERE project_id = %s) + 1,"
-                    " %s) n",
-                    [str(project.pk), project.organization_id, project.pk, self.owner.pk, project.pk, datasets],
-                )
-            _sql(
-                "INSERT INTO datasets_datafile (code, dataset_id, name, size_bytes, content_type, state, failure,"
-                " storage_key, created_by_id, created_at, ready_at, upload_id, part_size_bytes, active_at,"
-                " last_modified_ms, fingerprint, declared_sha256, declared_parts_sha256, sha256)"
-                " SELECT 'f-' || lpad(n::text, 12, '0'), dataset_id, 'f/' || lpad(n::text, 9, '0') || '.txt', 5, '',"
-                " state, '', 't/bench/' || n, created_by_id, now(), now(), '', 0, now(), 0, '', '', '', sha256"
-                " FROM datasets_datafile f, generate_series((SELECT count(*) FROM datasets_datafile WHERE dataset_id ="
-                " %s), %s - 1) n WHERE f.id = %s",
-                [self.large.pk, files, self.file.pk],
-            )
+            for project, first in ((self.project, self.large), (self.other, self.others)):
+                known = Dataset.objects.filter(project=project).count()
+                _copy(
+                    "datasets_dataset", first.pk, known, datasets, code=f"'d-{project.pk}-' || n", latest_number="0",
+                    name="'data ' || n", folder="'folder-' || n",
+                )  # fmt: skip
+            known = DataFile.objects.filter(dataset=self.large).count()
+            _copy(
+                "datasets_datafile", self.file.pk, known, files, code="'f-' || lpad(n::text, 12, '0')", added_in="NULL",
+                name="'f/' || lpad(n::text, 9, '0') || '.txt'", storage_key="'t/bench/' || n",
+            )  # fmt: skip
             while tallies.add_up():
                 pass
         _sql("VACUUM ANALYZE")
@@ -208,6 +203,23 @@ def storage_size(key: str) -> int:
     from portal.datasets import storage
 
     return storage.size_of(key) or 0
+
+
+def _copy(table: str, pk: int, known: int, wanted: int, **changed: str) -> None:
+    """Rows like that one, by one statement. `changed`: column to SQL over n, the number of the copy."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND is_identity = 'NO'", [table]
+        )
+        columns = [name for (name,) in cursor.fetchall()]
+    values = [changed.get(name, f"t.{name}") for name in columns]
+    _sql(
+        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)}"
+        f" FROM {table} t, generate_series(%s, %s) AS n WHERE t.id = %s",
+        [known, wanted - 1, pk],
+    )
 
 
 def _sql(statement: str, values: list[Any] | None = None) -> None:
