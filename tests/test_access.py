@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from portal.accounts.models import Invitation, Membership, Organization, Project, User
 from portal.accounts.roles import Role
-from portal.datasets import storage
+from portal.datasets import fetching, storage
 from portal.jobs import claims
 from tests.factories import (
     ArtifactFactory,
@@ -29,6 +29,7 @@ from tests.factories import (
     BillingAccountFactory,
     DataFileFactory,
     DatasetFactory,
+    DatasetVersionFactory,
     DeletionCertificateFactory,
     JobFactory,
     MembershipFactory,
@@ -168,6 +169,11 @@ TABLE: dict[str, Pair] = {
     "datasets:residency": (READ, None),
     "datasets:residency_csv": (READ, None),
     "datasets:residency_json": (READ, None),
+    "datasets:version": (READ, None),
+    "datasets:manifest": (READ, None),
+    "datasets:version_download": (READ, None),
+    "datasets:fetch": PAGE,  # whoever has the token
+    "datasets:fetch_file": PAGE,
     # usage and money
     "usage:overview": (ANY_MEMBER, None),
     "usage:csv": (ANY_MEMBER, None),
@@ -249,7 +255,9 @@ def tenant(organization: Organization, project: Project, settings: Any) -> dict[
     owner = MembershipFactory(organization=organization, role=Role.OWNER, user__email="owner@example.jp").user
     job = JobFactory(project=project, submitted_by=owner)
     attempt = AttemptFactory(job=job)
-    data_file = DataFileFactory(dataset=DatasetFactory(project=project, created_by=owner))
+    dataset = DatasetFactory(project=project, created_by=owner, latest_number=1)
+    data_file = DataFileFactory(dataset=dataset, added_in=1)
+    version = DatasetVersionFactory(dataset=data_file.dataset, number=1)
     storage.put_bytes(data_file.storage_key, b"words")
     sending = DataFileFactory(dataset=data_file.dataset, state="uploading", sha256="", ready_at=None, size_bytes=5)
     token = "t" * 43
@@ -265,6 +273,7 @@ def tenant(organization: Organization, project: Project, settings: Any) -> dict[
         "claim": claims.address_of(attempt).rstrip("/").rpartition("/")[2],
         "artifact": ArtifactFactory(job=job).pk,
         "file": data_file.code,
+        "fetch": fetching.token_for(version, owner),
         "sending": sending.code,
         "dataset": data_file.dataset.code,
         "certificate": DeletionCertificateFactory(dataset__project=project).code,
@@ -353,6 +362,11 @@ def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
             f"datasets:{page}": {"code": tenant["dataset"]}
             for page in ("places", "residency", "residency_csv", "residency_json")
         },
+        "datasets:version": {"code": tenant["dataset"], "number": 1},
+        "datasets:manifest": {"code": tenant["dataset"], "number": 1},
+        "datasets:version_download": {"code": tenant["dataset"], "number": 1},
+        "datasets:fetch": {"token": tenant["fetch"]},
+        "datasets:fetch_file": {"token": tenant["fetch"], "code": tenant["file"]},
         "datasets:download": {"code": tenant["file"]},
         "datasets:preview": {"code": tenant["file"]},
         "datasets:preview_content": {"code": tenant["file"]},

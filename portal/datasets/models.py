@@ -83,6 +83,7 @@ class Dataset(models.Model):
             models.Index(
                 fields=["expires_at"], condition=Q(removed_at=None, expires_at__isnull=False), name="dataset_expiring"
             ),
+            models.Index(fields=["project", "-id"], condition=Q(latest_number__gt=0), name="dataset_with_versions"),
         ]
 
     def __str__(self) -> str:
@@ -260,6 +261,7 @@ class DataFile(models.Model):
                 condition=Q(state="ready", added_in__isnull=True, removed_in__isnull=True),
                 name="file_in_no_version",
             ),
+            models.Index(fields=["dataset", "added_in"], condition=Q(added_in__isnull=False), name="file_added_in"),
             models.Index(
                 fields=["dataset", "removed_in"], condition=Q(removed_in__isnull=False), name="file_removed_in"
             ),

@@ -23,7 +23,8 @@ JOIN datasets_datafile file ON file.id = input.data_file_id
 WHERE file.dataset_id = %(dataset)s AND job.state = ANY(%(unended)s) ORDER BY job.code LIMIT %(limit)s
 """
 _HOLD = """
-SELECT 1 FROM datasets_dataset WHERE id IN (SELECT dataset_id FROM datasets_datafile WHERE id = ANY(%s)) FOR KEY SHARE
+SELECT 1 FROM datasets_dataset
+WHERE id = ANY(%s) OR id IN (SELECT dataset_id FROM datasets_datafile WHERE id = ANY(%s)) FOR KEY SHARE
 """
 
 
@@ -67,8 +68,8 @@ def readers_of(dataset: Dataset) -> list[Reader]:
         return [Reader(code, name) if ours else Reader("", "") for code, name, ours in cursor.fetchall()]
 
 
-def hold(file_ids: Collection[int]) -> None:
-    """Until the transaction ends nobody deletes the datasets of these files. Look at their state after this, not
-    before: one that is deleted at this moment is waited for. Readers do not wait for each other."""
+def hold(file_ids: Collection[int], dataset_ids: Collection[int] = ()) -> None:
+    """Until the transaction ends nobody deletes these datasets and those of these files. Look at their state after
+    this, not before: one that is deleted at this moment is waited for. Readers do not wait for each other."""
     with connection.cursor() as cursor:
-        cursor.execute(_HOLD, [list(file_ids)])
+        cursor.execute(_HOLD, [list(dataset_ids), list(file_ids)])

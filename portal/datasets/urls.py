@@ -1,6 +1,17 @@
 from django.urls import path
 
-from portal.datasets.views import allowances, certificates, expiry, files, pages, places, previewing, sending, versions
+from portal.datasets.views import (
+    allowances,
+    certificates,
+    expiry,
+    fetching,
+    files,
+    pages,
+    places,
+    previewing,
+    sending,
+    versions,
+)
 
 app_name = "datasets"
 urlpatterns = [
@@ -20,6 +31,11 @@ urlpatterns = [
     path("files/<str:code>/delete/", files.delete, name="delete"),
     # Versions.
     path("<str:code>/versions/", versions.make_version, name="make_version"),
+    path("<str:code>/versions/<int:number>/", versions.version, name="version"),
+    path("<str:code>/versions/<int:number>/manifest/", versions.manifest, name="manifest"),
+    path("<str:code>/versions/<int:number>/download/", versions.download, name="version_download"),
+    path("fetch/<str:token>/", fetching.fetch, name="fetch"),
+    path("fetch/<str:token>/<str:code>/", fetching.fetch_file, name="fetch_file"),
     # Care: what is kept, for how long, and what was removed.
     path("storage/", allowances.storage, name="storage"),
     path("certificates/", certificates.certificate_list, name="certificates"),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db.models import Q
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
@@ -16,7 +15,7 @@ from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 from portal.accounts.models import Project
 from portal.catalog.models import Offering
 from portal.core.plain_text import has_hidden_letters
-from portal.datasets.models import DataFile, FileState
+from portal.jobs.attaching import NO_CHOICES, Choices, resolve, words_of
 from portal.jobs.estimates import quote
 from portal.jobs.fields import PlainText, WholeNumber
 from portal.jobs.models import Job
@@ -27,7 +26,6 @@ from portal.jobs.request import (
     COST_CAP_MIN,
     ENVIRONMENT_MAX,
     ENVIRONMENT_MAX_BYTES,
-    INPUTS_MAX,
     NAME_MAX,
     RETRIES_MAX,
     SCRIPT_MAX_BYTES,
@@ -36,7 +34,6 @@ from portal.jobs.request import (
 from portal.jobs.starters import USUAL_IMAGE, Starter, starter
 from portal.providers.bootstrap import RESERVED as RESERVED_NAMES
 
-FILES_SHOWN = 200
 RESERVED = ("PORTAL_", "SAKURA_", "SLURM_")  # the providers' and our own
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -51,14 +48,8 @@ _IMAGE = re.compile(
 )
 
 
-def files_of(project: Project) -> list[DataFile]:
-    """The newest files of the project that a job can read."""
-    files = DataFile.objects.filter(dataset__project=project, state=FileState.READY).select_related("dataset")
-    return sorted(files.order_by("-pk")[:FILES_SHOWN], key=lambda f: (f.dataset.name, f.dataset_id, f.name))
-
-
 class JobForm(forms.Form):
-    """`offers` and `projects` are the only ones that can be chosen; `files` are those shown."""
+    """`offers` and `projects` are the only ones that can be chosen; `choices` are the datasets and files shown."""
 
     project = forms.ChoiceField(
         label=gettext_lazy("Project"),
@@ -106,14 +97,11 @@ class JobForm(forms.Form):
         widget=forms.TextInput(attrs={"class": "mono", "autocomplete": "off", "spellcheck": "false"}),
     )
     inputs = forms.MultipleChoiceField(
-        label=gettext_lazy("Input files"),
+        label=gettext_lazy("Input data"),
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        error_messages={
-            "invalid_choice": gettext_lazy("A chosen file is no longer available. Choose the files again."),
-            "invalid_list": gettext_lazy("A chosen file is no longer available. Choose the files again."),
-        },
     )
+    versions = forms.MultipleChoiceField(required=False)  # one list of versions for each dataset shown
     offering = forms.ChoiceField(
         label=gettext_lazy("GPU plan"),
         widget=forms.RadioSelect,
@@ -206,8 +194,8 @@ class JobForm(forms.Form):
     seen_prices = forms.CharField(required=False)  # stands in the quote: templates/jobs/_quote.html
 
     DRAFTED = (
-        "project", "name", "script", "script_name", "command", "image", "inputs", "offering", "gpus", "time_amount",
-        "time_unit", "cost_cap", "alternatives", "retries", "environment", "template",
+        "project", "name", "script", "script_name", "command", "image", "inputs", "versions", "offering", "gpus",
+        "time_amount", "time_unit", "cost_cap", "alternatives", "retries", "environment", "template",
     )  # fmt: skip
 
     def __init__(
@@ -215,13 +203,13 @@ class JobForm(forms.Form):
         *args: Any,
         projects: Sequence[Project],
         offers: Sequence[Offer],
-        files: Sequence[DataFile] = (),
+        choices: Choices = NO_CHOICES,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.projects = {project.code: project for project in projects}
         self.offers = {offer.slug: offer for offer in offers}
-        self.listed_files = files
+        self.data_choices = choices
         self.fields["project"].choices = [(p.code, p.name) for p in projects]  # type: ignore[attr-defined]
         self.fields["offering"].choices = [(o.slug, o.offering.name) for o in offers]  # type: ignore[attr-defined]
         self.fields["alternatives"].choices = self.fields["offering"].choices  # type: ignore[attr-defined]
@@ -235,8 +223,9 @@ class JobForm(forms.Form):
         offer = self.chosen_offer
         counts = offer.counts if offer else [1]
         self.fields["gpus"].widget.choices = [(n, str(n)) for n in counts]  # type: ignore[attr-defined]
-        # Any READY file of the project may be named, the 200 shown are only the list: see clean_inputs.
-        self.fields["inputs"].valid_value = lambda value: True  # type: ignore[attr-defined]
+        # Whatever the project can read may be named, what is shown is only the list: see _find_inputs.
+        for name in ("inputs", "versions"):
+            self.fields[name].valid_value = lambda value: True  # type: ignore[attr-defined]
 
     def say_registries(self, hosts: Sequence[str]) -> None:
         """Under the image: where the organization's own logins are used."""
@@ -264,10 +253,6 @@ class JobForm(forms.Form):
     @property
     def chosen_others(self) -> set[str]:
         return set(self["alternatives"].value() or ())
-
-    @property
-    def chosen_inputs(self) -> set[str]:
-        return set(self["inputs"].value() or ())
 
     def clean_name(self) -> str:
         name = " ".join(self.cleaned_data["name"].split())
@@ -354,22 +339,17 @@ class JobForm(forms.Form):
             self.add_error("environment", self.fields["environment"].too_long)  # type: ignore[attr-defined]
 
     def _find_inputs(self, project: Project) -> None:
-        codes = set(self.cleaned_data["inputs"])
-        if any("\0" in code for code in self.cleaned_data["inputs"]):
-            self.add_error("inputs", self.fields["inputs"].error_messages["invalid_choice"])
+        try:
+            attached, alone = resolve(project, self.cleaned_data["inputs"], self.cleaned_data.get("versions", ()))
+        except ValidationError as why:
+            self.add_error("inputs", why)
             return
-        named = DataFile.objects.filter(Q(code__in=codes) | Q(dataset__code__in=codes))
-        ready = named.filter(dataset__project=project, state=FileState.READY).select_related("dataset")
-        files = list(ready.order_by("pk")[: INPUTS_MAX + 1]) if codes else []
-        known = {f.code for f in files} | {f.dataset.code for f in files}
-        if len(files) > INPUTS_MAX:
-            self.add_error("inputs", _("A job can read up to 100 files. Choose fewer, or pack them into one file."))
-        elif not codes <= known:
-            self.add_error("inputs", self.fields["inputs"].error_messages["invalid_choice"])
-        elif not files and self._needs_input():
-            self.add_error("inputs", _("This starter reads a file. Choose one, or upload one under Datasets first."))
-        else:
-            self.cleaned_data["inputs"] = tuple(files)
+        if not (attached or alone) and self._needs_input():
+            self.add_error(
+                "inputs", _("This starter reads a file. Choose data, or upload a file under Datasets first.")
+            )
+            return
+        self.cleaned_data["attached"], self.cleaned_data["inputs"] = attached, alone
 
     def _needs_input(self) -> bool:
         """Only while the script is the starter's own: who changes it may know better."""
@@ -457,6 +437,7 @@ class JobForm(forms.Form):
             image=data["image"],
             environment=data["environment"],
             secrets=data["secrets"],
+            attached=data["attached"],
             inputs=data["inputs"],
             template=data["template"],
             alternatives=tuple(o.offering for o in data["alternatives"]),
@@ -514,8 +495,9 @@ def values_of_starter(chosen: Starter) -> dict[str, Any]:
     }
 
 
-def values_of_job(job: Job, *, inputs: Iterable[str]) -> dict[str, Any]:
+def values_of_job(job: Job) -> dict[str, Any]:
     """To make a new job like this one. Of the secrets only the names: their values were never kept for reading."""
+    inputs, versions = words_of(job)
     return {
         "template": job.template,
         "name": job.name,
@@ -523,7 +505,8 @@ def values_of_job(job: Job, *, inputs: Iterable[str]) -> dict[str, Any]:
         "script_name": job.script_name,
         "command": "" if job.script and job.command == command_for(job.script_name) else job.command,
         "image": job.image,
-        "inputs": list(inputs),
+        "inputs": inputs,
+        "versions": versions,
         "offering": _first_place(job).slug,
         "gpus": job.gpus,
         "cost_cap": job.cost_cap,

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import models, transaction
 from django.db.models import F, Q, Value
-from django.db.models.functions import Now
+from django.db.models.functions import MD5, Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -63,6 +63,8 @@ class Job(models.Model):
     environment = models.JSONField(default=dict)  # name -> value, shown on the page
     secret_names = models.JSONField(default=list)
     sealed_secrets = models.TextField(blank=True)  # portal.core.sealing; wiped when the job ends
+    # The versions of datasets it reads (attaching.told), each file of them a JobInput.
+    datasets = models.JSONField(default=list, db_default=Value([], models.JSONField()))
 
     # Where, how long, for how much: as it was believed at submit, or when it was given to another place.
     offering = models.ForeignKey(Offering, on_delete=models.PROTECT, related_name="+")
@@ -191,12 +193,13 @@ class JobInput(models.Model):
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="inputs")
     data_file = models.ForeignKey(DataFile, on_delete=models.PROTECT, related_name="+")
-    path = models.CharField(max_length=360)  # <dataset folder>/<file name>
+    path = models.CharField(max_length=1200)  # <dataset folder>/<path in the dataset>
     size_bytes = models.PositiveBigIntegerField()
     sha256 = models.CharField(max_length=64)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["job", "path"], name="job_input_path_once")]
+        # By a digest, since an index takes 2,700 bytes at most.
+        constraints = [models.UniqueConstraint("job", MD5("path"), name="job_input_path_once_by_digest")]
 
 
 # Nobody holds it and its time has come, by the database's clock.

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.text import format_lazy
@@ -20,8 +21,9 @@ from portal.billing.holds import OverBudget, hold
 from portal.core.failpoints import failpoint
 from portal.core.sealing import seal
 from portal.datasets import reading
-from portal.datasets.models import DataFile, FileState
+from portal.datasets.models import DataFile, Dataset, FileState, VersionState
 from portal.jobs import tasks
+from portal.jobs.attaching import check_count, files_to_read, told
 from portal.jobs.estimates import Quote, quote
 from portal.jobs.models import Attempt, Job, JobEvent, JobInput, SubmitKey
 from portal.jobs.places import Place, Refused, place_at
@@ -68,6 +70,13 @@ def digest_of(project: Project, request: JobRequest) -> str:
         [other.slug for other in request.alternatives],
         request.retries,
     ]
+    if request.attached:
+        content.append(
+            sorted(
+                [one.version.dataset.code, one.version.number, sorted(file.code for file in one.files or ())]
+                for one in request.attached
+            )
+        )
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -108,6 +117,7 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
         command=request.command,
         image=request.image,
         environment=dict(request.environment),
+        datasets=told(request.attached, request.inputs),
         secret_names=sorted(request.secrets),
         sealed_secrets=seal(request.secrets) if request.secrets else "",
         offering=offering,
@@ -184,13 +194,26 @@ def _quoted(place: Place, request: JobRequest) -> Quote:
 
 
 def _inputs(project: Project, request: JobRequest) -> dict[str, DataFile]:
-    """Files by the path at which the job sees them. Only verified files of this very project are within reach."""
-    wanted = {file.pk for file in request.inputs}
-    if not wanted:
-        return {}
-    reading.hold(wanted)
-    files = DataFile.objects.filter(pk__in=wanted, state=FileState.READY, dataset__project=project)
-    found = {f"{file.dataset.folder}/{file.name}": file for file in files.select_related("dataset").order_by("pk")}
-    if len(found) != len(wanted):
-        raise Refused(_("An input file is no longer there. Choose the input again."), "inputs")
+    """Files by the path at which the job sees them. Only verified files within the project's reach are there."""
+    gone = Refused(_("An input file is no longer there. Choose the input again."), "inputs")
+    try:
+        check_count(sum(one.file_count for one in request.attached) + len(request.inputs))
+    except ValidationError as many:
+        raise Refused(many.message, "inputs") from None
+    reading.hold([file.pk for file in request.inputs], [one.version.dataset_id for one in request.attached])
+    reach = Dataset.objects.attachable_to(project)
+    versions = {one.version.pk for one in request.attached}
+    if versions and reach.filter(versions__in=versions, versions__state=VersionState.READY).count() != len(versions):
+        raise gone
+    found: dict[str, DataFile] = {}
+    wanted = 0
+    for one in request.attached:
+        wanted += one.file_count
+        found |= {file.path: file for file in files_to_read(one)}
+    if alone := {file.pk for file in request.inputs}:
+        wanted += len(alone)
+        files = DataFile.objects.filter(pk__in=alone, state=FileState.READY, dataset__in=reach)
+        found |= {file.path: file for file in files.select_related("dataset").order_by("pk")}
+    if len(found) != wanted:
+        raise gone
     return found

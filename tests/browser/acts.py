@@ -76,11 +76,13 @@ def upload_plainly(page: Page, file: Path, *, dataset: str) -> None:
 def submit(
     page: Page, *, template: str, offering: str, name: str, file: str = "", minutes: int = 5, environment: str = ""
 ) -> str:
-    """The new job's code. `file`: of the input files, the one whose line has this in it."""
+    """The new job's code. `file`: of the files in no version, the one whose line has this in it; else the newest
+    dataset is attached, as its newest version."""
     page.goto(f"/jobs/new/?template={template}&offering={offering}")
     page.fill("[name=name]", name)
     if file:
-        page.locator("#files label.check.in", has_text=file).locator("input").check()
+        loose = page.locator("#files label.check.in", has_text=file)
+        (loose if loose.count() else page.locator("#files label.check").first).locator("input").check()
     page.fill("[name=time_amount]", str(minutes))
     page.select_option("[name=time_unit]", "minutes")
     page.fill("[name=environment]", environment)

@@ -209,6 +209,8 @@ OWNER = (
     Stop("jobs:stop", "/jobs/{done}/stop/", "too late"),
     Stop("datasets:list", "/datasets/", "rows"),
     Stop("datasets:detail", "/datasets/{dataset}/"),
+    Stop("datasets:version", "/datasets/{dataset}/versions/1/"),
+    Stop("datasets:version_download", "/datasets/{dataset}/versions/1/download/"),
     Stop("datasets:form", "/datasets/form/"),
     Stop("datasets:send", "/datasets/files/{sending}/send/"),
     Stop("datasets:delete", "/datasets/files/{file}/delete/"),
@@ -256,12 +258,13 @@ NO_PAGE = {
     "answered with data or a file": (
         "home:healthz", "home:readyz", "catalog:csv", "usage:csv", "jobs:log", "jobs:artifact", "datasets:begin",
         "datasets:parts", "datasets:complete", "datasets:state", "datasets:download", "datasets:certificate_json",
-        "mfa_download_recovery_codes", "mfa_login_webauthn", "machine:claim",
+        "datasets:manifest", "datasets:fetch", "datasets:fetch_file", "mfa_download_recovery_codes",
+        "mfa_login_webauthn", "machine:claim",
     ),
     "answered with a redirect": (
         "home:theme", "set_language", "accounts:switch", "accounts:invitation_resend", "accounts:invitation_revoke",
-        "accounts:project_reopen", "datasets:cancel", "datasets:posted", "usage:budget", "desk:confirm",
-        "desk:confirm_price", "desk:bring_back",
+        "accounts:project_reopen", "datasets:cancel", "datasets:posted", "datasets:make_version", "usage:budget",
+        "desk:confirm", "desk:confirm_price", "desk:bring_back",
     ),
     "the page of another name, or of a way to sign in that is switched off": (
         "jobs:draft", "account_set_password", "account_confirm_login_code",

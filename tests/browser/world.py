@@ -119,6 +119,9 @@ def _make_what_addresses_name(owner: Page, world: World) -> None:
     world.at["dataset"] = _last_word(owner, "#datasets th a")
     owner.goto(world.address("/datasets/{dataset}/"))
     world.at["file"] = owner.locator("#files tbody tr").first.get_attribute("id") or ""
+    make_version = owner.locator("#files form[action$='/versions/'] button")
+    if make_version.count():
+        make_version.click()
     owner.goto("/datasets/form/")
     owner.fill("[name=name]", "half-sent.txt")
     owner.fill("[name=dataset_name]", "途中のデータ")

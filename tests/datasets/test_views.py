@@ -4,6 +4,7 @@ from html import unescape
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
@@ -13,9 +14,10 @@ from portal.accounts.roles import Role
 from portal.audit.models import AuditEvent
 from portal.datasets import cleaning, storage
 from portal.datasets.models import DataFile, Dataset
+from portal.datasets.views import versions as version_views
 from portal.jobs.models import JobInput
 from tests.factories import JobFactory, MembershipFactory, ProjectFactory
-from tests.factories.datasets import DataFileFactory, DatasetFactory
+from tests.factories.datasets import DataFileFactory, DatasetFactory, DatasetVersionFactory
 
 pytestmark = pytest.mark.django_db
 Sign = Callable[..., Client]
@@ -135,7 +137,7 @@ def test_a_dataset_needs_the_same_few_statements(
     client = client_of(member)
     client.get("/datasets/")
 
-    with django_assert_num_queries(11):  # two of them for the places
+    with django_assert_num_queries(13):  # two of them for the places
         assert client.get(f"/datasets/{dataset.code}/").status_code == 200
 
 
@@ -276,3 +278,105 @@ def test_what_cannot_be_previewed_is_said(client_of: Sign, project: Project, mem
     assert (gone.status_code, "The storage cannot be reached" in gone.content.decode()) == (503, True)
     waiting = DataFileFactory(dataset=file.dataset, name="later", state="verifying")
     assert client.get(f"/datasets/files/{waiting.code}/preview/").status_code == 302
+
+
+@pytest.fixture
+def versioned(project: Project, member: User) -> Dataset:
+    """Version 1 holds a, b and c; since then b was replaced, c removed and d added."""
+    dataset = DatasetFactory(project=project, name="集", created_by=member, latest_number=1)
+    for name, added, removed in (("a", 1, None), ("train/b", 1, 2), ("train/c", 1, 2), ("train/b", None, None)):
+        DataFileFactory(
+            dataset=dataset, name=name, added_in=added, removed_in=removed, replaced_earlier=added is None
+        )  # fmt: skip
+    DataFileFactory(dataset=dataset, name="d")
+    DatasetVersionFactory(dataset=dataset, number=1, file_count=3, size_bytes=15, note="初版")
+    return dataset
+
+
+def paths(answer: HttpResponse) -> list[str]:
+    return [file.name for file in answer.context["files"]]
+
+
+def test_the_draft_says_what_differs_from_the_newest_version(client_of: Sign, versioned: Dataset, member: User) -> None:
+    client, url = client_of(member, "en"), f"/datasets/{versioned.code}/"
+    draft, removed, begun = client.get(url), client.get(f"{url}?show=removed"), client.get(f"{url}?q=train/")
+    words = " ".join(draft.content.decode().split())
+    assert (paths(draft), paths(removed), paths(begun)) == (["d", "train/b", "a"], ["train/c", "train/b"], ["train/b"])
+    assert "Since version 1: 1 added, 1 replaced, " in words and ">1 removed</a>" in words
+    assert (words.count(">Added<"), words.count(">Replaced<"), "Make version 2" in words) == (1, 1, True)
+    assert [(v.number, v.note) for v in draft.context["versions"]] == [(1, "初版")]
+
+
+def test_a_version_shows_its_own_files_a_page_at_a_time(
+    client_of: Sign, versioned: Dataset, viewer: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(version_views, "PAGE", 2)
+    client, url = client_of(viewer), f"/datasets/{versioned.code}/versions/1/"
+    first = client.get(url)
+    second = client.get(first.context["older_url"])
+    begun, none = client.get(f"{url}?q=train/b"), client.get(f"{url}?q=%00zzz")
+    assert [paths(one) for one in (first, second, begun, none)] == [["a", "train/b"], ["train/c"], ["train/b"], []]
+    assert (second.context["older_url"], second.context["newer_url"]) == ("", f"{url}?q=")
+    assert first.context["version"].manifest_sha256 in first.content.decode()
+    assert [client.get(f"/datasets/{versioned.code}/versions/{n}/").status_code for n in (2, 10**30)] == [404, 404]
+
+
+def test_the_manifest_comes_from_the_store_under_a_name_of_its_own(
+    client_of: Sign, versioned: Dataset, viewer: User
+) -> None:
+    client, url = client_of(viewer), f"/datasets/{versioned.code}/versions/1/manifest/"
+    query = parse_qs(urlsplit(client.get(url)["Location"]).query)
+    making = DatasetVersionFactory(dataset=versioned, number=2, state="making", manifest_sha256="", manifest_key="")
+    refused = client.get(url.replace("/1/", "/2/"))
+    assert (query["X-Amz-Expires"], unquote(query["response-content-disposition"][0])) == (
+        ["300"], "attachment; filename*=utf-8''集-v1.jsonl",
+    )  # fmt: skip
+    assert (making.number, refused["Location"]) == (2, f"/datasets/{versioned.code}/versions/2/")
+    assert list(AuditEvent.objects.values_list("act", "actor")) == [
+        ("version.manifest_downloaded", f"user:{viewer.pk}")
+    ]
+
+
+def test_a_file_of_a_version_leaves_the_next_one_alone(client_of: Sign, versioned: Dataset, member: User) -> None:
+    file = DataFile.objects.get(dataset=versioned, name="a")
+    client, url = client_of(member, "en"), f"/datasets/files/{file.code}/delete/"
+    asked = client.get(url).content.decode()
+    told = client.post(url, follow=True).content.decode()
+    file.refresh_from_db()
+    assert "The versions that have it keep it, with its bytes." in asked
+    assert "“a” is not in the next version. The versions that have it keep it." in told
+    again, download = client.post(url), client.get(f"/datasets/files/{file.code}/download/")
+    assert (file.removed_in, again.status_code, download.status_code) == (2, 302, 302)
+
+
+@pytest.mark.parametrize("rows", [1, 25, 150])
+def test_a_version_needs_the_same_few_statements(
+    client_of: Sign, project: Project, member: User, rows: int, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    version = DatasetVersionFactory(dataset__project=project, number=1)
+    for _number in range(rows):
+        DataFileFactory(dataset=version.dataset, added_in=1)
+    client = client_of(member)
+    client.get("/datasets/")
+
+    with django_assert_num_queries(6):
+        assert client.get(f"/datasets/{version.dataset.code}/versions/1/").status_code == 200
+
+
+@pytest.mark.parametrize("rows", [1, 25])
+def test_many_versions_are_shown_some_at_a_time(
+    client_of: Sign, project: Project, member: User, rows: int, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    dataset = DataFileFactory(dataset__project=project, added_in=1).dataset
+    for number in range(1, rows + 1):
+        DatasetVersionFactory(dataset=dataset, number=number)
+    client, url = client_of(member), f"/datasets/{dataset.code}/"
+    client.get("/datasets/")
+
+    with django_assert_num_queries(13):
+        first = client.get(url)
+    seen = [version.number for version in first.context["versions"]]
+    while older := first.context["older_versions"]:
+        first = client.get(f"{url}?versions_before={older}")
+        seen += [version.number for version in first.context["versions"]]
+    assert seen == list(range(rows, 0, -1))

@@ -11,12 +11,15 @@ from portal.audit.verification import verify as verify_audit
 from portal.billing.holds import OverBudget
 from portal.billing.models import Hold
 from portal.catalog.models import Offering, Price, ProviderAccount
+from portal.jobs.attaching import words_of
 from portal.jobs.models import Attempt, Job, JobEvent, SubmitKey
 from portal.jobs.places import Refused
+from portal.jobs.request import Attached
 from portal.jobs.submission import submit
 from tests.factories import (
     DataFileFactory,
     DatasetFactory,
+    DatasetVersionFactory,
     OfferingFactory,
     PriceFactory,
     ProjectFactory,
@@ -199,3 +202,62 @@ def test_a_price_that_nobody_was_shown_is_not_paid(funded, member, account, offe
     # Sent again by its browser after the price has changed once more, it is still that job.
     late = request_for(alternatives=(other.offering,), seen_prices=frozenset())
     assert submit(funded, request=late, key="k", by=member) == job
+
+
+def test_a_version_is_read_whole_and_written_down(funded, member, account, request_for) -> None:
+    dataset = DatasetFactory(project=funded, name="本文", folder="texts", latest_number=1)
+    a, b = (DataFileFactory(dataset=dataset, name=name, added_in=1) for name in ("a.txt", "deep/b.txt"))
+    DataFileFactory(dataset=dataset, name="later.txt")
+    version = DatasetVersionFactory(dataset=dataset, number=1, file_count=2, size_bytes=10)
+    loose = DataFileFactory(dataset=DatasetFactory(project=funded, folder="alone"), name="c.txt")
+    asked = request_for(attached=(Attached(version),), inputs=(loose,))
+    job = submit(funded, request=asked, key="k", by=member)
+
+    assert list(job.inputs.order_by("path").values_list("path", "data_file", "sha256", "size_bytes")) == [
+        ("alone/c.txt", loose.pk, loose.sha256, 5),
+        ("texts/a.txt", a.pk, a.sha256, 5),
+        ("texts/deep/b.txt", b.pk, b.sha256, 5),
+    ]
+    job.refresh_from_db()
+    whole = {
+        "dataset": dataset.code, "name": "本文", "folder": "texts", "number": 1, "files": 2, "size_bytes": 10,
+        "manifest_sha256": version.manifest_sha256, "all": True,
+    }  # fmt: skip
+    assert job.datasets == [whole, {"dataset": "", "files": 1, "size_bytes": 5}]
+    assert words_of(job) == ([f"{dataset.code}@1", loose.code], [f"{dataset.code}@1"])
+    assert submit(funded, request=asked, key="k", by=member) == job
+    with pytest.raises(Refused):
+        submit(funded, request=request_for(attached=(Attached(version, (a,)),), inputs=(loose,)), key="k", by=member)
+
+
+def test_chosen_files_alone_are_read(funded, member, account, request_for) -> None:
+    version = DatasetVersionFactory(dataset__project=funded, number=1, file_count=2)
+    a, _b = (DataFileFactory(dataset=version.dataset, name=name, added_in=1) for name in "ab")
+    job = submit(funded, request=request_for(attached=(Attached(version, (a,)),)), key="k", by=member)
+    assert list(job.inputs.values_list("data_file", flat=True)) == [a.pk]
+    assert [(one["number"], one["files"], one["all"]) for one in job.datasets] == [(1, 1, False)]
+    assert words_of(job) == ([a.code], [f"{version.dataset.code}@1"])
+
+
+def test_versions_of_others_or_too_many_files_are_refused(funded, member, account, request_for, monkeypatch) -> None:
+    foreign = DatasetVersionFactory(number=1, file_count=1)
+    DataFileFactory(dataset=foreign.dataset, added_in=1)
+    making = DatasetVersionFactory(dataset__project=funded, number=1, state="making", file_count=1)
+    DataFileFactory(dataset=making.dataset, added_in=1)
+    short = DatasetVersionFactory(dataset__project=funded, number=1, file_count=2)
+    DataFileFactory(dataset=short.dataset, added_in=1)
+    large = DatasetVersionFactory(dataset__project=funded, number=1, file_count=10_001)
+    said = []
+    for version in (foreign, making, short, large):
+        with translation.override("en"), pytest.raises(Refused) as refused:
+            submit(funded, request=request_for(attached=(Attached(version),)), key="k", by=member)
+        with translation.override("en"):
+            said.append((refused.value.field, str(refused.value.message)))
+    assert said == [
+        *[("inputs", "An input file is no longer there. Choose the input again.")] * 3,
+        (
+            "inputs",
+            "A job can read up to 10,000 files; these are 10,001. Choose fewer, or pack them into one file.",
+        ),
+    ]
+    assert nothing_stored()

@@ -15,6 +15,7 @@ from django.utils import timezone
 from portal.accounts.roles import Role
 from portal.billing.credits import grant_trial
 from portal.catalog.models import Price
+from portal.datasets.models import Dataset
 from portal.jobs.models import Attempt, Draft, Job, JobEvent, JobInput
 from portal.jobs.request import SCRIPT_MAX_BYTES
 from portal.jobs.starters import STARTERS, starter
@@ -25,6 +26,7 @@ from tests.factories import (
     AttemptFactory,
     DataFileFactory,
     DatasetFactory,
+    DatasetVersionFactory,
     JobFactory,
     LogChunkFactory,
     MembershipFactory,
@@ -163,7 +165,7 @@ def test_the_same_form_sent_twice_gives_one_job(client_of, member, project, cont
         ({"secrets": "TOKEN="}, "Enter the value of the secret TOKEN."),
         ({"environment": "\n".join(f"V{i}=1" for i in range(201))}, "Up to 200 variables and secrets together"),
         ({"environment": "A=" + "x" * 65536}, "together may be up to 64 KiB."),
-        ({"inputs": ["f-gone"]}, "A chosen file is no longer available."),
+        ({"inputs": ["f-gone"]}, "A chosen dataset or file is no longer available."),
         ({"project": "p-nowhere"}, "The project you chose is closed or not open to you."),
         ({"key": ""}, "This form is out of date."),
     ],
@@ -279,6 +281,44 @@ def test_inputs_are_files_of_the_project_or_whole_datasets(client_of, member, pr
     assert sorted(JobInput.objects.values_list("path", flat=True)) == sorted(
         [f"texts/{first.name}", f"texts/{second.name}"]
     )
+
+
+def test_a_job_reads_a_version_and_its_pages_say_which(client_of, member, project, cluster_plan, credit):
+    dataset = DatasetFactory(project=project, name="本文", folder="texts", created_by=member, latest_number=2)
+    old = DataFileFactory(dataset=dataset, name="old", added_in=1, removed_in=2)
+    new = DataFileFactory(dataset=dataset, name="new", added_in=2)
+    for number in (1, 2):
+        version = DatasetVersionFactory(dataset=dataset, number=number, file_count=1, size_bytes=5)
+    client = client_of(member, "en")
+    begun = client.get(f"/jobs/new/?input={dataset.code}")
+    client.post("/jobs/new/", fields(project, cluster_plan, inputs=[dataset.code], versions=[f"{dataset.code}@1"]))
+    first = Job.objects.get()
+    client.post("/jobs/new/", fields(project, cluster_plan, inputs=[dataset.code], key="n" * 32))
+    second = Job.objects.order_by("-pk")[0]
+    pages = [page_of(client.get(f"/jobs/{first.code}/{tab}")) for tab in ("", "config/")]
+    again = client.get(f"/jobs/new/?copy={first.code}")
+
+    (choice,) = begun.context["form"].data_choices.datasets
+    assert (choice.is_attached, choice.chosen) == (True, version)
+    assert [list(job.inputs.values_list("data_file", flat=True)) for job in (first, second)] == [[old.pk], [new.pk]]
+    address = f"/datasets/{dataset.code}/versions/1/"
+    assert [(address in page, "本文, version 1" in page, "1 file, 5" in page) for page in pages] == [(True,) * 3] * 2
+    assert version.manifest_sha256 in pages[1]
+    (copied,) = again.context["form"].data_choices.datasets
+    assert (copied.is_attached, copied.chosen.number) == (True, 1)
+
+
+def test_an_old_job_with_single_files_is_shown_and_copied_as_before(client_of, member, project, cluster_plan, credit):
+    file = DataFileFactory(dataset=DatasetFactory(project=project, folder="texts"), name="words.txt", added_in=1)
+    version = DatasetVersionFactory(dataset=file.dataset, number=1, file_count=1)
+    Dataset.objects.filter(pk=file.dataset_id).update(latest_number=1)
+    job = JobFactory(project=project, submitted_by=member)
+    JobInput.objects.create(job=job, data_file=file, path=file.path, size_bytes=5, sha256=file.sha256)
+    client = client_of(member)
+    pages = [page_of(client.get(f"/jobs/{job.code}/{tab}")) for tab in ("", "config/")]
+    (choice,) = client.get(f"/jobs/new/?copy={job.code}").context["form"].data_choices.datasets
+    assert ["texts/words.txt" in page for page in pages] == [True, True]
+    assert (choice.is_attached, choice.chosen, list(choice.files)) == (False, version, [file])
 
 
 def test_word_statistics_asks_for_a_file_until_the_script_is_changed(client_of, member, project, cluster_plan, credit):

@@ -64,7 +64,11 @@ def delete(request: HttpRequest, code: str) -> HttpResponse:
         except RemovalRefused as why:
             refused = str(why.message)
         else:
-            messages.success(request, _("“%(name)s” was deleted.") % {"name": file.name})
+            if file.added_in is None:
+                words = _("“%(name)s” was deleted.")
+            else:
+                words = _("“%(name)s” is not in the next version. The versions that have it keep it.")
+            messages.success(request, words % {"name": file.name})
             return redirect("datasets:detail", file.dataset.code)
     context = {"file": file, "refused": refused}
     return render(request, "datasets/delete_file.html", context, status=422 if refused else 200)

@@ -11,7 +11,7 @@ from portal.accounts.access import access_of
 from portal.accounts.context import Current
 from portal.accounts.models import Project, User
 from portal.accounts.roles import Permission
-from portal.datasets.models import DataFile, Dataset, DeletionCertificate
+from portal.datasets.models import DataFile, Dataset, DatasetVersion, DeletionCertificate
 
 PAGE = 25
 
@@ -35,6 +35,13 @@ def find_file(request: HttpRequest, code: str) -> DataFile:
         "dataset__organization", "dataset__project__organization"
     )
     return get_object_or_404(files, code=_plain(code))
+
+
+def find_version(request: HttpRequest, code: str, number: int) -> DatasetVersion:
+    versions = DatasetVersion.objects.visible_to(user_of(request)).select_related(
+        "dataset__organization", "dataset__project__organization", "created_by"
+    )
+    return get_object_or_404(versions, dataset__code=_plain(code), number=min(number, 2**31 - 1))
 
 
 def find_own_upload(request: HttpRequest, code: str) -> DataFile:
@@ -62,7 +69,7 @@ def user_of(request: HttpRequest) -> User:
 
 def page_of(request: HttpRequest, rows: Any) -> tuple[list[Any], str, str]:
     """Newest first by id, with the URLs of the pages before and after (empty at the ends)."""
-    before, after = _number(request.GET.get("before")), _number(request.GET.get("after"))
+    before, after = number_in(request, "before"), number_in(request, "after")
     if after:
         found = list(rows.filter(pk__gt=after).order_by("pk")[: PAGE + 1])
         has_newer, has_older = len(found) > PAGE, True
@@ -72,15 +79,26 @@ def page_of(request: HttpRequest, rows: Any) -> tuple[list[Any], str, str]:
         has_newer, has_older = bool(before), len(found) > PAGE
         found = found[:PAGE]
     if not found:
-        return [], request.path if before or after else "", ""
+        return [], _url(request) if before or after else "", ""
     return (
         found,
-        f"{request.path}?after={found[0].pk}" if has_newer else "",
-        f"{request.path}?before={found[-1].pk}" if has_older else "",
+        _url(request, after=found[0].pk) if has_newer else "",
+        _url(request, before=found[-1].pk) if has_older else "",
     )
 
 
-def _number(text: str | None) -> int:
+def _url(request: HttpRequest, **place: int) -> str:
+    """This page at another place of its list."""
+    query = request.GET.copy()
+    for name in ("after", "before", "versions_before"):
+        query.pop(name, None)
+    query.update({name: str(pk) for name, pk in place.items()})
+    return f"{request.path}?{query.urlencode()}" if query else request.path
+
+
+def number_in(request: HttpRequest, name: str) -> int:
+    """A key in the address; 0 for none, and for what is no key."""
+    text = request.GET.get(name)
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 

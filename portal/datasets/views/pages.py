@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db.models import Count, Max, Q, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -21,14 +22,15 @@ from portal.catalog.pricing import storage_price_at
 from portal.core.htmx import respond, wants_fragment
 from portal.datasets import quota, uploading
 from portal.datasets.forms import DeleteDatasetForm
-from portal.datasets.models import DataFile, Dataset, FileState
+from portal.datasets.models import DataFile, Dataset, DatasetVersion, FileState, VersionState
 from portal.datasets.places import storage_place
 from portal.datasets.reading import StillRead, readers_of
 from portal.datasets.removal import delete_dataset as remove_dataset
+from portal.datasets.tallies import NOTHING, tallies_of, tally_of
 from portal.datasets.views import places
-from portal.datasets.views.finding import find_dataset, page_of, projects_to_upload, user_of
+from portal.datasets.views.finding import PAGE, find_dataset, number_in, page_of, projects_to_upload, user_of
 
-_NO_FILES: dict[str, Any] = {"files": 0, "size_bytes": 0, "newest": None, "verifying": 0, "failed": 0}
+VERSIONS = 10
 UNFINISHED = 20
 
 
@@ -41,9 +43,9 @@ def dataset_list(request: HttpRequest) -> HttpResponse:
     projects = projects_to_upload(user, current)
     found = _in_place(Dataset.objects.visible_to(user).kept(), user, current)
     rows, newer_url, older_url = page_of(request, found.select_related("project", "created_by"))
-    sums = _sums(rows)
+    tallies = tallies_of(rows)
     context = {
-        "rows": [(dataset, sums.get(dataset.pk, _NO_FILES)) for dataset in rows],
+        "rows": [(dataset, tallies.get(dataset.pk, NOTHING)) for dataset in rows],
         "newer_url": newer_url,
         "older_url": older_url,
         "here": request.get_full_path(),
@@ -58,20 +60,28 @@ def dataset_list(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_safe
 def detail(request: HttpRequest, code: str) -> HttpResponse:
-    """While a file on the page is being verified, the table refreshes by itself."""
+    """The draft, newest first, what differs from the newest version, and the versions. `q`: the files whose path begins
+    so, by path. While something on the page is on its way, it refreshes by itself."""
     user, dataset = user_of(request), find_dataset(request, code)
-    found = DataFile.objects.filter(dataset=dataset).exclude(state=FileState.UPLOADING).select_related("created_by")
-    files, newer_url, older_url = page_of(request, found)
-    for file in files:
-        file.dataset = dataset
+    tally = tally_of(dataset)
+    beginning, show = _text(request, "q"), request.GET.get("show", "")
+    files, newer_url, older_url = _files(request, dataset, beginning, show)
+    older_versions = number_in(request, "versions_before")
+    found = DatasetVersion.objects.filter(dataset=dataset).select_related("created_by").order_by("-number")
+    versions = list((found.filter(number__lt=older_versions) if older_versions else found)[: VERSIONS + 1])
     may_change = access_of(user).may_in(dataset.project, Permission.UPLOAD)
-    sums = DataFile.objects.filter(dataset=dataset, state=FileState.READY).aggregate(Count("pk"), Sum("size_bytes"))
     context = {
         "dataset": dataset,
         "files": files,
-        "ready_count": sums["pk__count"],
-        "ready_bytes": sums["size_bytes__sum"] or 0,
-        "live": any(file.state == FileState.VERIFYING for file in files),
+        "tally": tally,
+        "q": beginning,
+        "show": show,
+        "versions": versions[:VERSIONS],
+        "older_versions": versions[VERSIONS - 1].number if len(versions) > VERSIONS else 0,
+        "newest_versions": bool(older_versions),
+        "swapping": wants_fragment(request),
+        "live": bool(tally.verifying or dataset.version_wanted_by_id)
+        or any(version.state == VersionState.MAKING for version in versions),
         "newer_url": newer_url,
         "older_url": older_url,
         "here": request.get_full_path(),
@@ -84,8 +94,7 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
         "certificate": dataset.certificates.first() if may_change and dataset.removed_at else None,
     }
     if not wants_fragment(request):
-        ready = {"files": sums["pk__count"], "size_bytes": sums["size_bytes__sum"] or 0}
-        context |= places.shown(request, dataset, **ready)
+        context |= places.shown(request, dataset, files=tally.files, size_bytes=tally.size_bytes)
     return respond(request, "datasets/detail.html", "datasets/_files.html", context)
 
 
@@ -153,18 +162,26 @@ def _upload_place(user: User, unfinished: QuerySet[DataFile]) -> dict[str, Any]:
     }
 
 
-def _sums(datasets: list[Dataset]) -> dict[int, dict[str, Any]]:
-    """Files, bytes and the last arrival per dataset, in one statement for the whole page."""
-    ready = Q(state=FileState.READY)
-    rows = (
-        DataFile.objects.filter(dataset__in=datasets)
-        .values("dataset_id")
-        .annotate(
-            files=Count("pk", filter=ready),
-            size_bytes=Sum("size_bytes", filter=ready),
-            newest=Max("ready_at"),
-            verifying=Count("pk", filter=Q(state=FileState.VERIFYING)),
-            failed=Count("pk", filter=Q(state__in=[FileState.FAILED, FileState.ABANDONED])),
+def _files(request: HttpRequest, dataset: Dataset, beginning: str, show: str) -> tuple[list[DataFile], str, str]:
+    every = DataFile.objects.filter(dataset=dataset).select_related("created_by")
+    if show == "removed":
+        files, newer_url, older_url = page_of(
+            request, every.filter(removed_in=dataset.next_number, added_in__isnull=False)
         )
-    )
-    return {row["dataset_id"]: dict(row) for row in rows}
+    elif beginning:
+        after = _text(request, "after_path")
+        found = every.draft().exclude(state=FileState.UPLOADING).in_path_order(beginning=beginning, after=after)
+        files = list(found[: PAGE + 1])
+        more = {"q": beginning, "after_path": files[PAGE - 1].name} if len(files) > PAGE else {}
+        newer_url = f"{request.path}?{urlencode({'q': beginning})}" if after else ""
+        older_url = f"{request.path}?{urlencode(more)}" if more else ""
+        files = files[:PAGE]
+    else:
+        files, newer_url, older_url = page_of(request, every.draft().exclude(state=FileState.UPLOADING))
+    for file in files:
+        file.dataset = dataset
+    return files, newer_url, older_url
+
+
+def _text(request: HttpRequest, name: str) -> str:
+    return request.GET.get(name, "").replace("\0", "")[:1000]

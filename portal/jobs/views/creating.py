@@ -25,8 +25,8 @@ from portal.catalog.models import PriceUnit
 from portal.catalog.pricing import cost_of_job
 from portal.core.htmx import respond
 from portal.core.limits import limited
-from portal.datasets.models import FileState
-from portal.jobs.forms import FILES_SHOWN, JobForm, files_of, values_of_job, values_of_starter
+from portal.jobs.attaching import DATASETS_SHOWN, NO_CHOICES, Choices, choices_for
+from portal.jobs.forms import JobForm, values_of_job, values_of_starter
 from portal.jobs.models import Draft, Job, SubmitKey
 from portal.jobs.offers import Offer, choice_of, least_sentence, no_choice_because, offers_now
 from portal.jobs.places import Refused
@@ -51,7 +51,8 @@ def new(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         return _sent(request, projects, offers)
     project, initial, notes = _filled(request, projects, offers)
-    form = JobForm(initial={**initial, "key": _key()}, projects=projects, offers=offers, files=files_of(project))
+    choices = _choices(project, initial)
+    form = JobForm(initial={**initial, "key": _key()}, projects=projects, offers=offers, choices=choices)
     return _page(request, form, project, notes)
 
 
@@ -68,9 +69,9 @@ def quote_now(request: HttpRequest) -> HttpResponse:
     new_cap = _follow(values, request.GET, offers)
     context: dict[str, Any] = {"swapping": True, "new_cap": new_cap, **_quote(values, offers, project)}
     new_files = request.GET.get("files_for", project.code) != project.code
-    files = files_of(project) if new_files else ()
-    context["form"] = JobForm(initial=values, projects=projects, offers=offers, files=files)
-    context |= {"new_files": new_files, "files_shown": FILES_SHOWN}
+    choices = _choices(project, {}) if new_files else NO_CHOICES
+    context["form"] = JobForm(initial=values, projects=projects, offers=offers, choices=choices)
+    context |= {"new_files": new_files, "datasets_shown": DATASETS_SHOWN}
     return respond(request, "jobs/quote.html", "jobs/_quote.html", context)
 
 
@@ -134,14 +135,14 @@ def _sent(request: HttpRequest, projects: list[Project], offers: list[Offer]) ->
     if "refresh" in request.POST:  # without script: a new quote for what is chosen, nothing is checked yet
         initial = {**_values_of(request.POST), "key": request.POST.get("key") or _key()}
         _follow(initial, request.POST, offers)
-        form = JobForm(initial=initial, projects=projects, offers=offers, files=files_of(project))
+        form = JobForm(initial=initial, projects=projects, offers=offers, choices=_choices(project, initial))
         return _page(request, form, project, {})
     data = request.POST.copy()
     if len(projects) == 1 and not data.get("project"):
         data["project"] = projects[0].code
     # Listed only when the form is shown again; most are accepted.
-    files: Any = SimpleLazyObject(lambda: files_of(project))
-    form = JobForm(data, projects=projects, offers=offers, files=files)
+    choices: Any = SimpleLazyObject(lambda: _choices(project, _values_of(data)))
+    form = JobForm(data, projects=projects, offers=offers, choices=choices)
     if form.is_valid():
         chosen, wanted = form.request()
         try:
@@ -186,8 +187,7 @@ def _filled(
             code=wanted["copy"].replace("\0", ""),
         )
         project = next((p for p in projects if p.pk == job.project_id), project)
-        ready = job.inputs.filter(data_file__state=FileState.READY, data_file__dataset__project=project)
-        values = values_of_job(job, inputs=ready.values_list("data_file__code", flat=True))
+        values = values_of_job(job)
         notes = {"copied": job}
     elif chosen := starter(wanted.get("template", "")):
         values, notes = values_of_starter(chosen), {"chosen": chosen}
@@ -199,9 +199,14 @@ def _filled(
     elif wanted.get("offering"):
         notes["unavailable"] = True
     if wanted.getlist("input"):
-        values["inputs"] = wanted.getlist("input")
+        values["inputs"] = [word.replace("\0", "") for word in wanted.getlist("input")]
+        values["versions"] = [word.replace("\0", "") for word in wanted.getlist("version")]
     values["project"] = project.code
     return project, _completed(values, offers), notes
+
+
+def _choices(project: Project, values: Mapping[str, Any]) -> Choices:
+    return choices_for(project, values.get("inputs") or (), values.get("versions") or ())
 
 
 def forget_draft(user: User, project: Project) -> None:
@@ -247,7 +252,7 @@ def _follow(values: dict[str, Any], data: QueryDict, offers: list[Offer]) -> boo
 def _values_of(data: QueryDict) -> dict[str, Any]:
     named = (name for name in JobForm.base_fields if name in data and name != "secrets")
     values: dict[str, Any] = {name: str(data[name]).replace("\0", "") for name in named}
-    for name in ("inputs", "alternatives"):
+    for name in ("inputs", "versions", "alternatives"):
         values[name] = [value for value in data.getlist(name) if "\0" not in value]
     return values
 
@@ -265,7 +270,7 @@ def _page(
         "project": project,
         "starters": [(s, _usual_cost(s, offers)) for s in STARTERS],
         "chosen": chosen,
-        "files_shown": FILES_SHOWN,
+        "datasets_shown": DATASETS_SHOWN,
         **_quote(values, offers, project),
         **notes,
     }

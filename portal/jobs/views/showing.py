@@ -33,6 +33,7 @@ from portal.jobs.views.timeline import cost_now, ran_s, silent_since, state_show
 from portal.jobs.wording import FAILURES, LOST, Explanation, event_sentence
 
 LINK_S = 60
+INPUTS_SHOWN = 100  # jobs of before there were versions read no more
 
 
 @login_required
@@ -121,7 +122,9 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
     # What the attempt tells is of jobs that still move.
     attempt = None if job.is_final else job.attempts.order_by("-number").first()
     found: Any = SimpleLazyObject(lambda: list(job.artifacts.order_by("path")[:1001]))
-    inputs: Any = SimpleLazyObject(lambda: list(job.inputs.select_related("data_file").order_by("path")))
+    inputs: Any = SimpleLazyObject(
+        lambda: list(job.inputs.select_related("data_file").order_by("path")[: INPUTS_SHOWN + 1])
+    )
     cost: Any = SimpleLazyObject(lambda: cost_now(job, now=now))
     can_copy = access_of(user).may_in(job.project, Permission.SUBMIT)
     return {
@@ -148,6 +151,8 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "cost": cost,
         "held": lambda: holds.left_of(job.code),
         "inputs": inputs,
+        "inputs_shown": INPUTS_SHOWN,
+        "inputs_count": sum(one["files"] for one in job.datasets),
         "artifacts": found,
         "artifacts_size": lambda: sum(a.size_bytes for a in found),
         "can_stop": job.can_stop and may_stop(user, job),
