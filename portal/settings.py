@@ -416,6 +416,7 @@ LIMITS = {
     "submit": number("LIMIT_SUBMITS", 120),
     "download": number("LIMIT_DOWNLOADS", 120),
     "presign": number("LIMIT_PARTS", 600),  # addresses for parts of uploads
+    "share": number("LIMIT_SHARES", 30),  # also tries to guess a project's code
 }
 
 # A new job may be missing from a provider's listing for so long, whatever the provider says of itself: only after that

@@ -62,6 +62,11 @@ def reserve(file: DataFile) -> None:
     _move(file.dataset.project, held_of(file), stored=stored_of(file))
 
 
+def reserve_all(project: Project, held_bytes: int) -> None:
+    """For many files that were written down by one statement. Raises OverQuota."""
+    _move(project, held_bytes)
+
+
 def give_back(file: DataFile) -> None:
     """For a file that was just given up; `file` is the row as it was before. Never refused."""
     _move(file.dataset.project, -held_of(file), stored=-stored_of(file))

@@ -1,6 +1,17 @@
 from django.urls import path
 
-from portal.datasets.views import allowances, certificates, expiry, files, pages, places, previewing, sending, versions
+from portal.datasets.views import (
+    allowances,
+    certificates,
+    expiry,
+    files,
+    pages,
+    places,
+    previewing,
+    sending,
+    sharing,
+    versions,
+)
 
 app_name = "datasets"
 urlpatterns = [
@@ -33,4 +44,7 @@ urlpatterns = [
     path("<str:code>/residency.csv", places.residency_csv, name="residency_csv"),
     path("<str:code>/residency.json", places.residency_json, name="residency_json"),
     path("<str:code>/delete/", pages.delete_dataset, name="delete_dataset"),
+    # Sharing.
+    path("<str:code>/sharing/", sharing.page, name="sharing"),
+    path("<str:code>/sharing/<int:pk>/end/", sharing.end, name="end_share"),
 ]

@@ -16,10 +16,10 @@ from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 from portal.accounts.models import Project
 from portal.catalog.models import Offering
 from portal.core.plain_text import has_hidden_letters
-from portal.datasets.models import DataFile, FileState
+from portal.datasets.models import DataFile
 from portal.jobs.estimates import quote
 from portal.jobs.fields import PlainText, WholeNumber
-from portal.jobs.models import Job
+from portal.jobs.models import Artifact, Job
 from portal.jobs.offers import UNITS, Offer, least_sentence, time_sentence, time_values
 from portal.jobs.request import (
     COMMAND_MAX,
@@ -52,8 +52,8 @@ _IMAGE = re.compile(
 
 
 def files_of(project: Project) -> list[DataFile]:
-    """The newest files of the project that a job can read."""
-    files = DataFile.objects.filter(dataset__project=project, state=FileState.READY).select_related("dataset")
+    """The newest files that a job of the project can read."""
+    files = DataFile.objects.readable_in(project).select_related("dataset")
     return sorted(files.order_by("-pk")[:FILES_SHOWN], key=lambda f: (f.dataset.name, f.dataset_id, f.name))
 
 
@@ -235,7 +235,7 @@ class JobForm(forms.Form):
         offer = self.chosen_offer
         counts = offer.counts if offer else [1]
         self.fields["gpus"].widget.choices = [(n, str(n)) for n in counts]  # type: ignore[attr-defined]
-        # Any READY file of the project may be named, the 200 shown are only the list: see clean_inputs.
+        # Any file that the project may read may be named, the 200 shown are only the list: see clean_inputs.
         self.fields["inputs"].valid_value = lambda value: True  # type: ignore[attr-defined]
 
     def say_registries(self, hosts: Sequence[str]) -> None:
@@ -359,7 +359,7 @@ class JobForm(forms.Form):
             self.add_error("inputs", self.fields["inputs"].error_messages["invalid_choice"])
             return
         named = DataFile.objects.filter(Q(code__in=codes) | Q(dataset__code__in=codes))
-        ready = named.filter(dataset__project=project, state=FileState.READY).select_related("dataset")
+        ready = named.readable_in(project).select_related("dataset")
         files = list(ready.order_by("pk")[: INPUTS_MAX + 1]) if codes else []
         known = {f.code for f in files} | {f.dataset.code for f in files}
         if len(files) > INPUTS_MAX:
@@ -539,3 +539,47 @@ def _first_place(job: Job) -> Offering:
     """The one that was chosen; the job may have gone elsewhere since."""
     first = job.attempts.select_related("offering").order_by("number").first() if job.alternatives else None
     return first.offering if first else job.offering
+
+
+class KeepForm(forms.Form):
+    """Which artifacts of a job become files of which dataset. `listed` are the artifacts that can be ticked one by one,
+    `datasets` the names to choose from."""
+
+    everything = forms.BooleanField(required=False)
+    artifacts = forms.MultipleChoiceField(
+        label=gettext_lazy("Files"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={
+            "invalid_choice": gettext_lazy("A chosen file is no longer there. Choose the files again."),
+            "invalid_list": gettext_lazy("A chosen file is no longer there. Choose the files again."),
+        },
+    )
+    dataset_name = forms.CharField(
+        label=gettext_lazy("Dataset name"),
+        help_text=gettext_lazy("A new dataset is made; one of the same name in the project gets the files added."),
+        max_length=100,
+        error_messages={
+            "required": gettext_lazy("Enter the name of a dataset."),
+            "max_length": gettext_lazy("The dataset name can have up to 100 characters."),
+        },
+        widget=forms.TextInput(attrs={"maxlength": 100, "autocomplete": "off", "list": "datasets"}),
+    )
+
+    def __init__(self, *args: Any, listed: Sequence[Artifact], count: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices = [(str(artifact.pk), artifact.path) for artifact in listed]
+        self.fields["artifacts"].choices = choices  # type: ignore[attr-defined]
+        self.fields["everything"].label = ngettext("All %(n)s file", "All %(n)s files", count) % {"n": count}
+
+    def clean_dataset_name(self) -> str:
+        name = " ".join(self.cleaned_data["dataset_name"].split())
+        if has_hidden_letters(name):
+            raise ValidationError(_("The dataset name contains invisible control characters. Type it again."))
+        return name
+
+    def clean(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        if not data.get("everything") and data.get("artifacts") == []:
+            self.add_error("artifacts", _("Choose at least one file."))
+        return data

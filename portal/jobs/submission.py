@@ -20,7 +20,7 @@ from portal.billing.holds import OverBudget, hold
 from portal.core.failpoints import failpoint
 from portal.core.sealing import seal
 from portal.datasets import reading
-from portal.datasets.models import DataFile, FileState
+from portal.datasets.models import DataFile
 from portal.jobs import tasks
 from portal.jobs.estimates import Quote, quote
 from portal.jobs.models import Attempt, Job, JobEvent, JobInput, SubmitKey
@@ -184,13 +184,16 @@ def _quoted(place: Place, request: JobRequest) -> Quote:
 
 
 def _inputs(project: Project, request: JobRequest) -> dict[str, DataFile]:
-    """Files by the path at which the job sees them. Only verified files of this very project are within reach."""
+    """Files by the path at which the job sees them. Within reach are verified files of this very project and of
+    datasets that are shared with it now."""
     wanted = {file.pk for file in request.inputs}
     if not wanted:
         return {}
     reading.hold(wanted)
-    files = DataFile.objects.filter(pk__in=wanted, state=FileState.READY, dataset__project=project)
-    found = {f"{file.dataset.folder}/{file.name}": file for file in files.select_related("dataset").order_by("pk")}
-    if len(found) != len(wanted):
+    files = list(DataFile.objects.readable_in(project).filter(pk__in=wanted).select_related("dataset").order_by("pk"))
+    if len(files) != len(wanted):
         raise Refused(_("An input file is no longer there. Choose the input again."), "inputs")
+    found = {file.path: file for file in files}
+    if len(found) != len(files):  # a shared dataset may be called like an own one
+        raise Refused(_("Two of the chosen files have the same path in a job. Choose one of them."), "inputs")
     return found
