@@ -123,7 +123,7 @@ def keep(project: Project, *, objects: Sequence[StoredObject], origin: str, by: 
         files = _kept(dataset, objects, by)
         if files:
             Dataset.objects.filter(pk=dataset.pk).update(version_wanted_by=by)  # as soon as all are verified
-            quota.reserve_all(project, sum(file.size_bytes for file in files))
+            quota.reserve_all(project, files)
             record(
                 "dataset.kept",
                 f"dataset:{dataset.code}",
