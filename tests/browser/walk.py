@@ -264,8 +264,8 @@ NO_PAGE = {
     ),
     "answered with a redirect": (
         "home:theme", "set_language", "accounts:switch", "accounts:invitation_resend", "accounts:invitation_revoke",
-        "accounts:project_reopen", "datasets:cancel", "datasets:posted", "datasets:end_share", "usage:budget", "desk:confirm",
-        "desk:confirm_price", "desk:bring_back",
+        "accounts:project_reopen", "datasets:cancel", "datasets:posted", "usage:budget", "desk:confirm",
+        "desk:confirm_price", "desk:bring_back", "datasets:end_share",
     ),
     "the page of another name, or of a way to sign in that is switched off": (
         "jobs:draft", "account_set_password", "account_confirm_login_code",

@@ -135,7 +135,7 @@ def test_a_dataset_needs_the_same_few_statements(
     client = client_of(member)
     client.get("/datasets/")
 
-    with django_assert_num_queries(12):  # two of them for the places
+    with django_assert_num_queries(13):  # two of them for the places
         assert client.get(f"/datasets/{dataset.code}/").status_code == 200
 
 

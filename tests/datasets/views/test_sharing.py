@@ -251,8 +251,8 @@ def test_the_pages_need_the_same_few_statements(
         client.get("/datasets/")
     for client, url, statements in (
         (owner, f"/datasets/{shared.dataset.code}/sharing/", 8),
-        (reader, f"/datasets/{shared.dataset.code}/", 9),
-        (reader, "/datasets/", 10),
+        (reader, f"/datasets/{shared.dataset.code}/", 12),
+        (reader, "/datasets/", 11),
     ):
         with django_assert_num_queries(statements):
             assert client.get(url).status_code == 200
