@@ -67,8 +67,8 @@ app.conf.update(
         "availability": {"task": "catalog.observe_availability", "schedule": 60.0, "options": {"expires": 60}},
         # Prices and plans change by the month; a day old is fresh.
         "offerings": {"task": "catalog.sync_offerings", "schedule": 6 * 3600.0, "options": {"expires": 3600}},
-        # Files whose check was not nudged or was cut off, bytes still to remove, certificates to complete. Three
-        # queries when nothing is due.
+        # Files whose check was not nudged or was cut off, bytes still to remove, certificates to complete, mails about
+        # shares. Seven queries when nothing is due.
         "data": {"task": "datasets.sweep", "schedule": 15.0, "options": {"expires": 15}},
         # Copies that are due, and wishes to plan. A handful of queries when nothing is.
         "copies": {"task": "datasets.sweep_copies", "schedule": 15.0, "options": {"expires": 15}},

@@ -417,6 +417,7 @@ LIMITS = {
     "download": number("LIMIT_DOWNLOADS", 120),
     "presign": number("LIMIT_PARTS", 600),  # addresses for parts of uploads
     "fetch": number("LIMIT_FETCHES", 6000),  # files of a version, by the addresses of one list
+    "share": number("LIMIT_SHARES", 30),  # also tries to guess a project's code
 }
 
 # A new job may be missing from a provider's listing for so long, whatever the provider says of itself: only after that

@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from portal.audit.recording import record
-from portal.datasets import copies, drafts, quota, storage
+from portal.datasets import adoption, copies, drafts, quota, storage
 from portal.datasets.models import DataFile, FileFailure, FileState, Leftover
 
 LEASE = timedelta(minutes=2)
@@ -37,7 +38,11 @@ def verify(file_id: int) -> FileState | None:
         return None
     file = DataFile.objects.select_related("dataset__organization", "dataset__project").get(pk=file_id)
     try:
+        if file.copy_from:
+            adoption.fetch(file, renew=partial(_renew, file))
         measured = _measure(file)
+    except adoption.SourceGone:
+        return _settle(file, FileFailure.GONE, None)
     except storage.NotInStorage:
         return _settle(file, FileFailure.LOST, None)
     except storage.StorageError:
@@ -62,10 +67,14 @@ def _measure(file: DataFile) -> Measured:
                 part, room = hashlib.sha256(), file.part_size_bytes
         if size >= renew_at:
             renew_at += RENEW_BYTES
-            DataFile.objects.filter(pk=file.pk).update(checked_until=Now() + LEASE)
+            _renew(file)
     if file.part_size_bytes and room < file.part_size_bytes:
         parts.update(part.digest())
     return Measured(size, whole.hexdigest(), parts.hexdigest() if file.part_size_bytes else "")
+
+
+def _renew(file: DataFile) -> None:
+    DataFile.objects.filter(pk=file.pk).update(checked_until=Now() + LEASE)
 
 
 def _difference(file: DataFile, measured: Measured) -> FileFailure | None:
@@ -96,7 +105,8 @@ def _settle(file: DataFile, failure: FileFailure | None, measured: Measured | No
             replaced_earlier=replaced_earlier,
         )
         if failure:
-            Leftover.objects.create(storage_key=file.storage_key)  # nobody can use these bytes
+            # Nobody can use these bytes.
+            Leftover.objects.create(storage_key=file.storage_key, upload_id=file.upload_id)
             quota.give_back(file)
         else:
             file.refresh_from_db(fields=["sha256", "ready_at"])

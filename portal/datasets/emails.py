@@ -1,21 +1,23 @@
-"""Mails about data, in the reader's language. False when the mail server did not take one: it is sent again later."""
+"""Mails about data, in the reader's language."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
 
 from portal.accounts.emails import send
-from portal.accounts.models import User
-from portal.datasets.models import Copy, CopyState, DataFile, Dataset
+from portal.accounts.models import Membership, User
+from portal.accounts.roles import Role
+from portal.datasets.models import Copy, CopyState, DataFile, Dataset, DatasetShare
 
 FILES_NAMED = COPIES_NAMED = 20
 
 
 def send_silence(to: User, *, files: list[DataFile], gone_at: datetime) -> bool:
+    """False when the mail server did not take it: it is sent again later."""
     return send(
         "datasets/email/silence",
         to=to.email,
@@ -65,3 +67,27 @@ def send_expiry(to: User, *, dataset: Dataset) -> bool:
             "url": settings.PORTAL_URL + reverse("datasets:detail", args=[dataset.code]),
         },
     )
+
+
+def send_share(share_id: int) -> None:
+    """To those who manage the receiving project, in it or with all of its organization. Not to who shared it."""
+    share = DatasetShare.objects.select_related(
+        "dataset__project", "organization", "to_organization", "to_project"
+    ).get(pk=share_id)
+    place = Q(project=share.to_project) | Q(project=None, organization=share.to_organization)
+    for manager in _managers(place, but=share.created_by_id):
+        send(
+            "datasets/email/share",
+            to=manager.email,
+            language=manager.language,
+            context={
+                "share": share,
+                "project": share.to_project,
+                "url": settings.PORTAL_URL + reverse("datasets:detail", args=[share.dataset.code]),
+            },
+        )
+
+
+def _managers(place: Q, *, but: int) -> list[User]:
+    members = Membership.objects.active().filter(place, role__in=[Role.OWNER, Role.MANAGER], user__is_active=True)
+    return list(User.objects.filter(memberships__in=members).exclude(pk=but).distinct().order_by("pk"))

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import Any, cast
 
 from django import forms
 from django.core.validators import RegexValidator
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from portal.accounts.models import Project
+from portal.core.periods import interval_of_day
 from portal.datasets.models import Dataset, DatasetVersion
 from portal.datasets.names import file_name_from
 from portal.datasets.uploading import MAX_BYTES, FileToSend
@@ -174,3 +177,74 @@ class VersionForm(forms.Form):
         if not note.isprintable():
             raise forms.ValidationError(_("The note contains invisible control characters. Type it again."))
         return note
+
+
+class SharingForm(forms.Form):
+    """With whom, and until the end of which day in Japan. `projects`: those of the own organization to choose from.
+
+    After is_valid: `project` (None: the whole organization) and `until`. Whether a code names a project is for the
+    view to find out.
+    """
+
+    ORGANIZATION, CODE = "organization", "code"
+
+    receiver = forms.ChoiceField(
+        label=gettext_lazy("Share with"),
+        widget=forms.RadioSelect,
+        error_messages={
+            "required": gettext_lazy("Choose with whom to share."),
+            "invalid_choice": gettext_lazy("Choose one of the receivers listed."),
+        },
+    )
+    project_code = forms.CharField(
+        label=gettext_lazy("Project code"),
+        required=False,
+        max_length=40,
+        help_text=gettext_lazy(
+            "Like p-7k3q9xab. Only for “another project”: ask one of its managers, who finds it under Projects, Edit."
+        ),
+        widget=forms.TextInput(attrs={"class": "mono", "autocomplete": "off", "spellcheck": "false"}),
+    )
+    last_day = forms.DateField(
+        label=gettext_lazy("Last day"),
+        required=False,
+        help_text=gettext_lazy(
+            "The share ends by itself when this day ends in Japan. Needed for another organization; inside your own"
+            " you may leave it empty for no end."
+        ),
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        error_messages={"invalid": gettext_lazy("Enter the last day as year, month and day.")},
+    )
+
+    def __init__(self, *args: Any, dataset: Dataset, projects: list[Project], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.projects = {project.code: project for project in projects}
+        cast(forms.ChoiceField, self.fields["receiver"]).choices = [
+            *((code, _("Project %(name)s") % {"name": project.name}) for code, project in self.projects.items()),
+            (self.ORGANIZATION, _("All of %(name)s") % {"name": dataset.organization.name}),
+            (self.CODE, _("Another project, of your own or another organization, by its code")),
+        ]
+
+    def clean_project_code(self) -> str:
+        return str(self.cleaned_data["project_code"]).lower()
+
+    def clean_last_day(self) -> date | None:
+        day: date | None = self.cleaned_data["last_day"]
+        today = timezone.localdate()
+        if day is not None and day < today:
+            raise forms.ValidationError(_("Choose today or a later day."))
+        if day is not None and day > today + timedelta(days=3660):
+            raise forms.ValidationError(_("Choose a day within ten years."))
+        return day
+
+    def clean(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        if data.get("receiver") == self.CODE and not data.get("project_code") and "project_code" not in self.errors:
+            self.add_error("project_code", _("Enter the code of the project."))
+        return data
+
+    @property
+    def until(self) -> datetime | None:
+        """The first instant of the day after, in Japan."""
+        day: date | None = self.cleaned_data["last_day"]
+        return interval_of_day(day).end if day else None

@@ -20,12 +20,14 @@ from portal.core.sealing import seal, unseal
 
 class DatasetQuerySet(models.QuerySet["Dataset"]):
     def visible_to(self, user: User) -> DatasetQuerySet:
-        """Deleted ones too: what they held stays as a record."""
-        return self.filter(_in_view_of(user, ""))
+        """Own ones and those shared with a place where the person may see data. Own ones also when they are deleted:
+        what they held stays as a record."""
+        return self.filter(_in_view_of(user, "") | Q(pk__in=DatasetShare.objects.received_by(user).values("dataset")))
 
     def attachable_to(self, project: Project) -> DatasetQuerySet:
-        """What jobs of this project may read."""
-        return self.filter(project=project, removed_at=None)
+        """What jobs of this project may read at this moment: its own datasets and those shared with it."""
+        shared = DatasetShare.objects.to(project).values("dataset")
+        return self.kept().filter(Q(project=project) | Q(pk__in=shared))
 
     def kept(self) -> DatasetQuerySet:
         return self.filter(removed_at=None)
@@ -137,6 +139,7 @@ class FileFailure(models.TextChoices):
     SIZE = "size", _("“%(name)s” arrived with a different size than it has on your computer. Upload it again.")
     CHECKSUM = "checksum", _("The checksum of “%(name)s” differs from your file. Upload it again.")
     LOST = "lost", _("“%(name)s” is not in the storage. Upload it again.")
+    GONE = "gone", _("What “%(name)s” was to be copied from is no longer in the storage.")
     SILENT = "silent", _("Nothing arrived for “%(name)s” for 24 hours, so its parts were removed. Upload it again.")
 
 
@@ -151,7 +154,14 @@ NOT_READY = (*UNFINISHED, "failed", "abandoned")
 
 class DataFileQuerySet(models.QuerySet["DataFile"]):
     def visible_to(self, user: User) -> DataFileQuerySet:
-        return self.filter(_in_view_of(user, "dataset__"))
+        """Of shared datasets only what is ready."""
+        shared = DatasetShare.objects.received_by(user).values("dataset")
+        return self.filter(_in_view_of(user, "dataset__") | Q(dataset__in=shared, state=FileState.READY))
+
+    def readable_in(self, project: Project) -> DataFileQuerySet:
+        """What jobs of the project may read at this moment: ready files of its own and of datasets shared with it."""
+        shared = DatasetShare.objects.to(project).values("dataset")
+        return self.ready().filter(Q(dataset__project=project) | Q(dataset__in=shared))
 
     def draft(self) -> DataFileQuerySet:
         """What the next version will be made of, and what is still on its way into it."""
@@ -227,6 +237,8 @@ class DataFile(models.Model):
     fingerprint = models.CharField(max_length=64, blank=True)  # SHA-256 of its two ends: is it the same file again?
     declared_sha256 = models.CharField(max_length=64, blank=True)
     declared_parts_sha256 = models.CharField(max_length=64, blank=True)
+
+    copy_from = models.CharField(max_length=120, blank=True, default="", db_default="")  # key still to be copied, by us
 
     # The check.
     sha256 = models.CharField(max_length=64, blank=True)
@@ -325,7 +337,8 @@ class VersionState(models.TextChoices):
 
 class DatasetVersionQuerySet(models.QuerySet["DatasetVersion"]):
     def visible_to(self, user: User) -> DatasetVersionQuerySet:
-        return self.filter(_in_view_of(user, "dataset__"))
+        shared = DatasetShare.objects.received_by(user).values("dataset")
+        return self.filter(_in_view_of(user, "dataset__") | Q(dataset__in=shared))
 
 
 class DatasetVersion(models.Model):
@@ -663,3 +676,95 @@ class StoredBytes(models.Model):
             models.UniqueConstraint(fields=["project", "site", "day"], name="stored_bytes_once_a_day"),
             models.CheckConstraint(condition=Q(closing_bytes__lte=models.F("peak_bytes")), name="stored_peak_is_most"),
         ]
+
+
+class DatasetShareQuerySet(models.QuerySet["DatasetShare"]):
+    def live(self) -> DatasetShareQuerySet:
+        """By the database's clock: a share ends for everybody at the same moment, at the latest with its dataset."""
+        return self.filter(Q(until=None) | Q(until__gt=Now()), ended_at=None, dataset__removed_at=None)
+
+    def to(self, project: Project) -> DatasetShareQuerySet:
+        """Live ones that this project receives, itself or with its whole organization."""
+        whole = Q(to_organization=project.organization_id, to_project=None)
+        return self.live().filter(Q(to_project=project) | whole)
+
+    def received_by(self, user: User) -> DatasetShareQuerySet:
+        """Live ones with a place where the person may see data."""
+        access = access_of(user)
+        projects = access.projects_with(Permission.VIEW)
+        inside = Organization.objects.filter(projects__in=projects)
+        return self.live().filter(
+            Q(to_organization__in=access.organizations_with(Permission.VIEW))
+            | Q(to_project__in=projects)
+            | Q(to_organization__in=inside, to_project=None)
+        )
+
+
+class DatasetShare(models.Model):
+    """Lets others read a dataset: the whole own organization (`to_project` empty), or one project of any.
+
+    Never edited but to be ended: another last day is another share. Jobs that were submitted while it was live keep
+    their right to read what they asked for.
+    """
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="shares")
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+", db_index=False)  # whose
+    to_organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+", db_index=False)
+    to_project = models.ForeignKey(
+        Project, on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False
+    )
+    until = models.DateTimeField(null=True, blank=True)  # the first instant after its last day in Japan
+    created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", db_index=False)
+    created_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True)  # before its time, or when another took its place
+    ended_by = models.ForeignKey(
+        User, on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False
+    )
+    told_at = models.DateTimeField(null=True, blank=True)  # the receiving managers have been written to
+
+    objects = DatasetShareQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(to_organization=F("organization")) | Q(to_project__isnull=False, until__isnull=False),
+                name="share_outside_names_project_and_end",
+            ),
+            models.UniqueConstraint(
+                fields=["dataset", "to_organization", "to_project"],
+                condition=Q(ended_at=None),
+                nulls_distinct=False,
+                name="share_once_per_receiver",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["to_organization", "dataset"], condition=Q(ended_at=None), name="share_by_organization"
+            ),
+            models.Index(fields=["to_project", "dataset"], condition=Q(ended_at=None), name="share_by_project"),
+            models.Index(fields=["id"], condition=Q(ended_at=None, told_at=None), name="share_to_tell"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.dataset_id} → {self.to_project_id or self.to_organization_id}"
+
+    @property
+    def is_outside(self) -> bool:
+        return self.to_organization_id != self.organization_id
+
+    @property
+    def last_day(self) -> date | None:
+        """In Japan; the share ends with that day."""
+        return timezone.localdate(self.until - timedelta(microseconds=1)) if self.until else None
+
+    @property
+    def receiver(self) -> str:
+        """As those who share call it. A project of others is known by its code and its organization's name."""
+        if self.to_project is None:
+            return self.to_organization.name
+        return f"{self.to_organization.name} ({self.to_project.code})" if self.is_outside else self.to_project.name
+
+    @property
+    def giver(self) -> str:
+        """As those who receive call it."""
+        return self.organization.name if self.is_outside else self.dataset.project.name

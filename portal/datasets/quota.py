@@ -6,6 +6,8 @@ shortly, and whoever makes or recounts it misses nobody: who changed files and h
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import structlog
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -60,6 +62,11 @@ def stored_of(file: DataFile) -> int:
 def reserve(file: DataFile) -> None:
     """For a file that was just written down. Raises OverQuota; the caller's transaction then takes the file back."""
     _move(file.dataset.project, held_of(file), stored=stored_of(file))
+
+
+def reserve_all(project: Project, files: Collection[DataFile]) -> None:
+    """For many files that were written down by one statement. Raises OverQuota."""
+    _move(project, sum(map(held_of, files)), stored=sum(map(stored_of, files)))
 
 
 def give_back(file: DataFile) -> None:

@@ -256,6 +256,25 @@ def pieces(key: str, *, start: int = 0, at: Store | None = None) -> Iterator[byt
                 raise
 
 
+def copy(source: str, key: str) -> None:
+    """Within the primary store, at most 5 GiB: S3 copies no more at once. Raises NotInStorage."""
+    with _asking() as (client, bucket):
+        client.copy_object(Bucket=bucket, Key=key, CopySource={"Bucket": bucket, "Key": source})
+
+
+def copy_part(source: str, key: str, upload_id: str, number: int, *, start: int, length: int) -> None:
+    """A piece of `source`, at most 5 GiB, as a part of an upload. Raises NotInStorage when either is no more."""
+    with _asking() as (client, bucket):
+        client.upload_part_copy(
+            Bucket=bucket,
+            Key=key,
+            UploadId=upload_id,
+            PartNumber=number,
+            CopySource={"Bucket": bucket, "Key": source},
+            CopySourceRange=f"bytes={start}-{start + length - 1}",
+        )
+
+
 def size_of(key: str, *, at: Store | None = None) -> int | None:
     """None when there is no such object."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery import shared_task
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from portal.celery import publish, stopping
@@ -20,7 +21,7 @@ from portal.datasets import (
     sites,
     tallies,
 )
-from portal.datasets.models import Copy, DataFile, DeletionCertificate, Keeping, Leftover, StorageSite
+from portal.datasets.models import Copy, DataFile, DatasetShare, DeletionCertificate, Keeping, Leftover, StorageSite
 from portal.datasets.storage import StorageUnavailable
 
 DRAIN_S = 40.0  # then others have their turn, and the rest is found again
@@ -64,9 +65,16 @@ def remove_leftovers() -> None:
         return
 
 
+@shared_task(name="datasets.tell_of_share", ignore_result=True)
+def tell_of_share(share_id: int) -> None:
+    """The receiving project's managers get a mail, once; a worker that dies in between leaves them to their list."""
+    if DatasetShare.objects.live().filter(pk=share_id, told_at=None).update(told_at=Now()):
+        emails.send_share(share_id)
+
+
 @shared_task(name="datasets.sweep", ignore_result=True)
 def sweep() -> None:
-    """Six queries when nothing is due."""
+    """Seven queries when nothing is due."""
     for file_id in DataFile.objects.to_verify().order_by("pk").values_list("pk", flat=True)[:100]:
         verify_file.delay(file_id)
     if Leftover.objects.filter(due_at__lte=timezone.now()).exists():
@@ -78,6 +86,8 @@ def sweep() -> None:
     tallies.add_up()
     if DeletionCertificate.objects.under_way().exists():
         certify_deletions.delay()
+    for share_id in DatasetShare.objects.live().filter(told_at=None).order_by("pk").values_list("pk", flat=True)[:100]:
+        tell_of_share.delay(share_id)
 
 
 @shared_task(name="datasets.certify_deletions", ignore_result=True)

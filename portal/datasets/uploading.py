@@ -6,6 +6,7 @@ calls the store is three steps: take (short transaction), call (none open), sett
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -29,6 +30,7 @@ PLAIN_MAX_BYTES = quota.PLAIN_MAX_BYTES
 PLAIN_EXPIRES_S = quota.PLAIN_LATE_S  # a person still has to choose the file
 ADDRESS_EXPIRES_S = 300
 PARTS_WANTED = 1000
+NUDGED = 100  # of many files at once; the sweep brings the others
 PART_MIN_BYTES, PART_MAX_BYTES = 8 * storage.MIB, 128 * storage.MIB
 
 
@@ -42,6 +44,16 @@ class PartsMissing(Exception):
     def __init__(self, numbers: list[int]) -> None:
         super().__init__(numbers)
         self.numbers = numbers
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """Something of ours in the store, and the file it is to become. `name` as in FileToSend, `sha256` in hex."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    storage_key: str
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,32 @@ def begin_plain(
         _check_is_kept(dataset)
         dataset = dataset or _dataset_called(project, dataset_name or _stem(name), by)
         return _promise(dataset, FileToSend(name=name, size_bytes=0), by, part_size_bytes=0)
+
+
+def keep(project: Project, *, objects: Sequence[StoredObject], origin: str, by: User, dataset_name: str) -> Dataset:
+    """Objects of the store become files of the dataset of that name, made where there is none: a worker copies each,
+    then verifies it like an upload, and a version is made of all. All or none; what is there already stays as it is.
+
+    `origin` is the subject that the audit trail has them from. Raises NotPermitted, UploadRefused, OverQuota.
+    """
+    _check_may_upload(project, by)
+    with transaction.atomic():
+        Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
+        dataset = _dataset_called(project, dataset_name, by)
+        files = _kept(dataset, objects, by)
+        if files:
+            Dataset.objects.filter(pk=dataset.pk).update(version_wanted_by=by)  # as soon as all are verified
+            quota.reserve_all(project, files)
+            record(
+                "dataset.kept",
+                f"dataset:{dataset.code}",
+                actor=f"user:{by.pk}",
+                chain=project.organization.code,
+                detail={"from": origin, "files": len(files), "size_bytes": sum(file.size_bytes for file in files)},
+            )
+        for file in files[:NUDGED]:
+            nudge(tasks.verify_file, file.pk)
+    return dataset
 
 
 def plain_form(file: DataFile, *, redirect_to: str) -> storage.PresignedForm:
@@ -257,6 +295,37 @@ def _promise(dataset: Dataset, sent: FileToSend, by: User, *, part_size_bytes: i
     file.save()
     quota.reserve(file)
     return file
+
+
+def _kept(dataset: Dataset, objects: Sequence[StoredObject], by: User) -> list[DataFile]:
+    """Rows of those that are not there yet, still to be copied. One of another content takes its namesake's place."""
+    namesakes = DataFile.objects.filter(dataset=dataset, name__in=[found.name for found in objects])
+    namesakes.filter(state__in=[FileState.FAILED, FileState.ABANDONED]).delete()
+    on_their_way = {file.name: file for file in namesakes.filter(state__in=UNFINISHED)}
+    in_draft = {file.name: file for file in namesakes.draft().ready()}
+    files = []
+    for found in objects:
+        coming, there = on_their_way.get(found.name), in_draft.get(found.name)
+        if coming is not None and coming.declared_sha256 != found.sha256:
+            raise UploadRefused(
+                _("“%(name)s” is being uploaded into this dataset already. Wait for it, or cancel that upload first.")
+                % {"name": found.name}
+            )
+        if coming is not None or (there is not None and there.sha256 == found.sha256):
+            continue
+        file = DataFile(
+            dataset=dataset,
+            name=found.name,
+            size_bytes=found.size_bytes,
+            declared_sha256=found.sha256,
+            state=FileState.VERIFYING,
+            copy_from=found.storage_key,
+            replaces=there,
+            created_by=by,
+        )
+        file.storage_key = f"t/{dataset.project.organization.code}/{file.code}"
+        files.append(file)
+    return DataFile.objects.bulk_create(files, batch_size=1000)
 
 
 def _opened(file: DataFile) -> DataFile:

@@ -10,6 +10,7 @@ from portal.datasets.views import (
     places,
     previewing,
     sending,
+    sharing,
     versions,
 )
 
@@ -49,4 +50,7 @@ urlpatterns = [
     path("<str:code>/residency.csv", places.residency_csv, name="residency_csv"),
     path("<str:code>/residency.json", places.residency_json, name="residency_json"),
     path("<str:code>/delete/", pages.delete_dataset, name="delete_dataset"),
+    # Sharing.
+    path("<str:code>/sharing/", sharing.page, name="sharing"),
+    path("<str:code>/sharing/<int:pk>/end/", sharing.end, name="end_share"),
 ]

@@ -18,7 +18,7 @@ from portal.core.plain_text import has_hidden_letters
 from portal.jobs.attaching import NO_CHOICES, Choices, resolve, words_of
 from portal.jobs.estimates import quote
 from portal.jobs.fields import PlainText, WholeNumber
-from portal.jobs.models import Job
+from portal.jobs.models import Artifact, Job
 from portal.jobs.offers import UNITS, Offer, least_sentence, time_sentence, time_values
 from portal.jobs.request import (
     COMMAND_MAX,
@@ -522,3 +522,47 @@ def _first_place(job: Job) -> Offering:
     """The one that was chosen; the job may have gone elsewhere since."""
     first = job.attempts.select_related("offering").order_by("number").first() if job.alternatives else None
     return first.offering if first else job.offering
+
+
+class KeepForm(forms.Form):
+    """Which artifacts of a job become files of which dataset. `listed` are the artifacts that can be ticked one by one,
+    `datasets` the names to choose from."""
+
+    everything = forms.BooleanField(required=False)
+    artifacts = forms.MultipleChoiceField(
+        label=gettext_lazy("Files"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={
+            "invalid_choice": gettext_lazy("A chosen file is no longer there. Choose the files again."),
+            "invalid_list": gettext_lazy("A chosen file is no longer there. Choose the files again."),
+        },
+    )
+    dataset_name = forms.CharField(
+        label=gettext_lazy("Dataset name"),
+        help_text=gettext_lazy("A new dataset is made; one of the same name in the project gets the files added."),
+        max_length=100,
+        error_messages={
+            "required": gettext_lazy("Enter the name of a dataset."),
+            "max_length": gettext_lazy("The dataset name can have up to 100 characters."),
+        },
+        widget=forms.TextInput(attrs={"maxlength": 100, "autocomplete": "off", "list": "datasets"}),
+    )
+
+    def __init__(self, *args: Any, listed: Sequence[Artifact], count: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices = [(str(artifact.pk), artifact.path) for artifact in listed]
+        self.fields["artifacts"].choices = choices  # type: ignore[attr-defined]
+        self.fields["everything"].label = ngettext("All %(n)s file", "All %(n)s files", count) % {"n": count}
+
+    def clean_dataset_name(self) -> str:
+        name = " ".join(self.cleaned_data["dataset_name"].split())
+        if has_hidden_letters(name):
+            raise ValidationError(_("The dataset name contains invisible control characters. Type it again."))
+        return name
+
+    def clean(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        if not data.get("everything") and data.get("artifacts") == []:
+            self.add_error("artifacts", _("Choose at least one file."))
+        return data

@@ -194,7 +194,8 @@ def _quoted(place: Place, request: JobRequest) -> Quote:
 
 
 def _inputs(project: Project, request: JobRequest) -> dict[str, DataFile]:
-    """Files by the path at which the job sees them. Only verified files within the project's reach are there."""
+    """Files by the path at which the job sees them. Within reach are verified files of this very project and of
+    datasets that are shared with it now."""
     gone = Refused(_("An input file is no longer there. Choose the input again."), "inputs")
     try:
         check_count(sum(one.file_count for one in request.attached) + len(request.inputs))
@@ -205,15 +206,18 @@ def _inputs(project: Project, request: JobRequest) -> dict[str, DataFile]:
     versions = {one.version.pk for one in request.attached}
     if versions and reach.filter(versions__in=versions, versions__state=VersionState.READY).count() != len(versions):
         raise gone
-    found: dict[str, DataFile] = {}
+    files: list[DataFile] = []
     wanted = 0
     for one in request.attached:
         wanted += one.file_count
-        found |= {file.path: file for file in files_to_read(one)}
+        files += files_to_read(one)
     if alone := {file.pk for file in request.inputs}:
         wanted += len(alone)
-        files = DataFile.objects.filter(pk__in=alone, state=FileState.READY, dataset__in=reach)
-        found |= {file.path: file for file in files.select_related("dataset").order_by("pk")}
-    if len(found) != wanted:
+        readable = DataFile.objects.filter(pk__in=alone, state=FileState.READY, dataset__in=reach)
+        files += readable.select_related("dataset").order_by("pk")
+    if len(files) != wanted:
         raise gone
+    found = {file.path: file for file in files}
+    if len(found) != len(files):  # a shared dataset may be called like an own one
+        raise Refused(_("Two of the chosen files have the same path in a job. Choose one of them."), "inputs")
     return found

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from portal.jobs.views import claiming, creating, listing, logs, showing, stopping
+from portal.jobs.views import artifacts, claiming, creating, listing, logs, showing, stopping
 
 app_name = "jobs"
 urlpatterns = [
@@ -12,7 +12,10 @@ urlpatterns = [
     path("<str:code>/events/", showing.events, name="events"),
     path("<str:code>/config/", showing.config, name="config"),
     path("<str:code>/artifacts/", showing.artifacts, name="artifacts"),
+    path("<str:code>/artifacts/keep/", artifacts.keep, name="keep"),
     path("<str:code>/artifacts/<int:pk>/", showing.artifact, name="artifact"),
+    path("<str:code>/artifacts/<int:pk>/preview/", artifacts.preview, name="artifact_preview"),
+    path("<str:code>/artifacts/<int:pk>/preview/content/", artifacts.content, name="artifact_content"),
     path("<str:code>/lines/", logs.lines, name="lines"),
     path("<str:code>/log/", logs.download, name="log"),
     path("<str:code>/stop/", stopping.stop, name="stop"),

@@ -117,6 +117,36 @@ def test_from_sign_up_to_the_same_result_of_three_clouds(
     assert _statuses(colleague, _addresses_of(page, jobs["dok-h100"])) == {200}
 
 
+def test_results_kept_as_a_dataset_are_the_input_of_the_next_job(
+    portal: Portal, page_for: Callable[..., Page], words: Path
+) -> None:
+    page = page_for()
+    acts.join_with_new_account(page, portal, "sato@next.example")
+    acts.found_organization(page, family_name="佐藤", given_name="健", organization="次の会社", kind="startup")
+    acts.upload(page, words, dataset="語彙")
+    first = acts.submit(page, template="word-statistics", offering="soroban-cluster", name="一回目", file="words.txt")
+    acts.wait_for_state(page, "完了")
+    results = acts.artifacts(page, first)
+
+    # Looked at, then kept.
+    page.goto(f"/jobs/{first}/artifacts/")
+    page.click("#artifact-files a[aria-label='counts.csv を表示']")
+    expect(page.frame_locator("iframe.preview").locator("th").first).to_have_text("word")
+    page.goto(f"/jobs/{first}/artifacts/")
+    page.get_by_role("link", name="データセットとして保存", exact=True).click()
+    page.fill("[name=dataset_name]", "一回目の結果")
+    page.click("main button.primary")
+    expect(page.locator("#files tbody tr .badge.ok")).to_have_count(2, timeout=60_000)  # without a reload
+
+    # The next job reads them.
+    second = acts.submit(
+        page, template="word-statistics", offering="soroban-cluster", name="二回目", file="summary.json"
+    )
+    acts.wait_for_state(page, "完了")
+    summary = json.loads(acts.artifacts(page, second)["summary.json"])
+    assert [file["bytes"] for file in summary["files"]] == [len(results["summary.json"])]
+
+
 def test_the_same_in_english(portal: Portal, page_for: Callable[..., Page], words: Path) -> None:
     page = page_for(language="en")
     page.goto("/")

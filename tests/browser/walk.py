@@ -202,6 +202,9 @@ OWNER = (
     Stop("jobs:detail", "/jobs/{stopped}/", "stopped"),
     Stop("jobs:artifacts", "/jobs/{done}/artifacts/", "rows"),
     Stop("jobs:artifacts", "/jobs/{running}/artifacts/", "none yet"),
+    Stop("jobs:artifact_preview", "/jobs/{done}/artifacts/{artifact}/preview/"),
+    Stop("jobs:artifact_content", "/jobs/{done}/artifacts/{artifact}/preview/content/"),
+    Stop("jobs:keep", "/jobs/{done}/artifacts/keep/"),
     Stop("jobs:events", "/jobs/{failed}/events/"),
     Stop("jobs:config", "/jobs/{done}/config/"),
     Stop("jobs:lines", "/jobs/{done}/lines/"),
@@ -215,6 +218,7 @@ OWNER = (
     Stop("datasets:send", "/datasets/files/{sending}/send/"),
     Stop("datasets:delete", "/datasets/files/{file}/delete/"),
     Stop("datasets:delete_dataset", "/datasets/{dataset}/delete/"),
+    Stop("datasets:sharing", "/datasets/{dataset}/sharing/"),
     Stop("datasets:last_day", "/datasets/{dataset}/last-day/"),
     Stop("datasets:detail", "/datasets/{gone}/", "deleted"),
     Stop("datasets:certificates", "/datasets/certificates/"),
@@ -264,7 +268,7 @@ NO_PAGE = {
     "answered with a redirect": (
         "home:theme", "set_language", "accounts:switch", "accounts:invitation_resend", "accounts:invitation_revoke",
         "accounts:project_reopen", "datasets:cancel", "datasets:posted", "datasets:make_version", "usage:budget",
-        "desk:confirm", "desk:confirm_price", "desk:bring_back",
+        "desk:confirm", "desk:confirm_price", "desk:bring_back", "datasets:end_share",
     ),
     "the page of another name, or of a way to sign in that is switched off": (
         "jobs:draft", "account_set_password", "account_confirm_login_code",

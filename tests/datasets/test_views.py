@@ -25,7 +25,7 @@ HOSTILE = "<script>alert(1)</script>\"'&{{ 7|add:7 }}.txt".replace("/", "")
 
 
 def names_on(client: Client, url: str) -> list[str]:
-    return [dataset.name for dataset, _sums in client.get(url).context["rows"]]
+    return [dataset.name for dataset, _sums, _share in client.get(url).context["rows"]]
 
 
 def test_the_list_shows_the_place_the_person_works_in(
@@ -102,7 +102,7 @@ def test_pages_of_the_list_follow_each_other(client_of: Sign, project: Project, 
     seen, url, back = [], "/datasets/", []
     while url:
         answer = client.get(url)
-        seen.append([d.name for d, _ in answer.context["rows"]])
+        seen.append([d.name for d, _, _ in answer.context["rows"]])
         back.append(answer.context["newer_url"])
         url = answer.context["older_url"]
 
@@ -123,7 +123,7 @@ def test_the_list_needs_the_same_few_statements(
     client = client_of(member)
     client.get("/datasets/")
 
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(11):
         assert client.get("/datasets/").status_code == 200
 
 

@@ -10,7 +10,13 @@ from tests.factories.accounts import (
 )
 from tests.factories.billing import BillingAccountFactory
 from tests.factories.catalog import OfferingFactory, PriceFactory, ProviderAccountFactory, ProviderFactory, SiteFactory
-from tests.factories.datasets import DataFileFactory, DatasetFactory, DatasetVersionFactory, DeletionCertificateFactory
+from tests.factories.datasets import (
+    DataFileFactory,
+    DatasetFactory,
+    DatasetShareFactory,
+    DatasetVersionFactory,
+    DeletionCertificateFactory,
+)
 from tests.factories.jobs import ArtifactFactory, AttemptFactory, JobEventFactory, JobFactory, LogChunkFactory
 
 __all__ = [
@@ -19,6 +25,7 @@ __all__ = [
     "BillingAccountFactory",
     "DataFileFactory",
     "DatasetFactory",
+    "DatasetShareFactory",
     "DatasetVersionFactory",
     "DeletionCertificateFactory",
     "JobEventFactory",

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import factory
 from factory.django import DjangoModelFactory
 
-from portal.datasets.models import DataFile, Dataset, DatasetVersion, DeletionCertificate
+from portal.datasets.models import DataFile, Dataset, DatasetShare, DatasetVersion, DeletionCertificate
 from tests.factories.accounts import ProjectFactory, UserFactory
 
 
@@ -62,3 +62,17 @@ class DeletionCertificateFactory(DjangoModelFactory[DeletionCertificate]):
     cause = "person"
     by = factory.SelfAttribute("dataset.created_by")
     reason = "end of the study"
+
+
+class DatasetShareFactory(DjangoModelFactory[DatasetShare]):
+    """With a project, of another organization where none is given; its last day is that of 2098."""
+
+    class Meta:
+        model = DatasetShare
+
+    dataset = factory.SubFactory(DatasetFactory)
+    organization = factory.SelfAttribute("dataset.organization")
+    to_project = factory.SubFactory(ProjectFactory)
+    to_organization = factory.SelfAttribute("to_project.organization")
+    until = datetime(2098, 12, 31, 15, tzinfo=UTC)
+    created_by = factory.SelfAttribute("dataset.created_by")

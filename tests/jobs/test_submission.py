@@ -11,6 +11,7 @@ from portal.audit.verification import verify as verify_audit
 from portal.billing.holds import OverBudget
 from portal.billing.models import Hold
 from portal.catalog.models import Offering, Price, ProviderAccount
+from portal.datasets.models import DatasetShare
 from portal.jobs.attaching import words_of
 from portal.jobs.models import Attempt, Job, JobEvent, SubmitKey
 from portal.jobs.places import Refused
@@ -19,6 +20,7 @@ from portal.jobs.submission import submit
 from tests.factories import (
     DataFileFactory,
     DatasetFactory,
+    DatasetShareFactory,
     DatasetVersionFactory,
     OfferingFactory,
     PriceFactory,
@@ -156,6 +158,27 @@ def test_files_of_others_or_unfinished_ones_are_not_there(funded, member, accoun
     for file in (other, unfinished):
         with pytest.raises(Refused):
             submit(funded, request=request_for(inputs=(file,)), key="k", by=member)
+    assert nothing_stored()
+
+
+def test_shared_files_are_within_reach_until_the_share_ends_and_jobs_keep_them(
+    funded, member, account, request_for
+) -> None:
+    share = DatasetShareFactory(to_project=funded)
+    file = DataFileFactory(dataset=share.dataset)
+    job = submit(funded, request=request_for(inputs=(file,)), key="k", by=member)
+    DatasetShare.objects.update(ended_at=timezone.now())
+    with pytest.raises(Refused):
+        submit(funded, request=request_for(inputs=(file,)), key="later", by=member)
+    assert list(job.inputs.values_list("data_file", "path", "sha256")) == [(file.pk, file.path, file.sha256)]
+
+
+def test_two_files_of_one_path_are_refused(funded, member, account, request_for) -> None:
+    own = DataFileFactory(dataset=DatasetFactory(project=funded, folder="texts"), name="a.txt")
+    shared = DataFileFactory(dataset=DatasetFactory(folder="texts"), name="a.txt")
+    DatasetShareFactory(dataset=shared.dataset, to_project=funded)
+    with pytest.raises(Refused, match="同じパス"):
+        submit(funded, request=request_for(inputs=(own, shared)), key="k", by=member)
     assert nothing_stored()
 
 

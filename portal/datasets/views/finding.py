@@ -67,15 +67,17 @@ def user_of(request: HttpRequest) -> User:
     return request.user
 
 
-def page_of(request: HttpRequest, rows: Any) -> tuple[list[Any], str, str]:
-    """Newest first by id, with the URLs of the pages before and after (empty at the ends)."""
+def page_of(request: HttpRequest, *sets: Any) -> tuple[list[Any], str, str]:
+    """Of one or more sets of rows, newest first by id, with the URLs of the pages before and after (empty at the
+    ends)."""
     before, after = number_in(request, "before"), number_in(request, "after")
     if after:
-        found = list(rows.filter(pk__gt=after).order_by("pk")[: PAGE + 1])
+        found = sorted((row for rows in sets for row in rows.filter(pk__gt=after).order_by("pk")[: PAGE + 1]), key=_pk)
         has_newer, has_older = len(found) > PAGE, True
         found = found[:PAGE][::-1]
     else:
-        found = list((rows.filter(pk__lt=before) if before else rows).order_by("-pk")[: PAGE + 1])
+        older = (rows.filter(pk__lt=before) if before else rows for rows in sets)
+        found = sorted((row for rows in older for row in rows.order_by("-pk")[: PAGE + 1]), key=_pk, reverse=True)
         has_newer, has_older = bool(before), len(found) > PAGE
         found = found[:PAGE]
     if not found:
@@ -85,6 +87,10 @@ def page_of(request: HttpRequest, rows: Any) -> tuple[list[Any], str, str]:
         _url(request, after=found[0].pk) if has_newer else "",
         _url(request, before=found[-1].pk) if has_older else "",
     )
+
+
+def _pk(row: Any) -> int:
+    return int(row.pk)
 
 
 def _url(request: HttpRequest, **place: int) -> str:

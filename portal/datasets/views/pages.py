@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, F, Q, QuerySet, Sum, Value
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -22,7 +22,7 @@ from portal.catalog.pricing import storage_price_at
 from portal.core.htmx import respond, wants_fragment
 from portal.datasets import quota, uploading
 from portal.datasets.forms import DeleteDatasetForm
-from portal.datasets.models import DataFile, Dataset, DatasetVersion, FileState, VersionState
+from portal.datasets.models import DataFile, Dataset, DatasetShare, DatasetVersion, FileState, VersionState
 from portal.datasets.places import storage_place
 from portal.datasets.reading import StillRead, readers_of
 from portal.datasets.removal import delete_dataset as remove_dataset
@@ -41,11 +41,17 @@ def dataset_list(request: HttpRequest) -> HttpResponse:
     if current.organization is None:
         return respond(request, "datasets/list.html", "datasets/_list.html", {"nowhere": True})
     projects = projects_to_upload(user, current)
-    found = _in_place(Dataset.objects.visible_to(user).kept(), user, current)
-    rows, newer_url, older_url = page_of(request, found.select_related("project", "created_by"))
-    tallies = tallies_of(rows)
+    own = _in_place(Dataset.objects.visible_to(user).kept(), user, current)
+    received = _received_in_place(user, current)
+    shared = Dataset.objects.filter(pk__in=received.values("dataset")).exclude(pk__in=own.values("pk"))
+    with_names = [
+        datasets.select_related("project", "created_by").annotate(is_own=Value(is_own))
+        for datasets, is_own in ((own, True), (shared, False))
+    ]
+    rows, newer_url, older_url = page_of(request, *with_names)
+    tallies, shares = tallies_of(rows), _shares(rows, received)
     context = {
-        "rows": [(dataset, tallies.get(dataset.pk, NOTHING)) for dataset in rows],
+        "rows": [(dataset, tallies.get(dataset.pk, NOTHING), shares.get(dataset.pk)) for dataset in rows],
         "newer_url": newer_url,
         "older_url": older_url,
         "here": request.get_full_path(),
@@ -63,15 +69,18 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
     """The draft, newest first, what differs from the newest version, and the versions. `q`: the files whose path begins
     so, by path. While something on the page is on its way, it refreshes by itself."""
     user, dataset = user_of(request), find_dataset(request, code)
+    is_own = access_of(user).may_in(dataset.project, Permission.VIEW)
     tally = tally_of(dataset)
     beginning, show = _text(request, "q"), request.GET.get("show", "")
-    files, newer_url, older_url = _files(request, dataset, beginning, show)
+    files, newer_url, older_url = _files(request, dataset, beginning, show, is_own=is_own)
     older_versions = number_in(request, "versions_before")
     found = DatasetVersion.objects.filter(dataset=dataset).select_related("created_by").order_by("-number")
     versions = list((found.filter(number__lt=older_versions) if older_versions else found)[: VERSIONS + 1])
     may_change = access_of(user).may_in(dataset.project, Permission.UPLOAD)
     context = {
         "dataset": dataset,
+        "share": None if is_own else _share_for(user, dataset),
+        "receivers": dataset.shares.live().count() if is_own else 0,
         "files": files,
         "tally": tally,
         "q": beginning,
@@ -152,6 +161,29 @@ def _in_place(rows: Any, user: User, current: Current, prefix: str = "") -> Any:
     return rows.filter(**{f"{prefix}project__in": seen})
 
 
+def _received_in_place(user: User, current: Current) -> QuerySet[DatasetShare]:
+    """Live shares with the organization and project the person works in."""
+    assert current.organization is not None
+    if current.project is not None:
+        return DatasetShare.objects.to(current.project)
+    return DatasetShare.objects.received_by(user).filter(to_organization=current.organization)
+
+
+def _shares(datasets: list[Dataset], received: QuerySet[DatasetShare]) -> dict[int, DatasetShare]:
+    """By dataset: of an own one a live share, if any; of another's that by which the place sees it. Of several the one
+    that lasts longest. One statement."""
+    own = [dataset for dataset in datasets if dataset.is_own]  # type: ignore[attr-defined]
+    seen = DatasetShare.objects.filter(Q(dataset__in=own) | Q(dataset__in=datasets, pk__in=received.values("pk")))
+    lasting = seen.live().select_related("organization", "dataset__project").order_by(F("until").desc(nulls_first=True))
+    return {share.dataset_id: share for share in reversed(lasting)}
+
+
+def _share_for(user: User, dataset: Dataset) -> DatasetShare | None:
+    """By which somebody of another place sees the dataset: the one that lasts longest."""
+    received = DatasetShare.objects.received_by(user).filter(dataset=dataset).select_related("organization")
+    return received.order_by(F("until").desc(nulls_first=True)).first()
+
+
 def _upload_place(user: User, unfinished: QuerySet[DataFile]) -> dict[str, Any]:
     return {
         "unfinished": list(unfinished.select_related("dataset__project")[:UNFINISHED]),
@@ -162,8 +194,13 @@ def _upload_place(user: User, unfinished: QuerySet[DataFile]) -> dict[str, Any]:
     }
 
 
-def _files(request: HttpRequest, dataset: Dataset, beginning: str, show: str) -> tuple[list[DataFile], str, str]:
+def _files(
+    request: HttpRequest, dataset: Dataset, beginning: str, show: str, *, is_own: bool
+) -> tuple[list[DataFile], str, str]:
+    """To those it is shared with, what is verified."""
     every = DataFile.objects.filter(dataset=dataset).select_related("created_by")
+    if not is_own:
+        every = every.ready()
     if show == "removed":
         files, newer_url, older_url = page_of(
             request, every.filter(removed_in=dataset.next_number, added_in__isnull=False)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
@@ -16,11 +19,15 @@ from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_safe
 
+from portal.accounts.access import access_of
+from portal.accounts.roles import Permission
 from portal.audit import recording as audit
 from portal.core.limits import limited
 from portal.datasets import preview, storage
 from portal.datasets.models import FileState
 from portal.datasets.views.finding import find_file, user_of
+
+View = Callable[..., HttpResponse]
 
 IMAGE_EXPIRES_S = 60
 _STORE = "{0.scheme}://{0.netloc}".format(urlsplit(settings.S3_PUBLIC_ENDPOINT))
@@ -35,47 +42,73 @@ _NO_ORIGIN = {
 }
 
 
+@dataclass(frozen=True)
+class Looked:
+    """A stored object that somebody looks at."""
+
+    name: str
+    storage_key: str
+    size_bytes: int
+
+
+def around_frame(view: View) -> View:
+    """For pages that hold such a frame."""
+    return cast(View, csp_update({"frame-src": [SELF]})(view))  # type: ignore[arg-type]  # typed for a lone request
+
+
+def in_frame(view: View) -> View:
+    """For what stands in it."""
+    return cast(View, xframe_options_sameorigin(csp(_NO_ORIGIN)(view)))  # type: ignore[arg-type]  # as above
+
+
 @login_required
 @require_safe
-@csp_update({"frame-src": [SELF]})  # type: ignore[arg-type]  # typed for views without arguments
+@around_frame
 def page(request: HttpRequest, code: str) -> HttpResponse:
     file = find_file(request, code)
     if file.state != FileState.READY:
         messages.warning(request, _("“%(name)s” is not ready to be looked at.") % {"name": file.name})
         return redirect("datasets:detail", file.dataset.code)
-    return render(request, "datasets/preview.html", {"file": file})
+    is_own = access_of(user_of(request)).may_in(file.dataset.project, Permission.VIEW)
+    return render(request, "datasets/preview.html", {"file": file, "is_own": is_own})
 
 
 @login_required
 @require_safe
 @limited("download")
-@xframe_options_sameorigin
-@csp(_NO_ORIGIN)  # type: ignore[arg-type]  # as above
+@in_frame
 def content(request: HttpRequest, code: str) -> HttpResponse:
-    """What stands in the frame. Reading it is a download as far as the audit trail goes."""
     file = find_file(request, code)
-    context: dict[str, object] = {"file": file}
+    project = file.dataset.project
+
+    def note() -> None:
+        audit.record(
+            "file.previewed",
+            f"file:{file.code}",
+            actor=f"user:{user_of(request).pk}",
+            chain=project.organization.code,
+            detail={"project": project.code, "name": file.name},
+        )
+
+    looked = Looked(file.name, file.storage_key, file.size_bytes) if file.state == FileState.READY else None
+    return content_of(request, looked, note=note)
+
+
+def content_of(request: HttpRequest, looked: Looked | None, *, note: Callable[[], None]) -> HttpResponse:
+    """What stands in the frame; nothing of None. `note` tells the audit trail, for which reading is a download."""
+    context: dict[str, object] = {"kind": "Nothing", "name": looked.name if looked else ""}
     status = 200
-    if file.state != FileState.READY:
-        context["kind"] = "Nothing"
-    else:
+    if looked is not None:
         try:
-            seen = preview.preview_of(file.name, key=file.storage_key, size_bytes=file.size_bytes)
+            seen = preview.preview_of(looked.name, key=looked.storage_key, size_bytes=looked.size_bytes)
         except storage.StorageError:
             context["kind"], status = "Away", 503
         else:
             context |= {"kind": type(seen).__name__, "seen": seen}
             if isinstance(seen, preview.Image):
                 context["address"] = storage.presigned_get(
-                    file.storage_key, expires_s=IMAGE_EXPIRES_S, content_type=seen.content_type
+                    looked.storage_key, expires_s=IMAGE_EXPIRES_S, content_type=seen.content_type
                 )
-            project = file.dataset.project
             with transaction.atomic():
-                audit.record(
-                    "file.previewed",
-                    f"file:{file.code}",
-                    actor=f"user:{user_of(request).pk}",
-                    chain=project.organization.code,
-                    detail={"project": project.code, "name": file.name},
-                )
+                note()
     return render(request, "datasets/preview_content.html", context, status=status)

@@ -96,7 +96,8 @@ def artifacts(request: HttpRequest, code: str) -> HttpResponse:
     if unchanged := not_modified(request, tab_version):
         return unchanged
     versions = {"version": _version(request, job, now), "tab_version": tab_version}
-    context = {"tab": "artifacts", **versions, **_common(request, job, now)}
+    may_keep = access_of(user_of(request)).may_in(job.project, Permission.UPLOAD)
+    context = {"tab": "artifacts", **versions, **_common(request, job, now), "may_keep": may_keep}
     return respond(request, "jobs/artifacts.html", "jobs/_artifacts.html", context, etag=tab_version)
 
 
