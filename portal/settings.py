@@ -415,7 +415,7 @@ STORAGE_LIMIT_BYTES = number("STORAGE_LIMIT_GB", 1000) * 10**9
 LIMITS = {
     "submit": number("LIMIT_SUBMITS", 120),
     "download": number("LIMIT_DOWNLOADS", 120),
-    "presign": number("LIMIT_PARTS", 600),  # addresses for parts of uploads
+    "presign": number("LIMIT_PARTS", 1800),  # addresses for parts of uploads
 }
 
 # A new job may be missing from a provider's listing for so long, whatever the provider says of itself: only after that

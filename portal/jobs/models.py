@@ -191,7 +191,7 @@ class JobInput(models.Model):
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="inputs")
     data_file = models.ForeignKey(DataFile, on_delete=models.PROTECT, related_name="+")
-    path = models.CharField(max_length=360)  # <dataset folder>/<file name>
+    path = models.CharField(max_length=1101)  # <dataset folder>/<path inside the dataset>
     size_bytes = models.PositiveBigIntegerField()
     sha256 = models.CharField(max_length=64)
 
