@@ -415,7 +415,7 @@ STORAGE_LIMIT_BYTES = number("STORAGE_LIMIT_GB", 1000) * 10**9
 LIMITS = {
     "submit": number("LIMIT_SUBMITS", 120),
     "download": number("LIMIT_DOWNLOADS", 120),
-    "presign": number("LIMIT_PARTS", 600),  # addresses for parts of uploads
+    "presign": number("LIMIT_PARTS", 1800),  # addresses for parts of uploads
     "fetch": number("LIMIT_FETCHES", 6000),  # files of a version, by the addresses of one list
     "share": number("LIMIT_SHARES", 30),  # also tries to guess a project's code
 }

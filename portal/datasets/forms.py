@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy, pgettext_lazy
 from portal.accounts.models import Project
 from portal.core.periods import interval_of_day
 from portal.datasets.models import Dataset, DatasetVersion
-from portal.datasets.names import file_name_from
+from portal.datasets.names import file_path_from
 from portal.datasets.uploading import MAX_BYTES, FileToSend
 
 _is_sha256 = RegexValidator(r"\A[0-9a-f]{64}\Z", gettext_lazy("A checksum is 64 hexadecimal digits."))
@@ -57,12 +57,14 @@ class BeginForm(_NamedDataset):
     sha256 = forms.CharField(required=False, validators=[_is_sha256])
 
     def clean_name(self) -> str:
-        return file_name_from(self.cleaned_data["name"])
+        return file_path_from(self.cleaned_data["name"])
 
     def clean_size(self) -> int:
         size = int(self.cleaned_data["size"])
         if size > MAX_BYTES:
-            raise forms.ValidationError(_("A file can have up to 1 TB. Split this one and upload the pieces."))
+            raise forms.ValidationError(
+                _("A file can have up to 5 TiB (about 5.5 TB). Split this one and upload the pieces.")
+            )
         return size
 
     def clean_content_type(self) -> str:
@@ -142,7 +144,9 @@ class PlainForm(_NamedDataset):
     name = forms.CharField(
         label=gettext_lazy("File name"),
         error_messages={"required": gettext_lazy("Enter a file name.")},
-        help_text=gettext_lazy("As jobs will see it, for example words.txt. Choose the file itself in the next step."),
+        help_text=gettext_lazy(
+            "As jobs will see it, for example words.txt or train/words.txt. Choose the file itself in the next step."
+        ),
     )
 
     field_order = ["project", "dataset", "dataset_name", "name"]
@@ -158,7 +162,7 @@ class PlainForm(_NamedDataset):
         self.order_fields(self.field_order)
 
     def clean_name(self) -> str:
-        return file_name_from(self.cleaned_data["name"])
+        return file_path_from(self.cleaned_data["name"])
 
 
 class VersionForm(forms.Form):

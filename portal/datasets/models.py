@@ -193,6 +193,15 @@ class DataFileQuerySet(models.QuerySet["DataFile"]):
         """Uploads this person began and can go on with, newest first."""
         return self.visible_to(user).filter(created_by=user, state=FileState.UPLOADING).order_by("-pk")
 
+    def at(self, *paths: str) -> DataFileQuerySet:
+        """Files of these very paths in their datasets, by the index of paths."""
+        rows = self.annotate(path_beginning=PATH_BEGINNING)
+        return rows.filter(path_beginning__in=[path[:255] for path in paths], name__in=paths)
+
+    def below(self, path: str) -> DataFileQuerySet:
+        """Files in the folder of that path, at any depth."""
+        return self.in_path_order(beginning=f"{path}/")
+
     def to_verify(self) -> DataFileQuerySet:
         """Completed uploads that nobody is reading now, by the database's clock."""
         return self.filter(Q(checked_until=None) | Q(checked_until__lt=Now()), state=FileState.VERIFYING)
@@ -208,7 +217,8 @@ class DataFile(models.Model):
 
     code = models.CharField(max_length=20, unique=True, default=file_code, editable=False)
     dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="files", db_index=False)
-    name = models.CharField(max_length=255)  # as the person named it: shown and given back, never used as a key
+    # Its path inside the dataset, as the person named it: shown and given back, never used as a key.
+    name = models.CharField(max_length=1000)
     size_bytes = models.PositiveBigIntegerField()
     content_type = models.CharField(max_length=100, blank=True)
     state = models.CharField(max_length=10, choices=FileState.choices, default=FileState.UPLOADING)
@@ -289,10 +299,6 @@ class DataFile(models.Model):
         return self.name
 
     @property
-    def state_label(self) -> str:
-        return str(FileState(self.state).label)
-
-    @property
     def face(self) -> FileState:
         return FileState(self.state)
 
@@ -304,6 +310,16 @@ class DataFile(models.Model):
     def path(self) -> str:
         """Where a job finds it, below $PORTAL_DATA_DIR."""
         return f"{self.dataset.folder}/{self.name}"
+
+    @property
+    def folders(self) -> list[str]:
+        """The paths of those it lies in: "a" and "a/b" for "a/b/c.txt"."""
+        return ["/".join(self.name.split("/")[:depth]) for depth in range(1, self.name.count("/") + 1)]
+
+    @property
+    def base_name(self) -> str:
+        """Without its folders: what a download is called."""
+        return self.name.rpartition("/")[2]
 
     @property
     def part_count(self) -> int:

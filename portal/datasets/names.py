@@ -10,6 +10,8 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
 FILE_NAME_BYTES = 255  # what Linux file systems hold
+PATH_LETTERS = 1000
+PATH_DEPTH = 32
 FOLDER_BYTES = 120
 FOLDER_LETTERS = 90
 
@@ -17,8 +19,26 @@ FOLDER_LETTERS = 90
 _DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
+def file_path_from(raw: str) -> str:
+    """The path inside the dataset as it is stored and as jobs see it, "train/a.csv" or a name alone: each segment a
+    file name. Raises ValidationError with a sentence."""
+    segments = raw.split("/")
+    if len(segments) > PATH_DEPTH:
+        raise ValidationError(
+            _("Files can lie up to %(n)s folders deep. Move the file up and choose it again.") % {"n": PATH_DEPTH - 1}
+        )
+    if len(segments) > 1 and any(segment.strip() in ("", ".", "..") for segment in segments):
+        raise ValidationError(
+            _("A path is made of folder names with one / between them, without . and .. as names. Correct the path.")
+        )
+    path = "/".join(file_name_from(segment) for segment in segments)
+    if len(path) > PATH_LETTERS:
+        raise ValidationError(_("The path is longer than 1,000 characters. Shorten a folder name and choose it again."))
+    return path
+
+
 def file_name_from(raw: str) -> str:
-    """The name as it is stored and as jobs see it: NFC, no blanks around it. Raises ValidationError with a sentence."""
+    """NFC, no blanks around it."""
     name = unicodedata.normalize("NFC", raw).strip()
     if not name:
         raise ValidationError(_("Enter a file name."))

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -25,13 +26,13 @@ from portal.datasets import quota, storage, tasks
 from portal.datasets.models import UNFINISHED, DataFile, Dataset, FileState, Leftover
 from portal.datasets.names import folder_from
 
-MAX_BYTES = 10**12
+MAX_BYTES = 5 * 2**40  # the most that S3 stores as one object
 PLAIN_MAX_BYTES = quota.PLAIN_MAX_BYTES
 PLAIN_EXPIRES_S = quota.PLAIN_LATE_S  # a person still has to choose the file
 ADDRESS_EXPIRES_S = 300
 PARTS_WANTED = 1000
 NUDGED = 100  # of many files at once; the sweep brings the others
-PART_MIN_BYTES, PART_MAX_BYTES = 8 * storage.MIB, 128 * storage.MIB
+PART_MIN_BYTES, PART_COMFORTABLE_BYTES = 8 * storage.MIB, 128 * storage.MIB
 
 
 class UploadRefused(ValidationError):
@@ -58,7 +59,7 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class FileToSend:
-    """What the browser says of a file. `name` has passed names.file_name_from; checksums are hex or empty."""
+    """What the browser says of a file. `name` has passed names.file_path_from; checksums are hex or empty."""
 
     name: str
     size_bytes: int
@@ -71,7 +72,8 @@ class FileToSend:
 def begin(
     project: Project, *, sent: FileToSend, by: User, dataset: Dataset | None = None, dataset_name: str = ""
 ) -> DataFile:
-    """An upload to send parts to: a new one, or this person's unfinished one of the very same file.
+    """An upload to send parts to: a new one, or this person's unfinished one of the very same file. Where the dataset
+    has this very file already, that one, whose state is not `uploading`: a folder chosen again sends what is missing.
 
     Without a dataset, the one of that name is used or made; without a name, one called like the file.
     Raises NotPermitted, UploadRefused, OverQuota, StorageUnavailable.
@@ -80,7 +82,7 @@ def begin(
     with transaction.atomic():
         Project.objects.select_for_update(of=("self",)).get(pk=project.pk)  # one name, one dataset, one file
         _check_is_kept(dataset)
-        file = _unfinished(project, sent, by, dataset, dataset_name)
+        file = _unfinished(project, sent, by, dataset, dataset_name) or _there(project, sent, dataset, dataset_name)
         if file is None:
             dataset = dataset or _dataset_called(project, dataset_name or _stem(sent.name), by)
             file = _promise(dataset, sent, by, part_size_bytes=_part_size(sent.size_bytes))
@@ -89,8 +91,14 @@ def begin(
 
 def resume(file: DataFile, *, sent: FileToSend) -> DataFile:
     """Raises UploadRefused when this is not the file whose parts are in the store, StorageUnavailable."""
-    promised = (file.name, file.size_bytes, file.last_modified_ms, file.fingerprint, file.declared_sha256)
-    if promised != (sent.name, sent.size_bytes, sent.last_modified_ms, sent.fingerprint, sent.sha256):
+    promised = (file.base_name, file.size_bytes, file.last_modified_ms, file.fingerprint, file.declared_sha256)
+    if promised != (
+        sent.name.rpartition("/")[2],
+        sent.size_bytes,
+        sent.last_modified_ms,
+        sent.fingerprint,
+        sent.sha256,
+    ):
         raise UploadRefused(
             _("This is not the interrupted file: its name, size, date or content differs from “%(name)s”.")
             % {"name": file.name}
@@ -247,6 +255,23 @@ def _unfinished(
     return same.select_related("dataset__project").first()
 
 
+def _there(project: Project, sent: FileToSend, dataset: Dataset | None, dataset_name: str) -> DataFile | None:
+    """The same bytes by checksum, or for a large file by size, date and its two ends, under the same path."""
+    same = Q(sha256=sent.sha256) | Q(state=FileState.VERIFYING, declared_sha256=sent.sha256)
+    if not sent.sha256:
+        same = Q(fingerprint=sent.fingerprint, last_modified_ms=sent.last_modified_ms) & ~Q(fingerprint="")
+    where = {"dataset": dataset} if dataset else {"dataset__name": dataset_name or _stem(sent.name)}
+    found = DataFile.objects.filter(
+        same,
+        dataset__project=project,
+        size_bytes=sent.size_bytes,
+        dataset__removed_at=None,
+        state__in=[FileState.VERIFYING, FileState.READY],
+        **where,
+    ).draft()
+    return found.at(sent.name).select_related("dataset__project").first()
+
+
 def _dataset_called(project: Project, name: str, by: User) -> Dataset:
     kept = Dataset.objects.kept().filter(project=project)
     known = kept.filter(name=name).first()
@@ -271,7 +296,7 @@ def _dataset_called(project: Project, name: str, by: User) -> Dataset:
 
 
 def _promise(dataset: Dataset, sent: FileToSend, by: User, *, part_size_bytes: int) -> DataFile:
-    namesakes = DataFile.objects.filter(dataset=dataset, name=sent.name)
+    namesakes = DataFile.objects.filter(dataset=dataset).at(sent.name)
     # What failed under this name before is replaced by this try.
     namesakes.filter(state__in=[FileState.FAILED, FileState.ABANDONED]).delete()
     if namesakes.filter(state__in=UNFINISHED).exists():
@@ -291,6 +316,7 @@ def _promise(dataset: Dataset, sent: FileToSend, by: User, *, part_size_bytes: i
         fingerprint=sent.fingerprint,
         declared_sha256=sent.sha256,
     )
+    _check_is_file_or_folder(file)
     file.storage_key = f"t/{dataset.project.organization.code}/{file.code}"
     file.save()
     quota.reserve(file)
@@ -324,13 +350,30 @@ def _kept(dataset: Dataset, objects: Sequence[StoredObject], by: User) -> list[D
             created_by=by,
         )
         file.storage_key = f"t/{dataset.project.organization.code}/{file.code}"
+        _check_is_file_or_folder(file)
         files.append(file)
     return DataFile.objects.bulk_create(files, batch_size=1000)
 
 
+def _check_is_file_or_folder(file: DataFile) -> None:
+    """No machine could hold a folder and a file of the same name."""
+    there = DataFile.objects.filter(dataset=file.dataset, state__in=[*UNFINISHED, FileState.READY]).draft()
+    in_the_way = there.at(*file.folders).first() if file.folders else None
+    if in_the_way is not None:
+        raise UploadRefused(
+            _("“%(name)s” is a file in this dataset, so no folder of that name can be made. Rename one of the two.")
+            % {"name": in_the_way.name}
+        )
+    if there.below(file.name).exists():
+        raise UploadRefused(
+            _("“%(name)s” is a folder in this dataset, so no file can have that name. Rename one of the two.")
+            % {"name": file.name}
+        )
+
+
 def _opened(file: DataFile) -> DataFile:
     """With an upload at the store to send parts to. Two that open at once: the second one's is given back."""
-    if file.upload_id or not file.size_bytes:
+    if file.upload_id or not file.size_bytes or file.state != FileState.UPLOADING:
         return file
     upload_id = storage.create_upload(file.storage_key)
     ours = DataFile.objects.filter(pk=file.pk, upload_id="", state=FileState.UPLOADING).update(
@@ -373,13 +416,16 @@ def _expected(file: DataFile, number: int) -> int:
 
 
 def _part_size(size_bytes: int) -> int:
-    """8 MiB, growing so that about 1,000 parts do; from 134 GB on 128 MiB and more parts, at most 7,451."""
-    wanted = -(-size_bytes // (PARTS_WANTED * storage.MIB)) * storage.MIB
-    return min(max(wanted, PART_MIN_BYTES), PART_MAX_BYTES)
+    """Whole MiB: 8, growing so that about 1,000 parts do; from 134 GB on 128 and more parts; from 1.3 TB on as large as
+    the 10,000 parts of S3 need, at most 525."""
+    few, most = (-(-size_bytes // (parts * storage.MIB)) * storage.MIB for parts in (PARTS_WANTED, storage.PARTS_MAX))
+    return max(min(max(few, PART_MIN_BYTES), PART_COMFORTABLE_BYTES), most)
 
 
-def _stem(name: str) -> str:
-    return (name.split(".")[0] or name)[:100]
+def _stem(path: str) -> str:
+    """What a dataset is called that begins with this file: like its outermost folder, else like the file."""
+    first, slash, _rest = path.partition("/")
+    return (first if slash else first.split(".")[0] or first)[:100]
 
 
 def _note(act: str, file: DataFile, by: User) -> None:

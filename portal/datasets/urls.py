@@ -11,21 +11,23 @@ from portal.datasets.views import (
     previewing,
     sending,
     sharing,
+    terminal,
     versions,
 )
 
 app_name = "datasets"
 urlpatterns = [
     path("", pages.dataset_list, name="list"),
-    # Sending: upload.js talks to these, and a browser without script to form, send and posted.
+    # Sending: upload.js and portal-upload.py talk to these, and a browser without script to form, send and posted.
     path("begin/", sending.begin, name="begin"),
     path("form/", sending.plain, name="form"),
+    path("token/", terminal.token, name="token"),
     path("files/<str:code>/parts/", sending.parts, name="parts"),
     path("files/<str:code>/complete/", sending.complete, name="complete"),
     path("files/<str:code>/cancel/", sending.cancel, name="cancel"),
     path("files/<str:code>/send/", sending.send, name="send"),
     path("files/<str:code>/posted/", sending.posted, name="posted"),
-    path("files/<str:code>/state/", files.state, name="state"),
+    path("files/states/", files.states, name="states"),
     path("files/<str:code>/download/", files.download, name="download"),
     path("files/<str:code>/preview/", previewing.page, name="preview"),
     path("files/<str:code>/preview/content/", previewing.content, name="preview_content"),

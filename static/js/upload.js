@@ -1,25 +1,28 @@
-// Files from the browser straight to the object store, in parts whose SHA-256 is part of the signed address (our own work).
-// The store's list of parts is the truth: pause, reload and another browser all begin by asking for it. Words and addresses
-// come from data attributes of the page. A part that fails is signed anew and sent again, with growing pauses.
+// Files and folders from the browser straight to the object store, in parts whose SHA-256 is part of the signed address (our
+// own work). The store's list of parts is the truth: pause, reload and another browser all begin by asking for it. Words and
+// addresses come from data attributes of the page. A part that fails is signed anew and sent again, with growing pauses.
 (() => {
   const root = document.querySelector('[data-upload]');
   if (!root) return;
   const $ = (s, r = root) => r.querySelector(s);
   // The words stand on an element around the form: a field called "dataset" hides the form's own `dataset`.
-  const t = root.dataset, form = $('form'), input = $('[data-files]'), problem = $('[data-error]');
-  const LANES = matchMedia('(pointer: coarse)').matches ? 2 : 4;
-  const MIB = 2 ** 20, WHOLE = 64 * MIB, END = 8 * MIB, TRIES = 7, STALL_MS = 60000;
-  const uploads = new Set();
-  let turn = Promise.resolve(), resuming = null;
+  const t = root.dataset, form = $('form'), inputs = [$('[data-files]'), $('[data-folder]')], problem = $('[data-error]');
+  const LANES = matchMedia('(pointer: coarse)').matches ? 2 : 4; // parts under way at once, of one large file or of several small ones
+  const MIB = 2 ** 20, PART = 8 * MIB, WHOLE = 64 * MIB, TRIES = 7, STALL_MS = 60000;
+  const ROWS = 20; // more files than that show only what is under way or failed, and a line for all
+  const all = new Set(), checking = new Map(), T = { samples: [], quarter: 0 };
+  let queue = [], used = 0, paused = false, watching = false, refreshing = 0, resuming = null;
 
-  class Lost extends Error {} // nobody answered, or not well: try again
+  class Lost extends Error { constructor(text, after) { super(text); this.after = after; } } // no answer, or not a good one: try again
   class Refused extends Error { constructor(text, body) { super(text); this.body = body; } }
   class Halted extends Error {} // paused or cancelled
 
   const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, key) => values[key] ?? '');
   const wait = (ms) => new Promise((go) => setTimeout(go, ms));
   const online = () => new Promise((go) => addEventListener('online', go, { once: true }));
+  const some = (...states) => [...all].filter((u) => states.includes(u.state));
   function say(text) { const live = document.getElementById('live'); if (live) { live.textContent = ''; requestAnimationFrame(() => { live.textContent = text; }); } }
+  function complain(text) { problem.textContent = text; problem.hidden = !text; }
   function size(n) {
     const units = ['B', 'KB', 'MB', 'GB', 'TB']; let i = 0;
     while (n >= (i ? 999.95 : 1000) && i < 4) { n /= 1000; i++; }
@@ -55,7 +58,7 @@
     if (answer.status === 204) return {};
     const body = await answer.json().catch(() => null);
     if (answer.ok && body) return body;
-    if (answer.status >= 500 || answer.status === 429) throw new Lost(body?.error);
+    if (answer.status >= 500 || answer.status === 429) throw new Lost(body?.error, answer.headers.get('Retry-After'));
     throw new Refused(body?.error ?? t.tPortal, body);
   }
   async function insist(u, act) {
@@ -64,86 +67,130 @@
       try { return await act(); } catch (e) {
         if (u.halted) throw new Halted();
         if (!(e instanceof Lost)) throw e;
+        let pause = Math.min(30, 2 ** (tries - 1)) * (500 + Math.random() * 500);
         if (!navigator.onLine) { meta(u, t.tOffline); await Promise.race([online(), u.stopped]); tries = 0; continue; }
-        if (tries >= TRIES) throw new Refused(e.message || t.tStopped, { again: true });
-        await Promise.race([wait(Math.min(30, 2 ** (tries - 1)) * (500 + Math.random() * 500)), u.stopped]);
+        if (e.after) { pause = e.after * 1000; tries = 0; } else if (tries >= TRIES) throw new Refused(e.message || t.tStopped, { again: true });
+        await Promise.race([wait(pause), u.stopped]);
       }
     }
   }
 
-  // --- one row a file
-  function row(file, fields) {
-    const u = { file, fields, halted: false, hashes: [], loaded: new Map(), samples: [], requests: new Set(), queue: [], quarter: 0 };
-    u.row = $('[data-row]').content.firstElementChild.cloneNode(true);
-    $('b', u.row).textContent = file.name;
-    for (const part of u.row.querySelectorAll('[aria-label]')) part.setAttribute('aria-label', fill(part.getAttribute('aria-label'), { name: file.name }));
-    u.row.addEventListener('click', (e) => {
-      const act = e.target.closest('[data-act]')?.dataset.act;
-      if (act === 'pause') halt(u); else if (act === 'resume') enqueue(u); else if (act === 'cancel') cancel(u);
-    });
-    $('[data-rows]').append(u.row); uploads.add(u); enqueue(u);
-    return u;
+  // --- what is seen: a row a file, and one for all of them
+  function row(x, name, act) {
+    x.row = $('[data-row]').content.firstElementChild.cloneNode(true);
+    $('b', x.row).textContent = name;
+    for (const part of x.row.querySelectorAll('[aria-label]')) part.setAttribute('aria-label', fill(part.getAttribute('aria-label'), { name }));
+    x.row.addEventListener('click', (e) => { const b = e.target.closest('[data-act]'); if (b) act[b.dataset.act]?.(); });
+    $('[data-rows]').append(x.row);
   }
-  function meta(u, text) { $('.meta', u.row).textContent = text; }
-  function buttons(u, ...shown) {
+  function show(u) {
+    if (!u.row) row(u, u.path, { pause: () => halt(u), resume: () => { paused = false; enqueue(u); }, cancel: () => cancel(u) });
+  }
+  function hide(u) { u.row?.remove(); u.row = null; }
+  function meta(x, text) { if (x.row) $('.meta', x.row).textContent = text; }
+  function buttons(x, ...shown) {
+    if (!x.row) return;
     const had = document.activeElement?.closest('[data-act]');
-    for (const b of u.row.querySelectorAll('[data-act]')) b.hidden = !shown.includes(b.dataset.act);
-    if (had?.hidden && u.row.contains(had)) $('[data-act]:not([hidden])', u.row)?.focus();
+    for (const b of x.row.querySelectorAll('[data-act]')) b.hidden = !shown.includes(b.dataset.act);
+    if (had?.hidden && x.row.contains(had)) $('[data-act]:not([hidden])', x.row)?.focus();
   }
-  function bar(u, percent, look) {
-    const v = $('.v', u.row);
+  function bar(x, percent, look) {
+    if (!x.row) return;
+    const v = $('.v', x.row);
     v.setAttribute('width', percent); v.setAttribute('class', `v ${look}`); v.parentNode.setAttribute('aria-label', `${percent}%`);
   }
-  const sent = (u) => [...u.loaded.values()].reduce((sum, n) => sum + n, 0);
-  const percent = (u) => (u.file.size ? Math.min(100, Math.floor((sent(u) / u.file.size) * 100)) : 0);
-  function paint(u) {
-    const now = performance.now(), bytes = sent(u), last = u.samples.at(-1);
-    if (u.halted || (last && now - last[0] < 250)) return;
-    u.samples.push([now, bytes]); while (now - u.samples[0][0] > 8000) u.samples.shift();
-    const [at, from] = u.samples[0], speed = Math.max(0, (bytes - from) / ((now - at) / 1000)) || 0, p = percent(u);
-    bar(u, p, '');
-    meta(u, fill(t.tProgress, { done: size(bytes), total: size(u.file.size), speed: size(Math.round(speed)), left: speed ? time((u.file.size - bytes) / speed) : '–' }));
-    if (Math.floor(p / 25) > u.quarter) { u.quarter = Math.floor(p / 25); if (p < 100) say(fill(t.tSaid, { name: u.file.name, percent: u.quarter * 25 })); }
+  const sent = (u) => (u.state === 'sent' || u.state === 'ready' ? u.file.size : [...u.loaded.values()].reduce((sum, n) => sum + n, 0));
+  const share = (bytes, of) => (of ? Math.min(100, Math.floor((bytes / of) * 100)) : 0);
+  const percent = (u) => share(sent(u), u.file.size);
+  function paint(x, name, bytes, of, before = '') {
+    const now = performance.now();
+    x.samples.push([now, bytes]); while (now - x.samples[0][0] > 8000) x.samples.shift();
+    const [at, from] = x.samples[0], speed = Math.max(0, (bytes - from) / ((now - at) / 1000)) || 0, p = share(bytes, of);
+    bar(x, p, '');
+    meta(x, before + fill(t.tProgress, { percent: p, done: size(bytes), total: size(of), speed: size(Math.round(speed)), left: speed ? time((of - bytes) / speed) : '–' }));
+    if (Math.floor(p / 25) <= x.quarter) return;
+    x.quarter = Math.floor(p / 25);
+    if (p < 100 && (x === T || all.size < 2)) say(fill(t.tSaid, { name, percent: x.quarter * 25 }));
+  }
+  function progress(u) { if (!u.halted) u.painting ||= setTimeout(() => { u.painting = 0; if (u.state === 'running' && !u.halted) paint(u, u.path, sent(u), u.file.size); }, 250); total(); }
+  function total() { T.painting ||= setTimeout(draw, 250); }
+  function draw() {
+    T.painting = 0;
+    if (all.size < 2) { hide(T); return; }
+    const name = fill(t.tFiles, { n: all.size }), n = { queued: 0, running: 0, halted: 0, failed: 0, sent: 0, ready: 0 };
+    let bytes = 0, of = 0;
+    for (const u of all) { n[u.state]++; bytes += sent(u); of += u.file.size; }
+    const words = fill(t.tReady, { n: n.ready }) + (n.failed ? ` ${fill(t.tFailed, { n: n.failed })}` : ''), going = n.queued + n.running;
+    if (!T.row) { row(T, name, { pause: pauseAll, resume: resumeAll, cancel: cancelAll }); $('[data-rows]').prepend(T.row); }
+    $('b', T.row).textContent = name;
+    buttons(T, going && !paused ? 'pause' : '', n.halted + n.failed || (going && paused) ? 'resume' : '', going + n.halted + n.failed ? 'cancel' : '');
+    if (going) { paint(T, name, bytes, of, `${words} `); return; }
+    T.samples = [];
+    bar(T, share(bytes, of), n.failed ? 'err' : n.halted ? 'warn' : n.sent ? '' : 'ok'); meta(T, n.sent ? `${words} ${t.tVerifying}` : words);
+    if (!n.sent) say(`${name}: ${words}`);
   }
 
   // --- the way of one file: begin, send what is missing, complete, wait for the check
+  const need = (u) => Math.min(LANES, Math.ceil(u.file.size / PART) || 1);
+  function pump() {
+    while (!paused && queue.length && (!used || used + need(queue[0]) <= LANES)) {
+      const u = queue.shift(), lanes = need(u);
+      used += lanes;
+      run(u).finally(() => { used -= lanes; pump(); });
+    }
+  }
   function enqueue(u) {
-    u.halted = false; u.busy = true; u.stopped = new Promise((stop) => { u.stop = stop; });
+    u.halted = false; u.state = 'queued'; u.stopped = new Promise((stop) => { u.stop = stop; });
+    if (all.size <= ROWS) show(u);
     buttons(u, 'cancel'); bar(u, percent(u), ''); meta(u, t.tWaiting);
-    turn = turn.then(() => run(u));
+    queue.push(u); pump(); total();
   }
   async function run(u) {
     if (u.halted) return;
+    u.state = 'running'; show(u);
     try {
-      if (!u.urls) await begin(u);
-      await send(u); verify(u);
+      const held = u.urls ? null : await begin(u);
+      if (!u.there) await send(u, held);
+      arrived(u);
     } catch (e) {
-      u.busy = false;
       if (u.gone) { forget(u); return; }
-      if (e instanceof Halted) { bar(u, percent(u), 'warn'); meta(u, fill(t.tPaused, { percent: percent(u) })); buttons(u, 'resume', 'cancel'); return; }
-      const text = e instanceof Refused ? e.message : t.tPortal;
-      bar(u, percent(u), 'err'); meta(u, text); say(`${u.file.name}: ${text}`);
-      buttons(u, e.body?.again || u.urls ? 'resume' : '', 'cancel');
+      show(u);
+      if (e instanceof Halted) { u.state = 'halted'; bar(u, percent(u), 'warn'); meta(u, fill(t.tPaused, { percent: percent(u) })); buttons(u, 'resume', 'cancel'); total(); return; }
+      failed(u, e instanceof Refused ? e.message : t.tPortal, e.body?.again || u.urls);
       u.old?.removeAttribute('hidden');
     }
   }
+  function failed(u, text, again) {
+    u.state = 'failed'; show(u);
+    bar(u, percent(u), 'err'); meta(u, text); say(`${u.path}: ${text}`);
+    buttons(u, again ? 'resume' : '', 'cancel'); total();
+  }
   async function begin(u) {
-    meta(u, t.tPreparing);
-    const { file } = u, ends = file.size > WHOLE;
-    const digest = await hash(ends ? new Blob([file.slice(0, END), file.slice(-END)]) : file);
-    const made = await insist(u, () => ask(t.begin, {
-      ...u.fields(), name: file.name, size: file.size, content_type: file.type, last_modified: file.lastModified, [ends ? 'fingerprint' : 'sha256']: digest,
-    }));
-    Object.assign(u, { urls: made.urls, parts: made.parts, partSize: made.part_size });
-    u.fields.dataset = made.dataset;
-    document.querySelector(`[data-unfinished="${CSS.escape(made.file)}"]`)?.remove();
-    const list = document.querySelector('[data-interrupted]');
-    if (list && !$('[data-unfinished]', list)) list.remove();
+    const { file, batch } = u, ends = file.size > WHOLE;
+    show(u); meta(u, t.tPreparing); buttons(u, 'cancel');
+    const digest = await hash(ends ? new Blob([file.slice(0, PART), file.slice(-PART)]) : file);
+    // The first file makes the dataset; the others chosen with it wait, and follow there.
+    while (!batch.dataset && batch.opening) await batch.opening;
+    let opened; if (!batch.dataset) batch.opening = new Promise((go) => { opened = go; });
+    try {
+      const made = await insist(u, () => ask(t.begin, {
+        ...(batch.dataset ? { dataset: batch.dataset } : batch.chosen), name: u.path, size: file.size, content_type: file.type,
+        last_modified: file.lastModified, [ends ? 'fingerprint' : 'sha256']: digest,
+      }));
+      Object.assign(u, { code: made.file, urls: made.urls, parts: made.parts, partSize: made.part_size, given: made.addresses, there: made.state !== 'uploading' });
+      if (!batch.chosen.resume) batch.dataset = made.dataset;
+      batch.version = made.urls.version;
+      if (made.parts === 1 && !ends) u.hashes[1] = digest;
+      document.querySelector(`[data-unfinished="${CSS.escape(made.file)}"]`)?.remove();
+      const list = document.querySelector('[data-interrupted]');
+      if (list && !$('[data-unfinished]', list)) list.remove();
+      return made.held;
+    } finally { if (opened) { batch.opening = null; opened(); } }
   }
   const piece = (u, n) => u.file.slice((n - 1) * u.partSize, n * u.partSize);
-  async function send(u, again = 0) {
+  async function send(u, known, again = 0) {
     buttons(u, 'pause', 'cancel');
-    const held = new Set((await insist(u, () => ask(u.urls.parts))).held);
+    const held = new Set(known ?? (await insist(u, () => ask(u.urls.parts))).held);
     u.loaded = new Map([...held].map((n) => [n, piece(u, n).size])); u.samples = []; u.quarter = Math.floor(percent(u) / 25);
     let next = 1;
     const lane = async () => {
@@ -154,21 +201,23 @@
         if (u.halted) throw new Halted();
       }
     };
-    const lanes = Array.from({ length: LANES }, lane);
+    const lanes = Array.from({ length: need(u) }, lane);
     try { await Promise.all(lanes); } catch (e) { halt(u); await Promise.allSettled(lanes); throw e; }
     const digest = await hash(new Blob(u.hashes.slice(1).map(raw)));
     try { await insist(u, () => ask(u.urls.complete, { parts_sha256: digest })); } catch (e) {
       if (!e.body?.missing || again > 1) throw e;
-      await send(u, again + 1);
+      await send(u, null, again + 1);
     }
   }
   // Lanes that ask at about the same time share one request.
   function address(u, n) {
+    const given = u.given?.[n];
+    if (given) { delete u.given[n]; return given; }
     return new Promise((resolve, reject) => {
-      u.queue.push({ n, resolve, reject });
-      if (u.queue.length > 1) return;
+      u.asking.push({ n, resolve, reject });
+      if (u.asking.length > 1) return;
       setTimeout(() => {
-        const batch = u.queue.splice(0), parts = Object.fromEntries(batch.map((b) => [b.n, u.hashes[b.n]]));
+        const batch = u.asking.splice(0), parts = Object.fromEntries(batch.map((b) => [b.n, u.hashes[b.n]]));
         ask(u.urls.parts, { parts: JSON.stringify(parts) }).then((made) => batch.forEach((b) => b.resolve(made.parts[b.n])), (e) => batch.forEach((b) => b.reject(e)));
       }, 20);
     });
@@ -181,75 +230,121 @@
       const alive = () => { clearTimeout(stall); stall = setTimeout(() => x.abort(), STALL_MS); };
       x.open('PUT', url);
       for (const [name, value] of Object.entries(headers)) x.setRequestHeader(name, value);
-      x.upload.onprogress = (e) => { alive(); u.loaded.set(n, e.loaded); paint(u); };
+      x.upload.onprogress = (e) => { alive(); u.loaded.set(n, e.loaded); progress(u); };
       x.onloadend = () => {
         clearTimeout(stall); u.requests.delete(x);
-        if (x.status === 200) { u.loaded.set(n, piece(u, n).size); paint(u); resolve(); } else { u.loaded.delete(n); reject(new Lost()); }
+        if (x.status === 200) { u.loaded.set(n, piece(u, n).size); progress(u); resolve(); } else { u.loaded.delete(n); reject(new Lost(x.status === 507 || /StorageFull|QuotaExceeded/.test(x.responseText) ? t.tFull : '')); }
       };
       u.requests.add(x); alive(); x.send(piece(u, n));
     });
   }
   function halt(u) { u.halted = true; u.stop(); for (const x of u.requests) x.abort(); }
-  function forget(u) { if (u.urls) ask(u.urls.cancel, {}).catch(() => {}); }
-  function cancel(u) {
-    if (u.loaded.size && !confirm(fill(t.tReally, { name: u.file.name }))) return;
-    u.gone = true; halt(u); uploads.delete(u);
-    u.row.remove(); $('[data-choose]').focus();
-    forget(u);
+  function forget(u) { if (u.urls && !u.there) ask(u.urls.cancel, {}).catch(() => {}); }
+  function drop(u) {
+    const idle = u.state !== 'running';
+    u.gone = true; halt(u); queue = queue.filter((other) => other !== u); all.delete(u); hide(u);
+    if (idle) forget(u); // else when its last request has ended
+    left(u);
   }
-  async function verify(u) {
+  function cancel(u) {
+    if (u.loaded.size && !confirm(fill(t.tReally, { name: u.path }))) return;
+    drop(u); $('[data-choose]').focus(); total();
+  }
+  function pauseAll() { paused = true; some('running').forEach(halt); total(); }
+  function resumeAll() { paused = false; some('halted', 'failed').forEach(enqueue); pump(); total(); }
+  function cancelAll() {
+    if (!confirm(fill(t.tReally, { name: fill(t.tFiles, { n: all.size }) }))) return;
+    some('queued', 'running', 'halted', 'failed').forEach(drop); paused = false; $('[data-choose]').focus(); total();
+  }
+  // The bytes are there: the page may be left.
+  function arrived(u) {
+    u.state = 'sent';
     bar(u, 100, ''); meta(u, t.tVerifying); buttons(u);
-    u.busy = false; // the bytes are there: the page may be left
-    document.body.dispatchEvent(new Event('uploaded'));
-    for (let pause = 500; ; pause = Math.min(pause * 1.4, 10000)) {
+    if (all.size > ROWS) hide(u);
+    Object.assign(u, { loaded: new Map(), hashes: [] });
+    u.batch.sent += !u.there; left(u);
+    checking.set(u.code, u); watch(); total();
+  }
+  // One question for all that are being verified.
+  async function watch() {
+    if (watching) return;
+    watching = true;
+    for (let pause = 500; checking.size; pause = Math.min(pause * 1.4, 10000)) {
       await wait(pause);
-      let file; try { file = await ask(u.urls.state); } catch (e) { if (e instanceof Lost) continue; meta(u, e.message); return; }
-      if (file.state === 'verifying') continue;
-      const ready = file.state === 'ready', text = ready ? fill(t.tDone, { total: size(u.file.size) }) : file.failure;
-      bar(u, 100, ready ? 'ok' : 'err'); meta(u, text); uploads.delete(u);
-      const open = $('[data-act="open"]', u.row); open.href = u.urls.dataset; buttons(u, 'open');
-      say(ready ? fill(t.tSaidDone, { name: u.file.name }) : text);
-      document.body.dispatchEvent(new Event('uploaded'));
-      return;
+      const codes = [...checking.keys()].slice(0, 100); let files;
+      try { ({ files } = await ask(`${t.states}?files=${codes}`)); } catch (e) { if (e instanceof Lost) continue; files = {}; }
+      for (const code of codes) {
+        const found = files[code] ?? { failure: t.tPortal };
+        if (found.state === 'verifying') continue;
+        const u = checking.get(code); checking.delete(code); pause = 350;
+        if (found.state !== 'ready') { u.urls = null; failed(u, found.failure || t.tPortal, true); continue; }
+        const text = fill(u.there ? t.tThere : t.tDone, { total: size(u.file.size) });
+        u.state = 'ready'; bar(u, 100, 'ok'); meta(u, text);
+        if (u.row) { $('[data-act="open"]', u.row).href = u.urls.dataset; buttons(u, 'open'); }
+        if (all.size < 2) say(fill(t.tSaidDone, { name: u.path }));
+      }
+      refresh(); total();
     }
+    watching = false;
+  }
+  function refresh() { refreshing ||= setTimeout(() => { refreshing = 0; document.body.dispatchEvent(new Event('uploaded')); }, 1000); }
+  // When the last of those chosen together is there, and was not there before, they become a version.
+  async function left({ batch }) {
+    refresh();
+    if (--batch.left || !batch.sent || !batch.version || !form.elements.version?.checked) return;
+    try { await ask(batch.version, { wait: 1 }); say(t.tVersion); } catch (e) { complain(e.message || t.tPortal); }
   }
 
   // --- choosing
-  function take(files) {
-    problem.hidden = true;
+  function take(found) {
+    complain('');
     const old = resuming; resuming = null;
-    if (old) {
-      if (!files.length) return;
-      old.hidden = true;
-      row(files[0], () => ({ resume: old.dataset.unfinished })).old = old;
-      return;
-    }
-    // The first file makes the dataset; the others chosen with it follow there.
+    if (!found.length) { complain(t.tEmpty); return; }
+    // A new choice after all has ended begins a new account.
+    if (!some('queued', 'running', 'halted', 'failed', 'sent').length) { for (const u of all) hide(u); all.clear(); T.samples = []; T.quarter = 0; hide(T); }
     const { project, dataset, dataset_name: name } = form.elements;
-    const chosen = { project: project?.value ?? '', dataset: dataset?.value ?? '', dataset_name: name?.value ?? '' };
-    const fields = () => (fields.dataset ? { dataset: fields.dataset } : chosen);
-    for (const file of files) row(file, fields);
+    const chosen = old ? { resume: old.dataset.unfinished } : { project: project?.value ?? '', dataset: dataset?.value ?? '', dataset_name: name?.value ?? '' };
+    if (old) { old.hidden = true; found.length = 1; }
+    const batch = { chosen, dataset: chosen.dataset, left: found.length, sent: 0 };
+    const fresh = found.map(([file, path]) => ({ file, path, batch, old, hashes: [], loaded: new Map(), samples: [], requests: new Set(), asking: [], quarter: 0 }));
+    for (const u of fresh) { u.state = 'queued'; all.add(u); }
+    T.quarter = 0;
+    for (const u of fresh) enqueue(u);
   }
-  $('[data-choose]').addEventListener('click', () => { resuming = null; input.click(); });
-  input.addEventListener('change', () => { const files = [...input.files]; input.value = ''; take(files); });
-  form.addEventListener('submit', (e) => { e.preventDefault(); input.click(); });
+  const listed = (files) => [...files].map((file) => [file, file.webkitRelativePath || file.name]);
+  async function walk(entry, found) {
+    if (entry.isFile) { found.push([await new Promise((...both) => entry.file(...both)), entry.fullPath.slice(1)]); return; }
+    const reader = entry.createReader();
+    for (let more; (more = await new Promise((...both) => reader.readEntries(...both))).length;) for (const inner of more) await walk(inner, found);
+  }
+  async function dropped(data) {
+    const entries = [...data.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean), found = []; // now: after a wait the list is empty
+    if (!entries.length) { take(listed(data.files)); return; }
+    try { for (const entry of entries) await walk(entry, found); } catch { complain(t.tUnreadable); return; }
+    take(found);
+  }
+  function choose(input) { resuming = null; input.click(); }
+  $('[data-choose]').addEventListener('click', () => choose(inputs[0]));
+  $('[data-choose-folder]').addEventListener('click', () => choose(inputs[1]));
+  for (const input of inputs) input.addEventListener('change', () => { const found = listed(input.files); input.value = ''; take(found); });
+  form.addEventListener('submit', (e) => { e.preventDefault(); choose(inputs[0]); });
   document.addEventListener('click', (e) => {
     const b = e.target.closest?.('[data-resume]'); if (!b) return;
-    resuming = b.closest('[data-unfinished]'); input.click();
+    resuming = b.closest('[data-unfinished]'); inputs[0].click();
   });
   for (const type of ['dragover', 'drop']) {
     document.addEventListener(type, (e) => {
       if (!e.dataTransfer?.types.includes('Files')) return;
       e.preventDefault(); // beside the zone a dropped file would replace the page
-      if (type === 'drop' && e.target.closest?.('[data-drop]')) { resuming = null; take([...e.dataTransfer.files]); }
+      if (type === 'drop' && e.target.closest?.('[data-drop]')) { resuming = null; dropped(e.dataTransfer); }
     });
   }
-  addEventListener('beforeunload', (e) => { if ([...uploads].some((u) => u.busy)) e.preventDefault(); });
-  if (!globalThis.crypto?.subtle) { problem.textContent = t.tInsecure; problem.hidden = false; $('[data-drop]').hidden = true; return; }
+  addEventListener('beforeunload', (e) => { if (some('queued', 'running').length) e.preventDefault(); });
+  if (!globalThis.crypto?.subtle) { complain(t.tInsecure); $('[data-drop]').hidden = true; return; }
   (async () => {
     for (const old of document.querySelectorAll('[data-unfinished][data-parts]')) {
       const { held } = await ask(old.dataset.parts).catch(() => ({})); if (!held) continue;
-      const p = Math.floor((held.length / old.dataset.count) * 100);
+      const p = share(held.length, old.dataset.count);
       $('.v', old).setAttribute('width', p); $('.bar', old).setAttribute('aria-label', `${p}%`);
       $('[data-meta]', old).textContent = fill(t.tPart, { percent: p });
     }

@@ -80,3 +80,66 @@ def test_upload_and_download_without_script(portal: Portal, page_for: Callable[.
         words.name,
         words.read_bytes(),
     )
+
+
+def test_a_folder_of_many_files_is_one_line_and_is_sent_once(
+    portal: Portal, page_for: Callable[..., Page], tmp_path: Path
+) -> None:
+    folder = tmp_path / "学習 用"
+    for number in range(45):
+        path = folder / f"部分 {number % 5}" / f"{number}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"言葉 {number}\n")
+    page, puts, said = page_for(), [], []
+    page.on("request", lambda r: puts.append(r.url) if r.method == "PUT" else None)
+    sign_in(page, portal.logins()["member"])
+    page.goto("/datasets/")
+    page.expose_function("heard", lambda text: said.append(text))
+    page.evaluate("new MutationObserver(() => heard(live.textContent)).observe(live, {childList: true})")
+
+    def send_it() -> str:
+        page.set_input_files("[data-folder]", folder)
+        total = page.locator("[data-rows] > :first-child .meta")
+        expect(total).to_have_text("45件を確認しました。", timeout=200_000)
+        return str(page.locator("[data-rows] > :first-child b").text_content())
+
+    first, rows = send_it(), page.locator("[data-rows] > *").count()
+    sent, puts[:] = len(puts), []
+    page.reload()
+    again = send_it()
+    page.goto("/datasets/")
+    page.click("text=学習 用")
+
+    assert (first, again, sent, len(puts)) == ("45個のファイル", "45個のファイル", 45, 0)
+    assert rows <= 21
+    assert "45個のファイル: 45件を確認しました。" in said
+    expect(page.locator("#files")).to_contain_text("45")
+    expect(page.locator("#files")).to_contain_text("$PORTAL_DATA_DIR/学習_用/学習 用/部分 ")
+
+
+def test_all_are_paused_and_go_on(portal: Portal, page_for: Callable[..., Page], tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.bin").write_bytes(os.urandom(9_000_000))
+    page, dialogs = page_for(), []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.dismiss()))
+    sign_in(page, portal.logins()["member"])
+    network = page.context.new_cdp_session(page)
+    network.send("Network.enable")
+    slow = {"offline": False, "latency": 5, "downloadThroughput": -1, "uploadThroughput": 3_000_000}
+    network.send("Network.emulateNetworkConditions", slow)
+    page.goto("/datasets/")
+    page.fill("#up-name", "paused")
+    page.set_input_files("[data-files]", [tmp_path / f"{number}.bin" for number in range(3)])
+    total = page.locator("[data-rows] > :first-child")
+
+    total.locator("[data-act=pause]").click()
+    expect(page.locator("[data-rows]")).to_contain_text("一時停止中")
+    network.send("Network.emulateNetworkConditions", {**slow, "offline": True})
+    total.locator("[data-act=resume]").click()
+    expect(page.locator("[data-rows]")).to_contain_text("通信が切れています")
+    page.close(run_before_unload=True)
+    page.wait_for_timeout(300)
+    network.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
+
+    expect(total.locator(".meta")).to_have_text("3件を確認しました。", timeout=120_000)
+    assert dialogs == ["beforeunload"]

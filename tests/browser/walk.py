@@ -261,7 +261,7 @@ WALK = {
 NO_PAGE = {
     "answered with data or a file": (
         "home:healthz", "home:readyz", "catalog:csv", "usage:csv", "jobs:log", "jobs:artifact", "datasets:begin",
-        "datasets:parts", "datasets:complete", "datasets:state", "datasets:download", "datasets:certificate_json",
+        "datasets:parts", "datasets:complete", "datasets:states", "datasets:download", "datasets:certificate_json",
         "datasets:manifest", "datasets:fetch", "datasets:fetch_file", "mfa_download_recovery_codes",
         "mfa_login_webauthn", "machine:claim",
     ),

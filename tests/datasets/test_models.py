@@ -26,7 +26,7 @@ def test_a_failure_names_the_file_and_every_state_has_its_face() -> None:
         assert DataFile(name="100%.csv", failure=FileFailure.LOST).failure_text == (
             "“100%.csv” is not in the storage. Upload it again."
         )
-        assert (DataFile(name="a").failure_text, DataFile(state="ready").state_label) == ("", "Ready")
+        assert DataFile(name="a").failure_text == ""
     assert [state for state in FileState if not state.icon] == []
 
 

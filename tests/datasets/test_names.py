@@ -2,7 +2,10 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.utils.translation import override
 
-from portal.datasets.names import file_name_from, folder_from
+from portal.datasets.names import file_path_from, folder_from
+
+PATH = "A path is made of folder names with one / between them, without . and .. as names. Correct the path."
+LONG = "The path is longer than 1,000 characters. Shorten a folder name and choose it again."
 
 
 @pytest.mark.parametrize(
@@ -14,31 +17,48 @@ from portal.datasets.names import file_name_from, folder_from
         ("<script>alert(1)</script>".replace("/", ""), "<script>alert(1)<script>"),
         (".bashrc", ".bashrc"),
         ("漢" * 85, "漢" * 85),
+        ("train/a.csv", "train/a.csv"),
+        ("学習 用/か\u3099 /売上.csv", "学習 用/が/売上.csv"),
+        ("a/.../b", "a/.../b"),
+        ("/".join(["d"] * 32), "/".join(["d"] * 32)),
+        ("/".join(["漢" * 85] * 11 + ["漢" * 54]), "/".join(["漢" * 85] * 11 + ["漢" * 54])),
+        ("/".join(["x" * 249] * 4), "/".join(["x" * 249] * 4)),
     ],
 )
-def test_file_names_stay_as_people_wrote_them(raw: str, name: str) -> None:
-    assert file_name_from(raw) == name
+def test_paths_stay_as_people_wrote_them(raw: str, name: str) -> None:
+    assert file_path_from(raw) == name
 
 
 @pytest.mark.parametrize(
     ("raw", "sentence"),
     [
         ("", "Enter a file name."),
+        ("a/ /b", PATH),
+        ("a//b", PATH),
+        ("/a", PATH),
+        ("a/", PATH),
+        ("a/./b", PATH),
+        ("a/../b", PATH),
         ("..", "A file name cannot contain / or \\. Rename the file and choose it again."),
-        ("../../etc/passwd", "A file name cannot contain / or \\. Rename the file and choose it again."),
+        ("../../etc/passwd", PATH),
+        ("a/b\nc/d", "The file name contains invisible control characters. Rename the file and choose it again."),
+        ("a/\u200fb", "The file name contains invisible control characters. Rename the file and choose it again."),
+        ("/".join(["漢" * 85] * 11 + ["漢" * 55]), LONG),
+        ("/".join(["x" * 249] * 4) + "xx", LONG),
+        ("/".join(["d"] * 33), "Files can lie up to 31 folders deep. Move the file up and choose it again."),
         ("a\\b", "A file name cannot contain / or \\. Rename the file and choose it again."),
         ("a\nb", "The file name contains invisible control characters. Rename the file and choose it again."),
         ("a\0b", "The file name contains invisible control characters. Rename the file and choose it again."),
         ("a\u202efdp.exe", "The file name contains invisible control characters. Rename the file and choose it again."),
         (
-            "漢" * 86,
+            "a/" + "漢" * 86,
             "The file name is longer than 255 bytes (about 85 Japanese characters). Shorten it and choose it again.",
         ),
     ],
 )
-def test_names_that_could_harm_are_refused_with_a_sentence(raw: str, sentence: str) -> None:
+def test_paths_that_could_harm_are_refused_with_a_sentence(raw: str, sentence: str) -> None:
     with override("en"), pytest.raises(ValidationError) as refused:
-        file_name_from(raw)
+        file_path_from(raw)
     assert refused.value.messages == [sentence]
 
 

@@ -87,6 +87,53 @@ def test_choosing_the_same_file_again_sends_only_what_is_missing(client: Client,
     assert complete(client, again, data).status_code == 200
 
 
+def test_what_the_dataset_has_already_is_not_sent_again(client: Client, project: Project) -> None:
+    """A folder chosen again after an interruption: its finished files are found by what they are."""
+    large = {"sha256": "", "fingerprint": sha256(b"ends"), "name": "a/large.bin"}
+    first = [
+        begin(client, project=project.code, name="a/words.txt").json(),
+        begin(client, project=project.code, **large).json(),
+    ]
+    for made in first:
+        send(client, made, b"words")
+        complete(client, made, b"words")
+
+    verifying = [begin(client, project=project.code, **fields).json() for fields in ({"name": "a/words.txt"}, large)]
+    for made in first:
+        checks.verify(file_of(made).pk)
+    ready = [begin(client, project=project.code, **fields).json() for fields in ({"name": "a/words.txt"}, large)]
+    other = [
+        begin(client, project=project.code, **fields).status_code
+        for fields in ({"name": "a/words.txt", "sha256": "0" * 64}, {**large, "last_modified": 5})
+    ]
+
+    assert [(made["file"], made["state"], made["held"], made["addresses"]) for made in (*verifying, *ready)] == [
+        (made["file"], state, [], {}) for state in ("verifying", "ready") for made in first
+    ]
+    assert (other, DataFile.objects.count()) == ([201, 201], 4)  # another content takes its place
+
+
+def test_a_small_file_needs_two_requests_to_the_portal(client: Client, project: Project) -> None:
+    made = begin(client, project=project.code).json()
+    at = made["addresses"]["1"]
+
+    sent = httpx.put(at["url"], headers=at["headers"], content=b"words").status_code
+    again = begin(client, project=project.code).json()
+
+    assert (made["held"], sent, again["held"], again["addresses"]) == ([], 200, [1], {})
+    assert complete(client, made, b"words").status_code == 200
+    assert checks.verify(file_of(made).pk) == "ready"
+
+
+def test_states_are_asked_for_a_hundred_at_a_time(client: Client, project: Project) -> None:
+    dataset = DatasetFactory(project=project)
+    codes = [DataFileFactory(dataset=dataset).code for _ in range(101)]
+
+    found = client.get("/datasets/files/states/", {"files": ",".join([*codes, "x\0"])}).json()["files"]
+
+    assert found == {code: {"state": "ready", "failure": "", "sha256": sha256(b"words")} for code in codes[:100]}
+
+
 def test_resume_refuses_another_file(client: Client, project: Project) -> None:
     made = begin(client, b"words", project=project.code).json()
 
@@ -167,7 +214,7 @@ def test_what_differs_never_becomes_ready(
 
     file.refresh_from_db()
     assert (verdict, file.state, file.failure, file.ready_at) == ("failed", "failed", failure, None)
-    state = client.get(made["urls"]["state"]).json()
+    state = client.get("/datasets/files/states/", {"files": file.code}).json()["files"][file.code]
     assert (state["state"], "“words.txt”" in state["failure"]) == ("failed", True)
     # What failed is replaced by the next try under the same name, and its bytes go.
     assert begin(client, project=project.code, dataset=file.dataset.code).status_code == 201
@@ -296,7 +343,7 @@ def test_one_name_is_one_file_in_a_dataset(client: Client, client_of: Sign, proj
     other = begin(client_of(manager, "en"), project=project.code, dataset_name="d")
     send(client, made, b"words")
     complete(client, made, b"words")
-    verifying = begin(client, project=project.code, dataset_name="d")
+    verifying = begin(client, b"WORDS", project=project.code, dataset_name="d")
 
     assert [(a.status_code, a.json()["error"]) for a in (other, verifying)] == [
         (422, "“words.txt” is being uploaded into this dataset already. Wait for it, or cancel that upload first.")
@@ -346,6 +393,85 @@ def uploaded(client: Client, project: Project, data: bytes) -> DataFile:
     return file
 
 
+def test_a_folder_is_paths_and_its_dataset_is_called_like_it(
+    client: Client, client_of: Sign, project: Project, viewer: User
+) -> None:
+    first = begin(client, project=project.code, name="学習 用/一/a.csv").json()
+    second = begin(client, dataset=first["dataset"], name="学習 用/一/b.csv").json()
+    for made in (first, second):
+        send(client, made, b"words")
+        complete(client, made, b"words")
+        checks.verify(file_of(made).pk)
+    file = file_of(first)
+
+    download = client_of(viewer).get(f"/datasets/files/{file.code}/download/")["Location"]
+
+    assert (file.dataset.name, file.path) == ("学習 用", "学習_用/学習 用/一/a.csv")
+    assert sorted(file.dataset.files.values_list("name", flat=True)) == ["学習 用/一/a.csv", "学習 用/一/b.csv"]
+    assert httpx.get(download).headers["content-disposition"] == 'attachment; filename="a.csv"'
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "sentence"),
+    [
+        ("a", "a/b/c", "“a” is a file in this dataset, so no folder of that name can be made. Rename one of the two."),
+        ("b/c", "b/c/d", "“b/c” is a file in this dataset, so no folder of that name can be made. Rename one of the two."),  # noqa: E501
+        ("a/b/c", "a/b", "“a/b” is a folder in this dataset, so no file can have that name. Rename one of the two."),
+        ("a/b/c", "a", "“a” is a folder in this dataset, so no file can have that name. Rename one of the two."),
+    ],
+)  # fmt: skip
+def test_a_name_is_a_file_or_a_folder_because_a_job_sees_both(
+    client: Client, project: Project, there: str, wanted: str, sentence: str
+) -> None:
+    file = DataFileFactory(dataset__project=project, name=there)
+
+    answer = begin(client, dataset=file.dataset.code, name=wanted)
+
+    assert (answer.status_code, answer.json()) == (422, {"error": sentence})
+
+
+def test_what_failed_or_only_begins_alike_is_not_in_the_way(client: Client, project: Project) -> None:
+    dataset = DatasetFactory(project=project)
+    for name in ("a.b", "a0", "a-/b", "ab/c", "A"):
+        DataFileFactory(dataset=dataset, name=name)
+    DataFileFactory(dataset=dataset, name="a", state="failed", failure="lost", sha256="", ready_at=None)
+    DataFileFactory(dataset=DatasetFactory(project=project, name="other"), name="a")
+
+    answers = [begin(client, dataset=dataset.code, name=name).status_code for name in ("a/b", "a/c", "a")]
+
+    assert answers == [201, 201, 422]
+
+
+@pytest.mark.parametrize(
+    ("size", "part_mib", "parts"),
+    [
+        (1, 8, 1),
+        (8 * MIB, 8, 1),
+        (8 * MIB + 1, 8, 2),
+        (2**33, 9, 911),
+        (10**11, 96, 994),
+        (10**12, 128, 7451),
+        (2 * 10**12, 191, 9987),
+        (5 * 2**40, 525, 9987),
+    ],
+)
+def test_parts_grow_with_the_file_and_are_never_more_than_ten_thousand(
+    client: Client, project: Project, size: int, part_mib: int, parts: int, settings: Any
+) -> None:
+    settings.STORAGE_LIMIT_BYTES = 6 * 10**12
+    made = begin(client, project=project.code, size=size, sha256="", fingerprint=sha256(b"ends")).json()
+
+    assert (made["part_size"], made["parts"]) == (part_mib * MIB, parts)
+
+
+def test_an_interrupted_file_of_a_folder_is_chosen_again_by_itself(client: Client, project: Project) -> None:
+    made = begin(client, project=project.code, name="train/words.txt").json()
+
+    answer = begin(client, resume=made["file"], name="words.txt")
+
+    assert (answer.status_code, answer.json()["file"]) == (201, made["file"])
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -354,7 +480,7 @@ def uploaded(client: Client, project: Project, data: bytes) -> DataFile:
         {"name": "a\nb"},
         {"name": "漢" * 86},
         {"size": "-1"},
-        {"size": str(10**12 + 1)},
+        {"size": str(5 * 2**40 + 1)},
         {"size": "1e9"},
         {"size": "9" * 5000},
         {"sha256": "XYZ"},
@@ -402,12 +528,12 @@ def test_who_may_send(client_of: Sign, project: Project, member: User, viewer: U
             client.post(urls["parts"], {"parts": f'{{"1": "{sha256(b"words")}"}}'}).status_code,
             client.post(urls["complete"], {"parts_sha256": "0" * 64}).status_code,
             client.post(urls["cancel"]).status_code,
-            client.get(urls["state"]).status_code,
+            list(client.get("/datasets/files/states/", {"files": made["file"]}).json()["files"]),
         ]
 
-    assert statuses(stranger) == [404] * 8
-    assert statuses(viewer) == [403, 403, 404, 404, 404, 404, 404, 200]
-    assert statuses(colleague) == [201, 201, 404, 404, 404, 404, 404, 200]
+    assert statuses(stranger) == [404] * 7 + [[]]
+    assert statuses(viewer) == [403, 403, 404, 404, 404, 404, 404, [made["file"]]]
+    assert statuses(colleague) == [201, 201, 404, 404, 404, 404, 404, [made["file"]]]
     assert DataFile.objects.filter(code=made["file"], state="uploading").count() == 1
 
 

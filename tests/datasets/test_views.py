@@ -214,7 +214,10 @@ def test_viewers_neither_upload_nor_delete(client_of: Sign, project: Project, vi
     ("fields", "sentence"),
     [
         ({"name": ""}, "Enter a file name."),
-        ({"name": "../x"}, "A file name cannot contain / or \\. Rename the file and choose it again."),
+        (
+            {"name": "../x"},
+            "A path is made of folder names with one / between them, without . and .. as names. Correct the path.",
+        ),
         ({"name": "a\0b"}, "This contains a NUL character. Remove it."),
         ({"dataset_name": "x" * 101}, "The dataset name can have up to 100 characters."),
         ({"project": "p-none"}, "Choose one of the options shown."),

@@ -37,7 +37,7 @@ def manifest_of(attempt: Attempt) -> dict[str, list[list[str]]]:
 
 @pytest.fixture
 def attempt(funded, member, account, request_for, storage_ready: None) -> Attempt:
-    file = DataFileFactory(dataset=DatasetFactory(project=funded, folder="texts"), name="words.txt")
+    file = DataFileFactory(dataset=DatasetFactory(project=funded, folder="texts"), name="学習 用/words.txt")
     job = submit(
         funded,
         request=request_for(
@@ -62,7 +62,7 @@ def test_what_goes_to_the_machine(attempt: Attempt) -> None:
         3600,
     )
     assert "canary" not in str(spec.environment) + spec.script
-    assert manifest["input"][0][1:] == [attempt.job.inputs.get().sha256, "5", "texts/words.txt"]
+    assert manifest["input"][0][1:] == [attempt.job.inputs.get().sha256, "5", "texts/学習 用/words.txt"]
     assert manifest["script"][0][2:] == ["9", "main.py"]  # CRLF became LF
     assert storage.read(staging.script_key(attempt)) == b"print(1)\n"
     assert [name for name, _ in manifest["env"]] == ["TOKEN"]
@@ -105,7 +105,7 @@ def test_what_is_pushed_is_brought_file_by_file_and_has_no_address(attempt: Atte
     manifest = manifest_of(attempt)
     assert (dict(spec.environment), manifest["input"], manifest["script"][0][0]) == (
         {"PORTAL_JOB": attempt.job.code},
-        [["file:input-0", stored.sha256, "5", "texts/words.txt"]],
+        [["file:input-0", stored.sha256, "5", "texts/学習 用/words.txt"]],
         "file:script",
     )
     assert provider.pushed == {

@@ -86,13 +86,13 @@ def test_stages_runs_and_saves(store: FileServer, tmp_path: Path, shell: str) ->
     manifest = Manifest(
         job="J-7K3M",
         command='./run.py "two words" && echo "$PORTAL_JOB" "$GREETING" "[$EMPTY]" "$LINES"',
-        inputs=(file(store, "words/日本 語.txt", "かな\n"), file(store, "empty.bin", b"")),
+        inputs=(file(store, "words/学習 用/日本 語.txt", "かな\n"), file(store, "empty.bin", b"")),
         scripts=(
             file(
                 store,
                 "run.py",
                 "#!/usr/bin/env python3\nimport os, sys\nprint(sys.argv[1:], sys.stdin.read() == '')\n"
-                "text = open(os.environ['PORTAL_DATA_DIR'] + '/words/日本 語.txt').read()\n"
+                "text = open(os.environ['PORTAL_DATA_DIR'] + '/words/学習 用/日本 語.txt').read()\n"
                 "open(os.environ['PORTAL_OUTPUT_DIR'] + '/結果 1.txt', 'w').write(text.upper() + 'A')\n"
                 "print('to stderr', file=sys.stderr)\n",
             ),

@@ -1,4 +1,4 @@
-"""One file: how it is, the file itself, its end."""
+"""Files: how they are, one itself, its end."""
 
 from __future__ import annotations
 
@@ -15,19 +15,28 @@ from portal.accounts.roles import Permission
 from portal.audit import recording as audit
 from portal.core.limits import limited
 from portal.datasets import storage
-from portal.datasets.models import FileState
+from portal.datasets.models import DataFile, FileState
 from portal.datasets.removal import RemovalRefused, delete_file
+from portal.datasets.views.admission import browser_or_terminal, is_covered
 from portal.datasets.views.finding import find_file, user_of
 
 DOWNLOAD_EXPIRES_S = 300
 
 
-@login_required
+@browser_or_terminal
 @require_safe
-def state(request: HttpRequest, code: str) -> HttpResponse:
-    file = find_file(request, code)
+def states(request: HttpRequest) -> HttpResponse:
+    """Of up to 100 files (`?files=CODE,CODE`) those that the person may see, by code."""
+    codes = request.GET.get("files", "").replace("\0", "").split(",")[:100]
+    files = DataFile.objects.visible_to(user_of(request)).filter(code__in=codes).select_related("dataset")
     return JsonResponse(
-        {"state": file.state, "label": file.state_label, "failure": file.failure_text, "sha256": file.sha256}
+        {
+            "files": {
+                file.code: {"state": file.state, "failure": file.failure_text, "sha256": file.sha256}
+                for file in files
+                if is_covered(request, file.dataset)
+            }
+        }
     )
 
 
@@ -49,7 +58,7 @@ def download(request: HttpRequest, code: str) -> HttpResponse:
             chain=project.organization.code,
             detail={"project": project.code, "name": file.name},
         )
-    return redirect(storage.presigned_get(file.storage_key, expires_s=DOWNLOAD_EXPIRES_S, download_name=file.name))
+    return redirect(storage.presigned_get(file.storage_key, expires_s=DOWNLOAD_EXPIRES_S, download_name=file.base_name))
 
 
 @login_required

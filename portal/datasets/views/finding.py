@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 
 from portal.accounts.access import access_of
@@ -12,6 +12,7 @@ from portal.accounts.context import Current
 from portal.accounts.models import Project, User
 from portal.accounts.roles import Permission
 from portal.datasets.models import DataFile, Dataset, DatasetVersion, DeletionCertificate
+from portal.datasets.views.admission import is_covered
 
 PAGE = 25
 
@@ -49,7 +50,10 @@ def find_own_upload(request: HttpRequest, code: str) -> DataFile:
     files = DataFile.objects.visible_to(user_of(request)).select_related(
         "dataset__organization", "dataset__project__organization"
     )
-    return get_object_or_404(files, code=_plain(code), created_by=user_of(request))
+    file = get_object_or_404(files, code=_plain(code), created_by=user_of(request))
+    if not is_covered(request, file.dataset):
+        raise Http404
+    return file
 
 
 def find_project(request: HttpRequest, code: str) -> Project:

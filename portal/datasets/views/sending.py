@@ -1,5 +1,5 @@
-"""The portal's side of an upload. upload.js gets JSON, {"error": sentence} when something is wrong; a browser without
-script gets pages. The bytes go from the browser to the store and never pass here."""
+"""The portal's side of an upload. upload.js and portal-upload.py get JSON, {"error": sentence} when something is wrong;
+a browser without script gets pages. The bytes go from the sender to the store and never pass here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.forms import Form
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -27,6 +27,7 @@ from portal.datasets import quota, uploading
 from portal.datasets.forms import BeginForm, CompleteForm, PartsForm, PlainForm
 from portal.datasets.models import DataFile, Dataset, FileState
 from portal.datasets.storage import StorageError
+from portal.datasets.views.admission import browser_or_terminal, is_covered, scope_in
 from portal.datasets.views.finding import (
     find_dataset,
     find_own_upload,
@@ -50,6 +51,8 @@ def _answers_json(view: View) -> View:
             return JsonResponse(
                 {"error": _("Some parts have not arrived. They are sent again."), "missing": gap.numbers}, status=409
             )
+        except Http404:
+            return _error(_("There is no such upload, dataset or project, or it is not yours."), 404)
         except PermissionDenied:
             return _error(_("You may not upload into this project. Ask a manager of the project."), 403)
         except StorageError:
@@ -58,11 +61,15 @@ def _answers_json(view: View) -> View:
     return wrapped
 
 
-@login_required
+@browser_or_terminal
 @require_POST
 @_answers_json
 def begin(request: HttpRequest) -> HttpResponse:
+    """What the store holds of the file, and the address of its only part if it has one: a small file needs two requests
+    to us. `state` is not "uploading" where this very file is in the dataset already: nothing is to be sent."""
     form = _valid(BeginForm(request.POST))
+    if wait_s := wait_for(request, "presign"):
+        return _too_many(wait_s)
     said = form.cleaned_data
     if said["resume"]:
         file = find_own_upload(request, said["resume"])
@@ -73,25 +80,32 @@ def begin(request: HttpRequest) -> HttpResponse:
         file = uploading.begin(
             project, sent=form.sent, by=user_of(request), dataset=dataset, dataset_name=said["dataset_name"]
         )
+    waits = file.state == FileState.UPLOADING
+    held = [part.number for part in uploading.parts_held(file)] if waits else []
+    only = {1: form.sent.sha256} if waits and file.part_count == 1 and not held and form.sent.sha256 else {}
     return JsonResponse(
         {
             "file": file.code,
+            "state": file.state,
             "dataset": file.dataset.code,
+            "held": held,
+            "addresses": _addresses(file, only) if only else {},
             "part_size": file.part_size_bytes,
             "parts": file.part_count,
             "urls": {
                 "parts": reverse("datasets:parts", args=[file.code]),
                 "complete": reverse("datasets:complete", args=[file.code]),
-                "state": reverse("datasets:state", args=[file.code]),
                 "cancel": reverse("datasets:cancel", args=[file.code]),
                 "dataset": reverse("datasets:detail", args=[file.dataset.code]),
+                "states": reverse("datasets:states"),
+                "version": reverse("datasets:make_version", args=[file.dataset.code]),
             },
         },
         status=201,
     )
 
 
-@login_required
+@browser_or_terminal
 @require_http_methods(["GET", "HEAD", "POST"])
 @_answers_json
 def parts(request: HttpRequest, code: str) -> HttpResponse:
@@ -101,14 +115,11 @@ def parts(request: HttpRequest, code: str) -> HttpResponse:
         return JsonResponse({"held": [part.number for part in uploading.parts_held(file)]})
     form = _valid(PartsForm(request.POST))
     if wait_s := wait_for(request, "presign", len(form.cleaned_data["parts"])):
-        response = _error(_("Too many requests. Wait a minute and try again."), 429)
-        response["Retry-After"] = str(wait_s)
-        return response
-    addresses = uploading.addresses(file, form.cleaned_data["parts"])
-    return JsonResponse({"parts": {n: {"url": a.url, "headers": a.headers} for n, a in addresses.items()}})
+        return _too_many(wait_s)
+    return JsonResponse({"parts": _addresses(file, form.cleaned_data["parts"])})
 
 
-@login_required
+@browser_or_terminal
 @require_POST
 @_answers_json
 def complete(request: HttpRequest, code: str) -> HttpResponse:
@@ -118,7 +129,7 @@ def complete(request: HttpRequest, code: str) -> HttpResponse:
     return JsonResponse({"state": file.state})
 
 
-@login_required
+@browser_or_terminal
 @require_POST
 def cancel(request: HttpRequest, code: str) -> HttpResponse:
     file = find_own_upload(request, code)
@@ -208,10 +219,14 @@ def _begin_plain(request: HttpRequest, form: PlainForm, dataset: Dataset | None)
 
 
 def _destination(request: HttpRequest, form: BeginForm) -> tuple[Project, Dataset | None]:
-    said = form.cleaned_data
-    if said["dataset"]:
-        dataset = find_dataset(request, said["dataset"])
+    said, scope = form.cleaned_data, scope_in(request)
+    if code := said["dataset"] or (scope.dataset.code if scope and scope.dataset else ""):
+        dataset = find_dataset(request, code)
+        if not is_covered(request, dataset):
+            raise Http404
         return dataset.project, dataset
+    if scope:
+        return scope.project, None
     if not said["project"]:
         raise ValidationError(_("Choose a project."))
     return find_project(request, said["project"]), None
@@ -225,6 +240,11 @@ def _open_upload(request: HttpRequest, code: str, *, also_completed: bool = Fals
     return file
 
 
+def _addresses(file: DataFile, digests: dict[int, str]) -> dict[int, dict[str, Any]]:
+    made = uploading.addresses(file, digests)
+    return {number: {"url": part.url, "headers": part.headers} for number, part in made.items()}
+
+
 def _valid(form: AnyForm) -> AnyForm:
     if not form.is_valid():
         raise ValidationError([str(error) for errors in form.errors.values() for error in errors])
@@ -233,6 +253,12 @@ def _valid(form: AnyForm) -> AnyForm:
 
 def _error(sentence: str, status: int) -> JsonResponse:
     return JsonResponse({"error": sentence}, status=status)
+
+
+def _too_many(wait_s: int) -> JsonResponse:
+    response = _error(_("Too many requests. Wait a minute and try again."), 429)
+    response["Retry-After"] = str(wait_s)
+    return response
 
 
 def _storage_away() -> str:

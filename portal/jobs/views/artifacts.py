@@ -16,7 +16,7 @@ from portal.accounts.roles import Permission
 from portal.core.limits import limited
 from portal.datasets import uploading
 from portal.datasets.models import Dataset
-from portal.datasets.names import file_name_from
+from portal.datasets.names import file_path_from
 from portal.datasets.views.previewing import Looked, around_frame, content_of, in_frame
 from portal.jobs.forms import KeepForm
 from portal.jobs.models import Artifact, Job
@@ -110,7 +110,7 @@ def _keep(request: HttpRequest, job: Job, form: KeepForm) -> Dataset | None:
 def _object(artifact: Artifact) -> uploading.StoredObject:
     """Raises ValidationError with the path and a sentence when a dataset cannot hold such a name."""
     try:
-        name = file_name_from(artifact.path)
+        name = file_path_from(artifact.path)
     except ValidationError as why:
         raise ValidationError(_("%(path)s: %(why)s") % {"path": artifact.path, "why": " ".join(why.messages)}) from None
     return uploading.StoredObject(name, artifact.size_bytes, artifact.sha256, artifact.storage_key)
