@@ -25,6 +25,7 @@ from django.utils import translation
 import portal.urls  # noqa: F401 - made before a test pretends to be production, where there are fewer
 from portal.accounts.models import Organization, Project, User
 from portal.accounts.roles import Role
+from portal.catalog import pricing
 from portal.datasets import sites, storage
 from portal.datasets.models import StorageSite
 from portal.jobs import offers
@@ -69,6 +70,7 @@ def _fresh_cache() -> Iterator[None]:
     yield
     cache.clear()  # rate limits of one test must not meet the next
     offers.forget_offers()
+    pricing.forget_prices()
 
 
 @pytest.fixture(autouse=True)

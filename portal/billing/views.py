@@ -21,7 +21,7 @@ from portal.billing import budgets, summaries
 from portal.billing.forms import BudgetForm
 from portal.billing.overview import BREAKDOWNS, Overview, Scope
 from portal.billing.overview import overview as read_overview
-from portal.catalog.pricing import storage_price_at
+from portal.catalog.pricing import storage_price_now
 from portal.core.csv import csv_response
 from portal.core.periods import BillingMonth, billing_month
 from portal.core.templatetags.formats import day, yen
@@ -153,7 +153,7 @@ def _page(request: HttpRequest, scope: Scope, form: BudgetForm | None, *, status
         "marks": (50, 80),
         "sums_in_words": _sums_in_words(shown),
         "storage": storage_of_month(scope.organization, shown.month, projects=scope.projects),
-        "price": storage_price_at(timezone.now()),
+        "price": storage_price_now(),
         "budget_url": reverse("usage:budget") + (f"?project={scope.chosen.code}" if scope.chosen else ""),
     }
     return render(request, "billing/overview.html", context, status=status)

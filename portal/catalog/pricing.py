@@ -8,8 +8,10 @@ from decimal import Decimal
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from portal.catalog.models import Offering, Price, PriceUnit, StoragePrice
+from portal.core.caching import Briefly
 
 SECONDS = {
     PriceUnit.SECOND: 1,
@@ -77,6 +79,19 @@ def price_at(offering: Offering, at: datetime) -> Price | None:
 def storage_price_at(at: datetime) -> StoragePrice | None:
     """What keeping data costs at that instant; None: nobody has decided it."""
     return StoragePrice.objects.filter(valid_from__lte=at).order_by("-valid_from").first()
+
+
+_told = Briefly(30)
+
+
+def storage_price_now() -> StoragePrice | None:
+    """For showing, a few seconds old at most."""
+    return _told.get("storage", lambda: storage_price_at(timezone.now()))
+
+
+def forget_prices() -> None:
+    """For tests, as jobs.offers.forget_offers."""
+    _told.clear()
 
 
 def with_tax(price: Price) -> Decimal:

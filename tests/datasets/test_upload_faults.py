@@ -64,7 +64,7 @@ def test_a_part_that_the_store_holds_in_another_size_is_sent_again(client: Clien
     made = begin(client, data, project=project.code).json()
     send(client, made, data, [1])
     file = DataFile.objects.get()
-    storage._send_part(file.storage_key, file.upload_id, 2, b"another")
+    storage.send_part(file.storage_key, file.upload_id, 2, b"another")
 
     answer, held = complete(client, made, data), client.get(made["urls"]["parts"]).json()
     send(client, made, data, [2])

@@ -123,7 +123,7 @@ def test_the_list_needs_the_same_few_statements(
     client = client_of(member)
     client.get("/datasets/")
 
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(10):
         assert client.get("/datasets/").status_code == 200
 
 
@@ -137,7 +137,7 @@ def test_a_dataset_needs_the_same_few_statements(
     client = client_of(member)
     client.get("/datasets/")
 
-    with django_assert_num_queries(13):  # two of them for the places
+    with django_assert_num_queries(12):  # two of them for the places
         assert client.get(f"/datasets/{dataset.code}/").status_code == 200
 
 
@@ -376,7 +376,7 @@ def test_many_versions_are_shown_some_at_a_time(
     client, url = client_of(member), f"/datasets/{dataset.code}/"
     client.get("/datasets/")
 
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(12):
         first = client.get(url)
     seen = [version.number for version in first.context["versions"]]
     while older := first.context["older_versions"]:

@@ -19,7 +19,7 @@ PAGE = 25
 
 def find_dataset(request: HttpRequest, code: str) -> Dataset:
     datasets = Dataset.objects.visible_to(user_of(request)).select_related(
-        "organization", "project__organization", "project__storage_allowance"
+        "organization", "project__organization", "project__storage_allowance", "created_by"
     )
     return get_object_or_404(datasets, code=_plain(code))
 

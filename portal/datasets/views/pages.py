@@ -18,7 +18,7 @@ from portal.accounts.access import access_of, require
 from portal.accounts.context import Current, current_of
 from portal.accounts.models import User
 from portal.accounts.roles import Permission
-from portal.catalog.pricing import storage_price_at
+from portal.catalog.pricing import storage_price_now
 from portal.core.htmx import respond, wants_fragment
 from portal.datasets import quota, uploading
 from portal.datasets.forms import DeleteDatasetForm
@@ -188,7 +188,7 @@ def _upload_place(user: User, unfinished: QuerySet[DataFile]) -> dict[str, Any]:
     return {
         "unfinished": list(unfinished.select_related("dataset__project")[:UNFINISHED]),
         "place": storage_place(),
-        "price": storage_price_at(timezone.now()),
+        "price": storage_price_now(),
         "max_bytes": uploading.MAX_BYTES,
         "plain_max_bytes": uploading.PLAIN_MAX_BYTES,
     }

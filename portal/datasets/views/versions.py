@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
-from portal.accounts.access import require
+from portal.accounts.access import access_of, require
 from portal.accounts.models import User
 from portal.accounts.roles import Permission
 from portal.audit import recording as audit
@@ -71,6 +71,7 @@ def version(request: HttpRequest, code: str, number: int) -> HttpResponse:
     context = {
         "dataset": found.dataset,
         "version": found,
+        "is_own": access_of(user_of(request)).may_in(found.dataset.project, Permission.VIEW),
         "files": page[:PAGE],
         "q": beginning,
         "older_url": f"{request.path}?{urlencode(older)}" if older else "",

@@ -19,6 +19,7 @@ from tests.factories import (
     DataFileFactory,
     DatasetFactory,
     DatasetShareFactory,
+    DatasetVersionFactory,
     MembershipFactory,
     OrganizationFactory,
     ProjectFactory,
@@ -133,12 +134,11 @@ def test_a_receiver_reads_all_and_changes_nothing(client_of: Sign, shared: DataF
     made = DatasetShare.objects.get()
     reads = [
         f"/datasets/{dataset.code}/",
-        f"/datasets/files/{shared.code}/state/",
         f"/datasets/files/{shared.code}/preview/",
         f"/datasets/files/{shared.code}/preview/content/",
         f"/datasets/files/{shared.code}/download/",
     ]
-    assert [client.get(url).status_code for url in reads] == [200, 200, 200, 200, 302]
+    assert [client.get(url).status_code for url in reads] == [200, 200, 200, 302]
 
     pages = [
         f"/datasets/{dataset.code}/delete/",
@@ -165,11 +165,11 @@ def test_a_share_that_ends_stops_reading_at_once(
 ) -> None:
     reader, made = client_of(receiver), DatasetShare.objects.get()
     urls = [f"/datasets/{shared.dataset.code}/"] + [
-        f"/datasets/files/{shared.code}/{act}/" for act in ("state", "preview", "preview/content", "download")
+        f"/datasets/files/{shared.code}/{act}/" for act in ("preview", "preview/content", "download")
     ]
     before = [reader.get(url).status_code for url in urls]
     client_of(member).post(f"/datasets/{shared.dataset.code}/sharing/{made.pk}/end/")
-    assert (before, [reader.get(url).status_code for url in urls]) == ([200, 200, 200, 200, 302], [404] * 5)
+    assert (before, [reader.get(url).status_code for url in urls]) == ([200, 200, 200, 302], [404] * 4)
 
 
 def test_people_of_the_owner_stay_unnamed_to_receivers(
@@ -177,14 +177,17 @@ def test_people_of_the_owner_stay_unnamed_to_receivers(
 ) -> None:
     User.objects.filter(pk=shared.created_by_id).update(family_name="内部", given_name="太郎")
     DataFileFactory(dataset=shared.dataset, name="broken.txt", state="failed", ready_at=None, failure="lost")
-    urls = ["/datasets/", f"/datasets/{shared.dataset.code}/", f"/datasets/files/{shared.code}/preview/"]
+    DatasetVersionFactory(dataset=shared.dataset, number=1, created_by=shared.created_by)
+    Dataset.objects.filter(pk=shared.dataset_id).update(latest_number=1)
+    own = f"/datasets/{shared.dataset.code}/"
+    urls = ["/datasets/", own, f"{own}versions/1/", f"/datasets/files/{shared.code}/preview/"]
 
     def told(user: User) -> list[tuple[bool, bool]]:
         pages = [text_of(client_of(user).get(url)) for url in urls]
         return [("内部" in page, "llm-jp-tuning" in page) for page in pages]
 
-    assert told(receiver) == [(False, False)] * 3
-    assert [named for named, _project in told(viewer)] == [True] * 3
+    assert told(receiver) == [(False, False)] * 4
+    assert [named for named, _project in told(viewer)] == [True] * 4
     page = text_of(client_of(receiver).get(urls[1]))
     assert ("broken.txt" in page, "株式会社ミライ言語研究所が2098年12月31日" in page) == (False, True)
 
@@ -252,7 +255,7 @@ def test_the_pages_need_the_same_few_statements(
     for client, url, statements in (
         (owner, f"/datasets/{shared.dataset.code}/sharing/", 8),
         (reader, f"/datasets/{shared.dataset.code}/", 12),
-        (reader, "/datasets/", 11),
+        (reader, "/datasets/", 10),
     ):
         with django_assert_num_queries(statements):
             assert client.get(url).status_code == 200
