@@ -138,13 +138,15 @@ def test_results_kept_as_a_dataset_are_the_input_of_the_next_job(
     page.click("main button.primary")
     expect(page.locator("#files tbody tr .badge.ok")).to_have_count(2, timeout=60_000)  # without a reload
 
-    # The next job reads them.
+    # The next job reads them: all of the version that was made of them.
     second = acts.submit(
         page, template="word-statistics", offering="soroban-cluster", name="二回目", file="summary.json"
     )
     acts.wait_for_state(page, "完了")
     summary = json.loads(acts.artifacts(page, second)["summary.json"])
-    assert [file["bytes"] for file in summary["files"]] == [len(results["summary.json"])]
+    assert [file["bytes"] for file in summary["files"]] == [
+        len(results[name]) for name in ("counts.csv", "summary.json")
+    ]
 
 
 def test_the_same_in_english(portal: Portal, page_for: Callable[..., Page], words: Path) -> None:
