@@ -127,7 +127,6 @@ PROOFS: dict[int, Proof] = {
         "the disk of the database, of the store, of the logs is full",
         tests=(
             "faults/test_full_disks.py::test_full_disk_of_the_database_refuses_forms_until_there_is_room",
-            "faults/test_full_disks.py::test_full_store_keeps_jobs_waiting",
             "faults/test_full_disks.py::test_full_store_takes_no_half_file",
         ),
     ),

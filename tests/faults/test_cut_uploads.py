@@ -17,7 +17,7 @@ from django.utils import timezone
 from portal.accounts.models import Project, User
 from portal.datasets import checks, storage, tasks
 from portal.datasets.models import DataFile
-from portal.jobs.forms import files_of
+from portal.jobs.attaching import choices_for
 from tests.datasets.sending import MIB, begin, complete, piece, send, sha256
 
 pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("storage_ready"), pytest.mark.django_db]
@@ -60,7 +60,7 @@ def send_and_reset(client: Client, made: dict[str, Any], number: int, size_bytes
 def stored_of(made: dict[str, Any]) -> tuple[str, int | None, list[DataFile]]:
     """State, size in the store, and what jobs can choose of it."""
     file = DataFile.objects.get(code=made["file"])
-    return file.state, storage.size_of(file.storage_key), files_of(file.dataset.project)
+    return file.state, storage.size_of(file.storage_key), list(choices_for(file.dataset.project, []).files)
 
 
 @pytest.mark.parametrize("percent", CUT_AT.values(), ids=CUT_AT)
@@ -88,7 +88,7 @@ def test_upload_cut_off_for_good_leaves_no_parts(client: Client, project: Projec
     made, _arrived = cut_off(client, project, percent)
     file = DataFile.objects.get(code=made["file"])
     assert uploads_of(file) == [file.upload_id]
-    DataFile.objects.update(active_at=timezone.now() - timedelta(days=7, seconds=1))
+    DataFile.objects.update(active_at=timezone.now() - timedelta(hours=24, seconds=1))
     tasks.abort_abandoned_uploads()
     assert stored_of(made) == ("abandoned", None, [])
     assert uploads_of(file) == []

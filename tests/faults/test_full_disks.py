@@ -26,7 +26,6 @@ from tests.datasets.sending import MIB, begin, complete, send
 from tests.faults.small_disk import can_be_made, full, on_small_disk
 from tests.faults.stack import Stack
 from tests.faults.test_database import is_our_page
-from tests.faults.test_storage import waits_for_the_store
 
 pytestmark = [
     pytest.mark.faults,
@@ -115,10 +114,6 @@ def test_full_disk_of_the_database_refuses_forms_until_there_is_room(stack: Stac
 
 def jobs_in(stack: Stack) -> int:
     return int(stack.sql("SELECT count(*) FROM jobs_job")[0][0])
-
-
-def test_full_store_keeps_jobs_waiting(stack: Stack, store: Server) -> None:
-    waits_for_the_store(stack, "store full", full(store.child, store.disk), at_least=1)
 
 
 @pytest.mark.django_db

@@ -16,15 +16,14 @@ SCRIPT = "#!/bin/sh\n" + "# a line that takes room in the store\n" * 8000
 WAITING = "<b>データの準備を待っています</b>"
 
 
-def waits_for_the_store(stack: Stack, what: str, spoilt: AbstractContextManager[None], *, at_least: int = 6) -> None:
-    """`at_least`: so many of six; the store may still take the others."""
+def waits_for_the_store(stack: Stack, what: str, spoilt: AbstractContextManager[None]) -> None:
     with spoilt:
         submitted = stack.submit(6, script=SCRIPT)
         stack.wait_until(
-            lambda: sum(is_waiting(stack, code) for code in submitted.codes) + stack.handed_over(submitted.codes) == 6,
+            lambda: all(is_waiting(stack, code) for code in submitted.codes),
             lambda: stack.states(submitted.codes),
         )
-        assert stack.handed_over(submitted.codes) <= 6 - at_least
+        assert stack.handed_over(submitted.codes) == 0
     stack.say(f"{what}: slowest form {submitted.slowest_s:.2f} s")
     assert submitted.slowest_s < 4
     stack.let_time_pass()  # of the waits between two tries
