@@ -32,7 +32,8 @@ PLAIN_EXPIRES_S = quota.PLAIN_LATE_S  # a person still has to choose the file
 ADDRESS_EXPIRES_S = 300
 PARTS_WANTED = 1000
 NUDGED = 100  # of many files at once; the sweep brings the others
-PART_MIN_BYTES, PART_COMFORTABLE_BYTES = 8 * storage.MIB, 128 * storage.MIB
+PART_MIN_BYTES, PART_USUAL_BYTES, PART_COMFORTABLE_BYTES = 8 * storage.MIB, 32 * storage.MIB, 128 * storage.MIB
+SMALL_PARTS_TO_BYTES = 256 * storage.MIB
 
 
 class UploadRefused(ValidationError):
@@ -416,10 +417,12 @@ def _expected(file: DataFile, number: int) -> int:
 
 
 def _part_size(size_bytes: int) -> int:
-    """Whole MiB: 8, growing so that about 1,000 parts do; from 134 GB on 128 and more parts; from 1.3 TB on as large as
-    the 10,000 parts of S3 need, at most 525."""
+    """Whole MiB: 8 up to 256 MiB, so that little is sent again; then 32, since each part costs an address; growing so
+    that about 1,000 parts do, from 134 GB on 128 and more parts; from 1.3 TB on as large as the 10,000 parts of S3
+    need, at most 525."""
+    least = PART_MIN_BYTES if size_bytes <= SMALL_PARTS_TO_BYTES else PART_USUAL_BYTES
     few, most = (-(-size_bytes // (parts * storage.MIB)) * storage.MIB for parts in (PARTS_WANTED, storage.PARTS_MAX))
-    return max(min(max(few, PART_MIN_BYTES), PART_COMFORTABLE_BYTES), most)
+    return max(min(max(few, least), PART_COMFORTABLE_BYTES), most)
 
 
 def _stem(path: str) -> str:
