@@ -85,8 +85,11 @@ def begin(
         _check_is_kept(dataset)
         file = _unfinished(project, sent, by, dataset, dataset_name) or _there(project, sent, dataset, dataset_name)
         if file is None:
-            dataset = dataset or _dataset_called(project, dataset_name or _stem(sent.name), by)
-            file = _promise(dataset, sent, by, part_size_bytes=_part_size(sent.size_bytes))
+            into, is_new = (
+                (dataset, False) if dataset else _dataset_called(project, dataset_name or _stem(sent.name), by)
+            )
+            file = _promise(into, sent, by, part_size_bytes=_part_size(sent.size_bytes))
+            _note_dataset(into, by, is_new=is_new)
     return _opened(file)
 
 
@@ -115,8 +118,10 @@ def begin_plain(
     with transaction.atomic():
         Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
         _check_is_kept(dataset)
-        dataset = dataset or _dataset_called(project, dataset_name or _stem(name), by)
-        return _promise(dataset, FileToSend(name=name, size_bytes=0), by, part_size_bytes=0)
+        into, is_new = (dataset, False) if dataset else _dataset_called(project, dataset_name or _stem(name), by)
+        file = _promise(into, FileToSend(name=name, size_bytes=0), by, part_size_bytes=0)
+        _note_dataset(into, by, is_new=is_new)
+        return file
 
 
 def keep(project: Project, *, objects: Sequence[StoredObject], origin: str, by: User, dataset_name: str) -> Dataset:
@@ -128,11 +133,12 @@ def keep(project: Project, *, objects: Sequence[StoredObject], origin: str, by: 
     _check_may_upload(project, by)
     with transaction.atomic():
         Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
-        dataset = _dataset_called(project, dataset_name, by)
+        dataset, is_new = _dataset_called(project, dataset_name, by)
         files = _kept(dataset, objects, by)
         if files:
             Dataset.objects.filter(pk=dataset.pk).update(version_wanted_by=by)  # as soon as all are verified
             quota.reserve_all(project, files)
+            _note_dataset(dataset, by, is_new=is_new)
             record(
                 "dataset.kept",
                 f"dataset:{dataset.code}",
@@ -273,11 +279,12 @@ def _there(project: Project, sent: FileToSend, dataset: Dataset | None, dataset_
     return found.at(sent.name).select_related("dataset__project").first()
 
 
-def _dataset_called(project: Project, name: str, by: User) -> Dataset:
+def _dataset_called(project: Project, name: str, by: User) -> tuple[Dataset, bool]:
+    """And whether it was made just now: the caller notes that, after it has reserved (see _note_dataset)."""
     kept = Dataset.objects.kept().filter(project=project)
     known = kept.filter(name=name).first()
     if known:
-        return known
+        return known, False
     folders = kept.values_list("folder", flat=True)
     dataset = Dataset.objects.create(
         organization_id=project.organization_id,
@@ -286,14 +293,20 @@ def _dataset_called(project: Project, name: str, by: User) -> Dataset:
         folder=folder_from(name, is_taken=lambda folder: folders.filter(folder=folder).exists()),
         created_by=by,
     )
+    return dataset, True
+
+
+def _note_dataset(dataset: Dataset, by: User, *, is_new: bool) -> None:
+    """The trail's head is locked after the allowance, here as where bytes are given back: no two wait for each other."""
+    if not is_new:
+        return
     record(
         "dataset.created",
         f"dataset:{dataset.code}",
         actor=f"user:{by.pk}",
-        chain=project.organization.code,
-        detail={"name": name},
+        chain=dataset.project.organization.code,
+        detail={"name": dataset.name},
     )
-    return dataset
 
 
 def _promise(dataset: Dataset, sent: FileToSend, by: User, *, part_size_bytes: int) -> DataFile:

@@ -233,6 +233,7 @@ def test_the_page_asks_the_same_few_questions_for_one_job_and_for_many(
 ) -> None:
     give_credit(project, 1_000_000)
     client = client_of(owner)
+    queries_of(client)  # the price of storage is known for some seconds from now on
     counts = [queries_of(client)]
     use(project, owner, "J-0", yen=5)
     counts.append(queries_of(client))
@@ -242,4 +243,4 @@ def test_the_page_asks_the_same_few_questions_for_one_job_and_for_many(
         give_credit(project, 100)
         use(other, owner, f"J-{n}", yen=5 + n, slug=("kddi", "sakura", "highreso")[n % 3])
     counts.append(queries_of(client))
-    assert counts == [10, 10, 10]
+    assert counts == [9, 9, 9]
