@@ -297,7 +297,7 @@ def _dataset_called(project: Project, name: str, by: User) -> tuple[Dataset, boo
 
 
 def _note_dataset(dataset: Dataset, by: User, *, is_new: bool) -> None:
-    """The trail's head is locked after the allowance, here as where bytes are given back: no two wait for each other."""
+    """The trail's head is locked after the allowance, as where bytes are given back: no two wait in a ring."""
     if not is_new:
         return
     record(

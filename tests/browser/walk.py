@@ -203,7 +203,6 @@ OWNER = (
     Stop("jobs:artifacts", "/jobs/{done}/artifacts/", "rows"),
     Stop("jobs:artifacts", "/jobs/{running}/artifacts/", "none yet"),
     Stop("jobs:artifact_preview", "/jobs/{done}/artifacts/{artifact}/preview/"),
-    Stop("jobs:artifact_content", "/jobs/{done}/artifacts/{artifact}/preview/content/"),
     Stop("jobs:keep", "/jobs/{done}/artifacts/keep/"),
     Stop("jobs:events", "/jobs/{failed}/events/"),
     Stop("jobs:config", "/jobs/{done}/config/"),
@@ -267,7 +266,9 @@ NO_PAGE = {
         "datasets:manifest", "datasets:fetch", "datasets:fetch_file", "mfa_download_recovery_codes",
         "datasets:residency_csv", "datasets:residency_json", "mfa_login_webauthn", "machine:claim",
     ),
-    "a part of another page": ("datasets:places", "datasets:preview_content", "datasets:token"),
+    "a part of another page": (
+        "datasets:places", "datasets:preview_content", "datasets:token", "jobs:artifact_content",
+    ),
     "answered with a redirect": (
         "home:theme", "set_language", "accounts:switch", "accounts:invitation_resend", "accounts:invitation_revoke",
         "accounts:project_reopen", "datasets:cancel", "datasets:posted", "datasets:make_version", "usage:budget",
