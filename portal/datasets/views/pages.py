@@ -102,7 +102,7 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
         "waits_for": readers_of(dataset) if _is_overdue(dataset) else [],
         "certificate": dataset.certificates.first() if may_change and dataset.removed_at else None,
     }
-    if not wants_fragment(request):
+    if is_own and not wants_fragment(request):
         context |= places.shown(request, dataset, files=tally.files, size_bytes=tally.size_bytes)
     return respond(request, "datasets/detail.html", "datasets/_files.html", context)
 

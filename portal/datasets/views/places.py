@@ -22,7 +22,8 @@ from portal.core.limits import limited
 from portal.datasets import residency
 from portal.datasets.copies import LISTED
 from portal.datasets.keeping import KeepingRefused, keep_at
-from portal.datasets.models import Copy, CopyState, Dataset, FileState, Keeping, StorageSite
+from portal.datasets.models import Copy, CopyState, Dataset, Keeping, StorageSite
+from portal.datasets.tallies import tally_of
 from portal.datasets.views.finding import find_dataset, user_of
 
 OBJECTS = 25
@@ -67,7 +68,7 @@ def shown(request: HttpRequest, dataset: Dataset, *, files: int, size_bytes: int
 @require_http_methods(["GET", "HEAD", "POST"])
 def places(request: HttpRequest, code: str) -> HttpResponse:
     """GET: the part of the dataset's page, alone. POST: at which sites it is to be kept."""
-    dataset = find_dataset(request, code)
+    dataset = _own(request, code)
     if request.method == "POST":
         require(request.user, Permission.UPLOAD, dataset.project)
         try:
@@ -80,18 +81,15 @@ def places(request: HttpRequest, code: str) -> HttpResponse:
             )
             messages.success(request, said)
         return redirect("datasets:detail", dataset.code)
-    ready = dataset.files.filter(state=FileState.READY).aggregate(files=Count("pk"), size=Sum("size_bytes"))
-    context = {
-        "dataset": dataset,
-        **shown(request, dataset, files=ready["files"], size_bytes=ready["size"] or 0),
-    }
+    tally = tally_of(dataset)
+    context = {"dataset": dataset, **shown(request, dataset, files=tally.files, size_bytes=tally.size_bytes)}
     return respond(request, "datasets/places.html", "datasets/_places.html", context)
 
 
 @login_required
 @require_safe
 def residency_page(request: HttpRequest, code: str) -> HttpResponse:
-    dataset = find_dataset(request, code)
+    dataset = _own(request, code)
     after = request.GET.get("after", "").replace("\0", "")[:20]
     codes = residency.file_codes(dataset.code, after=after, limit=OBJECTS + 1)
     context = {
@@ -107,7 +105,7 @@ def residency_page(request: HttpRequest, code: str) -> HttpResponse:
 @require_safe
 @limited("download")
 def residency_csv(request: HttpRequest, code: str) -> HttpResponseBase:
-    dataset = find_dataset(request, code)
+    dataset = _own(request, code)
     rows = ([*residency.as_texts(stay).values()] for stay in residency.report(dataset.code))
     return csv_response(f"residency-{dataset.code}.csv", residency.COLUMNS, rows)
 
@@ -116,10 +114,17 @@ def residency_csv(request: HttpRequest, code: str) -> HttpResponseBase:
 @require_safe
 @limited("download")
 def residency_json(request: HttpRequest, code: str) -> HttpResponseBase:
-    dataset = find_dataset(request, code)
+    dataset = _own(request, code)
     response = StreamingHttpResponse(residency.report_json(dataset.code), content_type="application/json")
     response["Content-Disposition"] = f'attachment; filename="residency-{dataset.code}.json"'
     return response
+
+
+def _own(request: HttpRequest, code: str) -> Dataset:
+    """The place log names every file that ever was there: not for those the dataset is only shared with."""
+    dataset = find_dataset(request, code)
+    require(request.user, Permission.VIEW, dataset.project)
+    return dataset
 
 
 def _rows(dataset: Dataset, files: int, size_bytes: int) -> list[Row]:

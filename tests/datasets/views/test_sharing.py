@@ -146,7 +146,10 @@ def test_a_receiver_reads_all_and_changes_nothing(client_of: Sign, shared: DataF
         f"/datasets/files/{shared.code}/delete/",
         f"/datasets/form/?dataset={dataset.code}",
     ]
-    assert [client.get(url).status_code for url in pages] == [403] * 4
+    own = f"/datasets/{dataset.code}/"
+    inside = [f"{own}{name}" for name in ("places/", "residency/", "residency.csv", "residency.json", "last-day/")]
+    assert [client.get(url).status_code for url in pages + inside] == [403] * 9
+    assert (f"{own}residency/" in text_of(client.get(own)), client.post(f"{own}versions/").status_code) == (False, 403)
     posts = [
         *pages,
         f"/datasets/{dataset.code}/sharing/{made.pk}/end/",
@@ -254,7 +257,7 @@ def test_the_pages_need_the_same_few_statements(
         client.get("/datasets/")
     for client, url, statements in (
         (owner, f"/datasets/{shared.dataset.code}/sharing/", 8),
-        (reader, f"/datasets/{shared.dataset.code}/", 12),
+        (reader, f"/datasets/{shared.dataset.code}/", 10),
         (reader, "/datasets/", 10),
     ):
         with django_assert_num_queries(statements):
