@@ -1,10 +1,10 @@
 from django.urls import path
 
-from portal.billing import views
+from portal.billing.views import usage
 
 app_name = "usage"
 urlpatterns = [
-    path("", views.overview, name="overview"),
-    path("csv/", views.csv, name="csv"),
-    path("budget/", views.budget, name="budget"),
+    path("", usage.overview, name="overview"),
+    path("csv/", usage.csv, name="csv"),
+    path("budget/", usage.budget, name="budget"),
 ]
