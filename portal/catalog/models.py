@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
@@ -148,7 +149,10 @@ class Price(models.Model):
 
 
 class StoragePrice(models.Model):
-    """What keeping data costs: a dated row, never edited. One holds from its instant until the next begins."""
+    """What keeping data costs: a dated row, never edited. One holds from its instant until the next begins.
+
+    `seller`: the member who invoices it; a price above zero has one.
+    """
 
     amount = models.DecimalField(max_digits=14, decimal_places=6)  # yen for a GB (10^9 bytes) and a month of 30 days
     tax_included = models.BooleanField(default=True)
@@ -156,6 +160,12 @@ class StoragePrice(models.Model):
     valid_from = models.DateTimeField(unique=True)
     source = models.CharField(max_length=200)
     as_of = models.DateField()
+    seller = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+", null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(amount=0) | Q(seller__isnull=False), name="storage_price_has_a_seller")
+        ]
 
     @property
     def is_free(self) -> bool:

@@ -12,35 +12,96 @@ from portal.catalog.models import Offering, Price, Provider
 from portal.core.models import AppendOnly
 
 
-class UsageRecord(AppendOnly):
-    """GPUs one attempt used in [started_at, ended_at). The same interval is recorded once."""
+class UsageReport(AppendOnly):
+    """What a provider told of use, byte for byte. The same bytes again are the same report."""
 
-    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+")
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
-    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+")
-    offering = models.ForeignKey(Offering, on_delete=models.PROTECT, related_name="+")
-    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+")  # valid at the time of use, or locked
+    # Whose account at the provider told it: its lines may name attempts of this organization alone. None: of all.
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+", null=True, blank=True)
+    source = models.CharField(max_length=20)  # "dok", "slurm": whose numbers its lines' ids are
+    sha256 = models.CharField(max_length=64)
+    body = models.BinaryField()
+    received_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["provider", "organization", "source", "sha256"],
+                nulls_distinct=False,
+                name="usage_report_once",
+            )
+        ]
+
+
+class RefusedLine(AppendOnly):
+    """A line of a report that was not taken in, and the sentence that says why. For the desk to look at."""
+
+    report = models.ForeignKey(UsageReport, on_delete=models.PROTECT, related_name="refused")
+    number = models.PositiveIntegerField()  # of the line in the report, from 1
+    source_id = models.CharField(max_length=100)
+    reason = models.CharField(max_length=200)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["report", "number"], name="refused_line_once")]
+
+
+class UsageRecord(AppendOnly):
+    """GPUs one attempt used in [started_at, ended_at). The same interval is recorded once.
+
+    Told by our own tracker, or by a line of a provider's report (`source`, `source_id`). Other numbers for a line are
+    two rows more: one with negative seconds takes the old row back, one stands instead; both name it in `corrects`.
+    Sums over all rows are therefore right.
+    """
+
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+", db_index=False)
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", db_index=False)
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+", db_index=False)
+    offering = models.ForeignKey(Offering, on_delete=models.PROTECT, related_name="+", db_index=False)
+    # Valid at the time of use, or locked.
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+", db_index=False)
     job_code = models.CharField(max_length=24, db_index=True)
     attempt_code = models.CharField(max_length=16)
     gpus = models.PositiveIntegerField()
-    seconds = models.PositiveIntegerField()
-    gpu_seconds = models.PositiveBigIntegerField()
+    seconds = models.IntegerField()  # negative: takes back the record it corrects
+    gpu_seconds = models.BigIntegerField()
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField()
     day = models.DateField()  # in Japan; an interval never crosses midnight there
     source = models.CharField(max_length=20, default="tracker")
+    source_id = models.CharField(max_length=100, default="", db_default="")  # of the line; the tracker has none
+    revision = models.PositiveSmallIntegerField(default=1, db_default=1)  # odd: told; even: takes the one before back
+    corrects = models.ForeignKey(
+        "self", on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False
+    )
+    report = models.ForeignKey(
+        UsageReport, on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["attempt_code", "started_at"], name="usage_interval_once"),
+            models.UniqueConstraint(fields=["attempt_code", "started_at", "revision"], name="usage_interval_once"),
+            models.UniqueConstraint(
+                fields=["provider", "source", "source_id", "day", "revision"],
+                condition=~Q(source_id=""),
+                name="usage_line_once",
+            ),
             models.CheckConstraint(
                 condition=Q(ended_at__gt=F("started_at")) & Q(gpu_seconds=F("seconds") * F("gpus")),
                 name="usage_adds_up",
             ),
+            models.CheckConstraint(
+                condition=Q(seconds__gt=0) | Q(seconds__lt=0, corrects__isnull=False),
+                name="usage_taken_back_of_a_record",
+            ),
         ]
-        indexes = [models.Index(fields=["organization", "day"], name="usage_by_organization")]
+        # Written ten thousand a second: what points at a handful of rows has no index of its own.
+        indexes = [
+            models.Index(fields=["organization", "day"], name="usage_by_organization"),
+            models.Index(fields=["corrects"], name="usage_by_corrected", condition=Q(corrects__isnull=False)),
+        ]
 
     @property
     def shape(self) -> tuple[datetime, datetime, int]:

@@ -17,7 +17,7 @@ from portal.catalog.pricing import (
     with_tax,
     without_tax,
 )
-from tests.factories import OfferingFactory, PriceFactory
+from tests.factories import OfferingFactory, PriceFactory, ProviderFactory
 
 CHANGE = datetime(2026, 11, 24, 15, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)
@@ -102,8 +102,9 @@ def test_offers_are_compared_by_one_gpu_and_hour(changes: dict[str, Any], gpus: 
 
 def test_the_price_of_storage_holds_until_the_next_begins(db: None) -> None:
     instants = [datetime(2026, month, 1, tzinfo=UTC) for month in (11, 12)]
+    seller = ProviderFactory()
     rows = [
-        StoragePrice.objects.create(amount=amount, valid_from=at, source="x", as_of=at.date())
+        StoragePrice.objects.create(amount=amount, valid_from=at, source="x", as_of=at.date(), seller=seller)
         for amount, at in zip((0, 3), instants, strict=True)
     ]
     asked = [instants[0] - INSTANT, instants[0], instants[1] - INSTANT, instants[1]]

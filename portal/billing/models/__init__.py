@@ -1,11 +1,14 @@
 from portal.billing.models.accounts import BillingAccount, Credit, CreditKind, LedgerAccount, LedgerEntry, Trial
-from portal.billing.models.charges import Charge, DailyCharge, JobCharge
+from portal.billing.models.charges import Charge, ChargeKind, DailyCharge, JobCharge
 from portal.billing.models.limits import Budget, Hold
+from portal.billing.models.periods import BillingPeriod, PeriodState
 
 __all__ = [
     "BillingAccount",
+    "BillingPeriod",
     "Budget",
     "Charge",
+    "ChargeKind",
     "Credit",
     "CreditKind",
     "DailyCharge",
@@ -13,5 +16,6 @@ __all__ = [
     "JobCharge",
     "LedgerAccount",
     "LedgerEntry",
+    "PeriodState",
     "Trial",
 ]

@@ -3,52 +3,98 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from portal.accounts.models import Organization, Project
-from portal.catalog.models import Offering, Price, Provider
+from portal.catalog.models import Offering, Price, Provider, StoragePrice
 from portal.core.models import AppendOnly
-from portal.usage.models import UsageRecord
+from portal.usage.models import StorageUsage, UsageRecord
+
+
+class ChargeKind(models.TextChoices):
+    USAGE = "usage", _("Usage")
+    STORAGE = "storage", _("Storage")
+    CORRECTION = "correction", _("Correction")
 
 
 class Charge(AppendOnly):
-    """One per usage record, at the price the record carries.
+    """One per usage record, at the price the record carries; or one per day of a project's storage.
 
     `amount` is whole yen, tax included: the job's exact total rounded down so far, less what was charged before, so
-    that every sum of charges adds up to the yen. `exact` keeps the unrounded value.
+    that every sum of charges adds up to the yen. `exact` keeps the unrounded value. A record that takes another back is
+    charged by the same rule: less than nothing.
+
+    What belongs to a month that is closed already is a correction: booked on a `day` of an open month, `of_month` says
+    which one it belongs to.
     """
 
-    record = models.OneToOneField(UsageRecord, on_delete=models.PROTECT, related_name="charge")
-    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+")
+    kind = models.CharField(
+        max_length=10, choices=ChargeKind.choices, default=ChargeKind.USAGE, db_default=ChargeKind.USAGE
+    )
+    record = models.OneToOneField(UsageRecord, on_delete=models.PROTECT, related_name="charge", null=True, blank=True)
+    storage = models.OneToOneField(StorageUsage, on_delete=models.PROTECT, related_name="charge", null=True, blank=True)
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+", db_index=False)
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
-    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+")
-    offering = models.ForeignKey(Offering, on_delete=models.PROTECT, related_name="+")
-    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+")
-    job_code = models.CharField(max_length=24, db_index=True)
-    day = models.DateField()
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+", db_index=False)
+    offering = models.ForeignKey(
+        Offering, on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False
+    )
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False)
+    storage_price = models.ForeignKey(
+        StoragePrice, on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False
+    )
+    job_code = models.CharField(max_length=24, db_index=True)  # "" of storage
+    day = models.DateField()  # it is booked on, in Japan
+    of_month = models.DateField(null=True, blank=True)  # of a correction: the first day of the month it belongs to
+    corrects = models.ForeignKey(
+        "self", on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False
+    )
     amount = models.BigIntegerField()
     exact = models.DecimalField(max_digits=24, decimal_places=9)
     tax_percent = models.DecimalField(max_digits=4, decimal_places=1)
-    contracting_member = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+")
-    service_member = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+")
-    host_member = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+")
+    contracting_member = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+", db_index=False)
+    service_member = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+", db_index=False)
+    host_member = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+", db_index=False)
     created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(record__isnull=False, storage=None, offering__isnull=False, price__isnull=False)
+                | Q(record=None, storage__isnull=False, storage_price__isnull=False),
+                name="charge_of_use_or_of_storage",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind=ChargeKind.CORRECTION, of_month__isnull=False)
+                | Q(kind__in=[ChargeKind.USAGE, ChargeKind.STORAGE], of_month=None),
+                name="charge_correction_of_a_month",
+            ),
+        ]
+        # Written ten thousand a second: what points at a handful of rows has no index of its own.
+        indexes = [
+            models.Index(fields=["organization", "day"], name="charge_by_organization"),
+            models.Index(fields=["corrects"], name="charge_by_corrected", condition=Q(corrects__isnull=False)),
+        ]
 
 
 class DailyCharge(models.Model):
-    """Sum of the charges of a day: what pages read. Written in the charge's transaction."""
+    """Sum of the charges of a day: what pages read. Written in the charge's transaction. No offering: storage."""
 
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+")
-    offering = models.ForeignKey(Offering, on_delete=models.PROTECT, related_name="+")
+    offering = models.ForeignKey(Offering, on_delete=models.PROTECT, related_name="+", null=True, blank=True)
     day = models.DateField()
     amount = models.BigIntegerField(default=0)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["organization", "day", "project", "provider", "offering"], name="daily_charge_once"
+                fields=["organization", "day", "project", "provider", "offering"],
+                nulls_distinct=False,
+                name="daily_charge_once",
             )
         ]
 
@@ -62,7 +108,7 @@ class JobCharge(models.Model):
     job_code = models.CharField(max_length=24)
     month = models.DateField()  # its first day, in Japan
     amount = models.BigIntegerField(default=0)
-    gpu_seconds = models.PositiveBigIntegerField(default=0)
+    gpu_seconds = models.BigIntegerField(default=0)  # below zero where a correction takes an earlier month's back
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["job_code", "month"], name="job_charge_once")]
