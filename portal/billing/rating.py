@@ -58,7 +58,7 @@ def rate(record: UsageRecord) -> Charge:
     if hold and amount:
         hold.used += amount
         hold.save(update_fields=["used"])
-        credits.use(account, amount)
+        credits.use(charge)
         ledger.post(
             account,
             {LedgerAccount.HELD: -amount, LedgerAccount.SPENT: amount},

@@ -106,6 +106,15 @@ CHECKS = {
         FROM billing_billingaccount account LEFT JOIN billing_credit c USING (organization_id)
         GROUP BY organization_id, account.credit
     """,
+    "a credit is used by the charges taken from it": """
+        SELECT c.organization_id, 'credit:' || c.id AS subject, coalesce(sum(u.amount), 0) AS expected, c.used AS found
+        FROM billing_credit c LEFT JOIN billing_credituse u ON u.credit_id = c.id GROUP BY c.id
+    """,
+    "a charge is taken from credits in full": """
+        SELECT c.organization_id, 'charge:' || c.id AS subject, c.amount AS expected,
+               coalesce(sum(u.amount), 0) AS found
+        FROM billing_charge c LEFT JOIN billing_credituse u ON u.charge_id = c.id GROUP BY c.id
+    """,
     "held is what the open holds have left": """
         SELECT organization_id, 'account:held' AS subject,
                coalesce(sum(h.amount - h.used) FILTER (WHERE h.released_at IS NULL), 0) AS expected,

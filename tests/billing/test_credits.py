@@ -1,5 +1,6 @@
 import threading
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from portal.accounts.models import Organization, Project, User
 from portal.audit.models import AuditEvent
 from portal.billing import credits, holds
-from portal.billing.models import BillingAccount, Credit, CreditKind
+from portal.billing.models import BillingAccount, Credit, CreditKind, CreditUse
 from portal.billing.tasks import expire_credits
 from portal.billing.verification import verify
 from tests.factories import OrganizationFactory, PriceFactory, UserFactory
@@ -126,4 +127,68 @@ def test_what_a_job_holds_survives_the_expiry_until_it_is_released(project: Proj
     holds.release("J-1", by="portal:test")
     expire_credits()
     assert (state(), BillingAccount.objects.get().available) == ([(300, 150, 150)], 0)
+    assert verify() == []
+
+
+def uses() -> list[tuple[str, int, int]]:
+    """(job, amount of the credit, yen taken from it), in order."""
+    found = CreditUse.objects.order_by("pk").values_list("charge__job_code", "credit__amount", "amount")
+    return [(job, credit, amount) for job, credit, amount in found]
+
+
+def test_each_charge_knows_what_it_was_taken_from_and_what_is_to_be_invoiced_goes_last(
+    project: Project, owner: User
+) -> None:
+    """Whatever order they came in: what expires, what is paid, what will be invoiced."""
+    for kind, amount, days in ((CreditKind.INVOICE, 1000, None), (CreditKind.PURCHASED, 50, None), ("grant", 20, 30)):
+        expires_at = NOW + timedelta(days=days) if days else None
+        credits.grant(project.organization, kind=CreditKind(kind), amount=amount, expires_at=expires_at, by="test")
+    price = PriceFactory(amount="1", minimum_s=0)
+    metered(project, owner, price, job_code="J-1", started_at=NOW - timedelta(hours=2), seconds=15, held=15)
+    metered(project, owner, price, job_code="J-2", started_at=NOW - timedelta(hours=1), seconds=100, held=100)
+    assert uses() == [("J-1", 20, 15), ("J-2", 20, 5), ("J-2", 50, 50), ("J-2", 1000, 45)]
+    assert state() == [(1000, 45, 0), (50, 50, 0), (20, 20, 0)]
+    assert verify() == []
+
+
+def test_more_than_there_is_credit_for_is_not_taken(project: Project, owner: User) -> None:
+    give_credit(project, 60)
+    [charge] = metered(
+        project,
+        owner,
+        PriceFactory(amount="1"),
+        job_code="J-1",
+        started_at=NOW - timedelta(hours=1),
+        seconds=60,
+        held=60,
+    )
+    with pytest.raises(RuntimeError, match="More was charged"), transaction.atomic():
+        credits.use(charge)  # once more, when nothing is left
+    assert (uses(), state()) == ([("J-1", 60, 60)], [(60, 60, 0)])
+
+
+def test_what_a_charge_was_taken_from_is_append_only(project: Project, owner: User) -> None:
+    give_credit(project, 100)
+    metered(project, owner, PriceFactory(), job_code="J-1", started_at=NOW - timedelta(hours=1), seconds=60, held=60)
+    for change in ("UPDATE billing_credituse SET amount = 0", "DELETE FROM billing_credituse"):
+        with pytest.raises(IntegrityError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(change)
+
+
+@pytest.mark.parametrize("amounts", [(30, 50), (100, 7), (10, 10, 10, 20)])
+def test_charges_of_before_get_their_credits_by_running_sums(
+    project: Project, owner: User, amounts: tuple[int, ...]
+) -> None:
+    """As the migration fills them for two jobs of 30 and 20 yen and credits of these sizes: by order, to the yen."""
+    for amount in amounts:
+        give_credit(project, amount)
+    price = PriceFactory(amount="1", minimum_s=0)
+    for job, seconds in (("J-1", 30), ("J-2", 20)):
+        metered(project, owner, price, job_code=job, started_at=NOW - timedelta(hours=1), seconds=seconds, held=seconds)
+    before = uses()
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica; DELETE FROM billing_credituse")
+        cursor.execute("SET LOCAL session_replication_role = origin")
+        cursor.execute(import_module("portal.billing.migrations.0006_uses_of_before").FILL)
+    assert uses() == before
     assert verify() == []

@@ -4,11 +4,12 @@ import json
 import pytest
 import time_machine
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from portal.accounts.models import Project, User
 from portal.billing.budgets import set_limit
 from portal.billing.holds import hold, release
-from portal.billing.models import BillingAccount, Budget, Credit, DailyCharge, Hold, JobCharge
+from portal.billing.models import BillingAccount, Budget, Charge, Credit, DailyCharge, Hold, JobCharge
 from portal.billing.verification import CHECKS, Problem, verify
 from portal.usage.models import DailyUsage
 from tests.factories import OrganizationFactory, PriceFactory, ProjectFactory
@@ -16,6 +17,8 @@ from tests.factories.billing import give_credit, jst, metered
 
 LEDGER = "account follows from the ledger"
 CREDITS = "credit is what is left of the credits"
+CREDIT_USED = "a credit is used by the charges taken from it"
+TAKEN = "a charge is taken from credits in full"
 HOLDS = "held is what the open holds have left"
 POSTED = "posted is the sum of the charges"
 USED = "a hold is used by its job's charges"
@@ -54,7 +57,7 @@ def test_everything_that_the_portal_wrote_adds_up(used: Project) -> None:
         ),
         (BillingAccount, "credit", [(LEDGER, "account:credit", 972, 973), (CREDITS, "account:credit", 972, 973)]),
         (BillingAccount, "held", [(LEDGER, "account:held", 472, 473), (HOLDS, "account:held", 472, 473)]),
-        (Credit, "used", [(CREDITS, "account:credit", 971, 972)]),
+        (Credit, "used", [(CREDITS, "account:credit", 971, 972), (CREDIT_USED, "credit:{pk}", 28, 29)]),
         (
             Hold,
             "used",
@@ -68,7 +71,20 @@ def test_a_wrong_sum_is_found(
     row = model.objects.get()
     model.objects.update(**{column: getattr(row, column) + 1})
     code = used.organization.code
-    assert verify() == [Problem(check, code, subject, right, found) for check, subject, right, found in expected]
+    assert verify() == [
+        Problem(check, code, subject.format(pk=row.pk), right, found) for check, subject, right, found in expected
+    ]
+
+
+def test_a_charge_that_no_credit_was_used_for_is_found(used: Project) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica; DELETE FROM billing_credituse")
+        cursor.execute("SET LOCAL session_replication_role = origin")
+    code, charge, credit = used.organization.code, Charge.objects.get(), Credit.objects.get()
+    assert verify() == [
+        Problem(CREDIT_USED, code, f"credit:{credit.pk}", 0, 28),
+        Problem(TAKEN, code, f"charge:{charge.pk}", 28, 0),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,18 @@
-from portal.billing.models.accounts import BillingAccount, Credit, CreditKind, LedgerAccount, LedgerEntry, Trial
-from portal.billing.models.charges import Charge, ChargeKind, DailyCharge, JobCharge
+from portal.billing.models.accounts import (
+    GIVEN,
+    BillingAccount,
+    Credit,
+    CreditKind,
+    LedgerAccount,
+    LedgerEntry,
+    Trial,
+)
+from portal.billing.models.charges import Charge, ChargeKind, CreditUse, DailyCharge, JobCharge
 from portal.billing.models.limits import Budget, Hold
 from portal.billing.models.periods import BillingPeriod, PeriodState
 
 __all__ = [
+    "GIVEN",
     "BillingAccount",
     "BillingPeriod",
     "Budget",
@@ -11,6 +20,7 @@ __all__ = [
     "ChargeKind",
     "Credit",
     "CreditKind",
+    "CreditUse",
     "DailyCharge",
     "Hold",
     "JobCharge",

@@ -42,12 +42,17 @@ class CreditKind(models.TextChoices):
     PURCHASED = "purchased", _("Purchased")
     REFUND = "refund", _("Refund")
     COMPENSATION = "compensation", _("Compensation")
+    INVOICE = "invoice", _("To be invoiced")
+
+
+GIVEN = (CreditKind.TRIAL, CreditKind.GRANT, CreditKind.REFUND, CreditKind.COMPENSATION)  # nobody pays for these
 
 
 class Credit(models.Model):
-    """Money given to an organization to use here. `amount` never changes; `used` and `expired` only grow.
+    """Money an organization may use here: given, paid before, or to be invoiced. `amount` never changes.
 
-    Charges use up what expires soonest. What is left of all credits together is the account's `credit`.
+    Charges use up what expires soonest, and what is to be invoiced last. What is left of all credits together is the
+    account's `credit`.
     """
 
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="credits")

@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from portal.accounts.models import Organization, Project
+from portal.billing.models.accounts import Credit
 from portal.catalog.models import Offering, Price, Provider, StoragePrice
 from portal.core.models import AppendOnly
 from portal.usage.models import StorageUsage, UsageRecord
@@ -77,6 +78,17 @@ class Charge(AppendOnly):
             models.Index(fields=["organization", "day"], name="charge_by_organization"),
             models.Index(fields=["corrects"], name="charge_by_corrected", condition=Q(corrects__isnull=False)),
         ]
+
+
+class CreditUse(AppendOnly):
+    """Which credit a charge was taken from: the parts of a charge add up to its amount. Negative: given back to it."""
+
+    charge = models.ForeignKey(Charge, on_delete=models.PROTECT, related_name="uses", db_index=False)
+    credit = models.ForeignKey(Credit, on_delete=models.PROTECT, related_name="uses")
+    amount = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["charge", "credit"], name="credit_use_once")]
 
 
 class DailyCharge(models.Model):
