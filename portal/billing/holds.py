@@ -109,6 +109,12 @@ def room_for(project: Project) -> Room:
     return _room(account or BillingAccount(organization_id=project.organization_id), project)
 
 
+def room_without_hold(account: BillingAccount, project: Project) -> int:
+    """Yen of free credit that may be charged now to the project, for what nothing is held for. The account is locked;
+    locks the budgets."""
+    return _room(account, project, lock=True).left
+
+
 def _room(account: BillingAccount, project: Project, *, lock: bool = False) -> Room:
     credit_left = account.available
     budget_left = min((s.left for s in budgets.standings(account, project, lock=lock)), default=None)

@@ -5,6 +5,7 @@ Money moves between four accounts of one organization: issued -> available -> he
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,12 +19,16 @@ from portal.billing.models import BillingAccount, LedgerAccount
 _POST = """
 WITH entries AS (
     INSERT INTO billing_ledgerentry (organization_id, posting, account, amount, reference, by, at)
-    SELECT %(organization)s, %(posting)s, side, amount, %(reference)s, %(by)s, %(at)s
-    FROM unnest(%(sides)s::text[], %(amounts)s::bigint[]) AS moved (side, amount)
+    SELECT %(organization)s, posting, side, amount, reference, %(by)s, %(at)s
+    FROM unnest(%(postings)s::uuid[], %(sides)s::text[], %(amounts)s::bigint[], %(references)s::text[])
+        AS moved (posting, side, amount, reference)
 )
 UPDATE billing_billingaccount SET held = %(held)s, credit = %(credit)s, posted = %(posted)s
 WHERE organization_id = %(organization)s
 """
+
+
+Sides = Mapping[LedgerAccount, int]  # whole yen
 
 
 class Unbalanced(Exception):
@@ -44,24 +49,37 @@ def locked(organization: Organization | int) -> BillingAccount:
     return account
 
 
-def post(account: BillingAccount, sides: dict[LedgerAccount, int], *, reference: str, by: str) -> UUID | None:
+def post(account: BillingAccount, sides: Sides, *, reference: str, by: str) -> UUID | None:
     """Write one posting of a locked account and move its sums with it. Nothing to move: nothing is written, None."""
+    return next(iter(post_all(account, [(reference, sides)], by=by)), None)
+
+
+def post_all(account: BillingAccount, postings: Iterable[tuple[str, Sides]], *, by: str) -> list[UUID]:
+    """Write many, each with its reference, in one trip. Those that move nothing are left out."""
     _require_transaction()
-    if sum(sides.values()):
-        raise Unbalanced(reference)
-    moved = {side: amount for side, amount in sides.items() if amount}
-    if not moved:
-        return None
-    posting = uuid4()
-    account.held += moved.get(LedgerAccount.HELD, 0)
-    account.credit += moved.get(LedgerAccount.HELD, 0) + moved.get(LedgerAccount.AVAILABLE, 0)
-    account.posted += moved.get(LedgerAccount.SPENT, 0)
+    rows: list[tuple[UUID, str, int, str]] = []
+    written: list[UUID] = []
+    for reference, sides in postings:
+        if sum(sides.values()):
+            raise Unbalanced(reference)
+        moved = {side: amount for side, amount in sides.items() if amount}
+        if not moved:
+            continue
+        posting = uuid4()
+        written.append(posting)
+        account.held += moved.get(LedgerAccount.HELD, 0)
+        account.credit += moved.get(LedgerAccount.HELD, 0) + moved.get(LedgerAccount.AVAILABLE, 0)
+        account.posted += moved.get(LedgerAccount.SPENT, 0)
+        rows += [(posting, side.value, amount, reference) for side, amount in moved.items()]
+    if not rows:
+        return []
+    ids, sides_, amounts, references = (list(column) for column in zip(*rows, strict=True))
     values: dict[str, Any] = {
         "organization": account.organization_id,
-        "posting": posting,
-        "sides": [side.value for side in moved],
-        "amounts": list(moved.values()),
-        "reference": reference,
+        "postings": ids,
+        "sides": sides_,
+        "amounts": amounts,
+        "references": references,
         "by": by,
         "at": timezone.now(),
         "held": account.held,
@@ -70,7 +88,7 @@ def post(account: BillingAccount, sides: dict[LedgerAccount, int], *, reference:
     }
     with connection.cursor() as cursor:
         cursor.execute(_POST, values)
-    return posting
+    return written
 
 
 def _require_transaction() -> None:

@@ -78,6 +78,10 @@ def _rollup(table: str, source: str, amount: str, keys: dict[str, str]) -> str:
     """  # noqa: S608 - constants of this file
 
 
+# Charges of jobs, with what their records say.
+_JOB_CHARGES = """(
+    SELECT c.organization_id, c.job_code, c.day, c.amount, r.price_id, r.gpus, r.seconds, r.gpu_seconds
+    FROM billing_charge c JOIN usage_usagerecord r ON r.id = c.record_id) AS job_charges"""
 _DAY = {name: name for name in ("day", "project_id", "provider_id", "offering_id")}
 _JOB = {"job_code": "job_code", "month": "date_trunc('month', day)::date"}
 
@@ -161,5 +165,21 @@ CHECKS = {
     """,
     "daily usage is the sum of its records": _rollup("usage_dailyusage", "usage_usagerecord", "gpu_seconds", _DAY),
     "daily charge is the sum of its charges": _rollup("billing_dailycharge", "billing_charge", "amount", _DAY),
-    "a job's month is the sum of its charges": _rollup("billing_jobcharge", "billing_charge", "amount", _JOB),
+    "a job's month is the sum of its charges": _rollup("billing_jobcharge", _JOB_CHARGES, "amount", _JOB),
+    "a job's month is the use of its charges": _rollup("billing_jobcharge", _JOB_CHARGES, "gpu_seconds", _JOB),
+    "a job's use is the sum of its charged records": _rollup(
+        "billing_jobuse", _JOB_CHARGES, "seconds", {name: name for name in ("job_code", "price_id", "gpus")}
+    ),
+    "what is taken back is what was recorded, once": """
+        SELECT record.organization_id, 'record:' || record.id AS subject, -record.gpu_seconds AS expected,
+               sum(back.gpu_seconds) AS found
+        FROM usage_usagerecord back JOIN usage_usagerecord record ON record.id = back.corrects_id
+        WHERE back.seconds < 0 GROUP BY record.id
+    """,
+    "nothing is charged in a month that is closed": """
+        SELECT p.organization_id, 'charge:' || c.id AS subject, 0 AS expected, 1 AS found
+        FROM billing_billingperiod p JOIN billing_charge c
+            ON c.organization_id = p.organization_id AND c.contracting_member_id = p.issuer_id
+            AND c.day >= p.month AND c.day < p.month + interval '1 month' AND c.created_at > p.closed_at
+    """,
 }

@@ -101,6 +101,7 @@ class UsageRecord(AppendOnly):
         indexes = [
             models.Index(fields=["organization", "day"], name="usage_by_organization"),
             models.Index(fields=["corrects"], name="usage_by_corrected", condition=Q(corrects__isnull=False)),
+            models.Index(fields=["attempt_code"], name="usage_corrected_attempts", condition=Q(revision__gt=1)),
         ]
 
     @property

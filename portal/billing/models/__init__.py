@@ -7,7 +7,7 @@ from portal.billing.models.accounts import (
     LedgerEntry,
     Trial,
 )
-from portal.billing.models.charges import Charge, ChargeKind, CreditUse, DailyCharge, JobCharge
+from portal.billing.models.charges import Charge, ChargeKind, CreditUse, DailyCharge, JobCharge, JobUse
 from portal.billing.models.limits import Budget, Hold
 from portal.billing.models.periods import BillingPeriod, PeriodState
 
@@ -24,6 +24,7 @@ __all__ = [
     "DailyCharge",
     "Hold",
     "JobCharge",
+    "JobUse",
     "LedgerAccount",
     "LedgerEntry",
     "PeriodState",

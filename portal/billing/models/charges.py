@@ -125,3 +125,19 @@ class JobCharge(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["job_code", "month"], name="job_charge_once")]
         indexes = [models.Index(fields=["organization", "month", "-amount"], name="job_charge_dearest")]
+
+
+class JobUse(models.Model):
+    """What a job has used at one price: its next charge is computed from it, however many it has already.
+
+    The database adds to it with each charge that is written.
+    """
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+", db_index=False)
+    job_code = models.CharField(max_length=24)
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+", db_index=False)
+    gpus = models.PositiveIntegerField()
+    seconds = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job_code", "price", "gpus"], name="job_use_once")]
