@@ -73,8 +73,11 @@ def rate_all(records: Sequence[Recorded]) -> list[Rated]:
     rated = [batch.rate(record) for record in records]
     _write(batch, rated)
     _add_to_sums(batch, rated)
+    of_organization: defaultdict[int, list[Rated]] = defaultdict(list)
+    for one in rated:
+        of_organization[one.record.facts.organization_id].append(one)
     for pk, account in accounts.items():
-        mine = [one for one in rated if one.record.facts.organization_id == pk]
+        mine = of_organization[pk]
         spread(account, [Spent(one.id, one.record.facts.job_code, one.amount) for one in mine])
         jobs = {one.record.facts.job_code: one.id for one in mine}
         postings = [(f"charge:{charge}", batch.jobs[job_code].moved) for job_code, charge in jobs.items()]
@@ -104,6 +107,7 @@ class _Batch:
         self.ids = next_ids("billing_charge", at_once=len(records))
         self.today = day_of(timezone.now())
         self.closed = closed_of(list(accounts))
+        self.booked: dict[tuple[int, int, date], date] = {}
         self.offerings = Offering.objects.in_bulk({record.facts.offering_id for record in records})
         self.jobs = _jobs({record.facts.job_code for record in records})
         priced = {record.facts.price_id for record in records}
@@ -122,13 +126,7 @@ class _Batch:
         job.seconds[used] = job.seconds.get(used, 0) + record.seconds
         total = self._cost(job)
         exact = total.quantize(_KEPT, ROUND_DOWN)
-        booked = day_to_book(
-            record.day,
-            organization_id=of.organization_id,
-            member_id=self.offerings[of.offering_id].contracting_member_id,
-            today=self.today,
-            closed=self.closed,
-        )
+        booked = self._day_to_book(record)
         due = int(total) - job.charged
         amount = self._pay(record, job, due, booked) if due > 0 else self._give_back(job, due, booked)
         rated = Rated(next(self.ids), record, amount, exact - job.exact, booked)
@@ -138,6 +136,15 @@ class _Batch:
             self.not_charged.append((record, rated.id, due - amount))
         self.corrected[record.id] = rated.id
         return rated
+
+    def _day_to_book(self, record: Recorded) -> date:
+        of = record.facts
+        key = of.organization_id, self.offerings[of.offering_id].contracting_member_id, record.day
+        if key not in self.booked:
+            self.booked[key] = day_to_book(
+                record.day, organization_id=key[0], member_id=key[1], today=self.today, closed=self.closed
+            )
+        return self.booked[key]
 
     def _cost(self, job: _Job) -> Decimal:
         """Exact yen so far. A minimum counts once for the job, not for each record."""

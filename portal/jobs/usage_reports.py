@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -36,11 +37,11 @@ def take_in(report: UsageReport, lines: Iterable[ReportLine]) -> Intake:
 def facts_of(attempt_codes: Collection[str]) -> Mapping[str, AttemptFacts]:
     """Of the attempts that a provider has had."""
     attempts = Attempt.objects.filter(code__in=attempt_codes).exclude(remote_id="")
-    rows = attempts.values_list(
+    rows: Iterable[tuple[Any, ...]] = attempts.values_list(
         "code", "job__organization", "job__project", "job__submitted_by", "offering__provider", "offering", "price",
         "job__code", "job__gpus", "collected_at",
     )  # fmt: skip
-    return {code: AttemptFacts(*facts, is_tracked=collected_at is None) for code, *facts, collected_at in rows}
+    return {code: AttemptFacts(*facts, collected_at is None) for code, *facts, collected_at in rows}
 
 
 def _add_to_jobs(rated: Sequence[Rated]) -> None:
