@@ -79,6 +79,7 @@ app.conf.update(
         # Yesterday's storage is on the usage page within the hour; days that were missed are caught up.
         "storage": {"task": "datasets.meter_storage", "schedule": 1800.0, "options": {"expires": 1800}},
         "results": {"task": "jobs.meter_storage", "schedule": 1800.0, "options": {"expires": 1800}},
+        "storage_charges": {"task": "billing.charge_storage", "schedule": 1800.0, "options": {"expires": 1800}},
         # A last day ends at midnight in Japan; within the half hour its dataset is gone.
         "expiry": {"task": "datasets.expire", "schedule": 1800.0, "options": {"expires": 1800}},
         # No part of an upload is kept longer than 24 hours after it fell silent, and these minutes.

@@ -93,6 +93,7 @@ class Purse:
 @dataclass(frozen=True)
 class Overview:
     scope: Scope
+    now: datetime
     month: BillingMonth
     is_current: bool
     today: date
@@ -133,8 +134,10 @@ class Overview:
 
     @property
     def freshness(self) -> list[tuple[Provider, datetime]]:
-        known = self.use.metered_until
-        return [(p, known[p.slug]) for p in self.use.providers if p.slug in known]
+        """Up to when the use at each provider is complete: to the minute, and not beyond the month."""
+        latest = min(self.now, self.month.interval.end).replace(second=0, microsecond=0)
+        metered = [p for p in self.use.providers if p.slug in self.use.metered_until]
+        return [(p, min(latest, self.use.complete_until.get(p.slug, latest))) for p in metered]
 
     @property
     def over_by(self) -> int:
@@ -215,6 +218,7 @@ def overview(
     budgets.sort(key=lambda line: (line.project is not None, -(line.percent or 0)))
     return Overview(
         scope=scope,
+        now=now,
         month=month,
         is_current=is_current,
         today=today,

@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import ROUND_DOWN, Decimal
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Sum
@@ -277,12 +278,18 @@ def _add_to_sums(batch: _Batch, rated: Sequence[Rated]) -> None:
         month[2] = of.offering_id
         month[3] += one.amount
         month[4] += one.record.gpu_seconds
+    add_to_days([(*key, days[key]) for key in sorted(days)])
     with connection.cursor() as cursor:
-        cursor.execute(_ADD_TO_DAYS, _columns([(*key, days[key]) for key in sorted(days)]))
         cursor.execute(_ADD_TO_JOBS, _columns([(*key, *months[key]) for key in sorted(months)]))
 
 
-def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+def add_to_days(rows: Sequence[tuple[int, date, int, int, int | None, int]]) -> None:
+    """(organization, day, project, provider, offering, yen) into the sums that pages read. No offering: storage."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD_TO_DAYS, _columns(rows))
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.utils.translation import get_language
+from django.utils.translation import gettext as _
 
 from portal.accounts.models import Organization, User
 from portal.catalog.models import Provider
@@ -41,6 +42,9 @@ class MonthOfUse:
     cells: list[Cell] = field(default_factory=list)
     by_day: dict[date, dict[str, int]] = field(default_factory=dict)  # yen by provider slug; absent days cost nothing
     metered_until: dict[str, datetime] = field(default_factory=dict)  # by provider slug: newest end of a record
+    # By provider slug, where jobs are under way now: the instant up to which each of them is metered. Our own tracker
+    # tells nothing earlier any more.
+    complete_until: dict[str, datetime] = field(default_factory=dict)
 
     @cached_property
     def providers(self) -> list[Provider]:
@@ -78,9 +82,10 @@ def month_of_use(
     cells: list[Cell] = []
     by_day: dict[date, dict[str, int]] = {}
     metered_until: dict[str, datetime] = {}
+    complete_until: dict[str, datetime] = {}
     with connection.cursor() as cursor:
         cursor.execute(
-            _MONTH.format(sums=_sums(projects)),
+            _MONTH.format(sums=_sums(projects), of_projects="" if projects is None else _OF_PROJECTS),
             {
                 "organization": organization.pk,
                 "projects": list(projects or ()),
@@ -92,15 +97,32 @@ def month_of_use(
             },
         )
         providers: dict[int, Provider] = {}
-        for *of_provider, day, code, name, gpu, amount, whole, before, gpu_seconds, newest in cursor.fetchall():
+        for (
+            *of_provider,
+            day,
+            code,
+            name,
+            gpu,
+            amount,
+            whole,
+            before,
+            gpu_seconds,
+            newest,
+            until_then,
+        ) in cursor.fetchall():
             provider = _provider(of_provider, providers)
+            if until_then is not None:
+                complete_until[provider.slug] = until_then
             if day is not None:
                 by_day.setdefault(day, {})[provider.slug] = int(whole)
             elif amount or before or gpu_seconds:
-                cells.append(Cell(provider, code, name, gpu, int(amount), int(before), int(gpu_seconds)))
+                # Without an offering it is storage, which has no GPU.
+                cells.append(
+                    Cell(provider, code, name, gpu or _("Storage"), int(amount), int(before), int(gpu_seconds))
+                )
                 if newest is not None:
                     metered_until[provider.slug] = max(newest, metered_until.get(provider.slug, newest))
-    return MonthOfUse(month, cells, by_day, metered_until)
+    return MonthOfUse(month, cells, by_day, metered_until, complete_until)
 
 
 @dataclass(frozen=True)
@@ -176,6 +198,7 @@ def daily_rows(
                 "projects": list(projects or ()),
                 "from": month.first_day,
                 "last": month.last_day,
+                "storage": _("Storage"),
             },
         )
         while rows := cursor.fetchmany(2000):
@@ -198,10 +221,13 @@ def _sums(projects: Collection[int] | None) -> str:
 
 _PROVIDER = ("id", "slug", "name_ja", "name_en", "short_ja", "short_en", "position")
 _PROVIDER_COLUMNS = ", ".join(f"provider.{column}" for column in _PROVIDER)
+_OF_PROJECTS = "AND job.project_id = ANY(%(projects)s)"
+# A job that the provider has may have begun since it was last asked about it. (The jobs' own table stands above this
+# app: it is named here only, so that all comes in the same trip.)
 # Two summaries in one pass: by provider and day for the chart, by provider, project and offering for the tables.
 _MONTH = f"""
     SELECT {_PROVIDER_COLUMNS}, day, project.code, project.name, offering.gpu_model,
-        amount, whole, before, gpu_seconds, newest
+        amount, whole, before, gpu_seconds, newest, complete.until
     FROM (
         SELECT provider_id, day, project_id, offering_id,
             coalesce(sum(amount) FILTER (WHERE day >= %(first)s), 0) AS amount,
@@ -215,9 +241,18 @@ _MONTH = f"""
     JOIN catalog_provider provider ON provider.id = sums.provider_id
     LEFT JOIN accounts_project project ON project.id = sums.project_id
     LEFT JOIN catalog_offering offering ON offering.id = sums.offering_id
+    LEFT JOIN (
+        SELECT offering.provider_id, min(coalesce(
+            attempt.metered_until, attempt.started_at, attempt.seen_at, attempt.accepted_at)) AS until
+        FROM jobs_attempt attempt JOIN jobs_job job ON job.id = attempt.job_id
+        JOIN catalog_offering offering ON offering.id = attempt.offering_id
+        WHERE job.organization_id = %(organization)s AND attempt.collected_at IS NULL AND attempt.remote_id <> ''
+            {{of_projects}}
+        GROUP BY offering.provider_id
+    ) AS complete ON complete.provider_id = sums.provider_id
     ORDER BY provider.position, provider.slug, day, project.name, offering.slug
 """  # noqa: S608 - constants of this file
-# The jobs' own table stands above this app: it is named here only, so that their words come in the same trip.
+# The jobs' words, in the same trip too.
 _DEAREST = f"""
     SELECT {_PROVIDER_COLUMNS}, charge.job_code, project.name, offering.gpu_model, charge.amount, charge.gpu_seconds,
         job.name, job.state, person.family_name, person.given_name, person.email
@@ -235,10 +270,11 @@ _DEAREST = f"""
     ORDER BY charge.amount DESC, charge.job_code
 """  # noqa: S608 - constants of this file
 _DAILY = """
-    SELECT sums.day, provider.name_{language}, project.name, project.code, offering.name_{language}, offering.gpu_model,
+    SELECT sums.day, provider.name_{language}, project.name, project.code,
+        coalesce(offering.name_{language}, %(storage)s), coalesce(offering.gpu_model, ''),
         sum(gpu_seconds)::bigint, sum(amount)::bigint
     FROM ({sums}) AS sums
-    JOIN catalog_offering offering ON offering.id = sums.offering_id
+    LEFT JOIN catalog_offering offering ON offering.id = sums.offering_id
     JOIN catalog_provider provider ON provider.id = sums.provider_id
     JOIN accounts_project project ON project.id = sums.project_id
     GROUP BY sums.day, provider.id, project.id, offering.id

@@ -83,6 +83,11 @@ _JOB_CHARGES = """(
     SELECT c.organization_id, c.job_code, c.day, c.amount, r.price_id, r.gpus, r.seconds, r.gpu_seconds
     FROM billing_charge c JOIN usage_usagerecord r ON r.id = c.record_id) AS job_charges"""
 _DAY = {name: name for name in ("day", "project_id", "provider_id", "offering_id")}
+# Storage has no offering, and NULL is equal to nothing.
+_DAY_OR_STORAGE = {**_DAY, "offering_id": "coalesce(offering_id, 0)"}
+_DAILY_CHARGE = """(
+    SELECT organization_id, day, project_id, provider_id, coalesce(offering_id, 0) AS offering_id, amount
+    FROM billing_dailycharge) AS daily"""
 _JOB = {"job_code": "job_code", "month": "date_trunc('month', day)::date"}
 
 CHECKS = {
@@ -164,7 +169,7 @@ CHECKS = {
         FROM usage_usagerecord r LEFT JOIN billing_charge c ON c.record_id = r.id GROUP BY r.id
     """,
     "daily usage is the sum of its records": _rollup("usage_dailyusage", "usage_usagerecord", "gpu_seconds", _DAY),
-    "daily charge is the sum of its charges": _rollup("billing_dailycharge", "billing_charge", "amount", _DAY),
+    "daily charge is the sum of its charges": _rollup(_DAILY_CHARGE, "billing_charge", "amount", _DAY_OR_STORAGE),
     "a job's month is the sum of its charges": _rollup("billing_jobcharge", _JOB_CHARGES, "amount", _JOB),
     "a job's month is the use of its charges": _rollup("billing_jobcharge", _JOB_CHARGES, "gpu_seconds", _JOB),
     "a job's use is the sum of its charged records": _rollup(

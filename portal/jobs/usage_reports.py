@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
 
 from django.db import connection, transaction
 
@@ -37,11 +36,24 @@ def take_in(report: UsageReport, lines: Iterable[ReportLine]) -> Intake:
 def facts_of(attempt_codes: Collection[str]) -> Mapping[str, AttemptFacts]:
     """Of the attempts that a provider has had."""
     attempts = Attempt.objects.filter(code__in=attempt_codes).exclude(remote_id="")
-    rows: Iterable[tuple[Any, ...]] = attempts.values_list(
-        "code", "job__organization", "job__project", "job__submitted_by", "offering__provider", "offering", "price",
-        "job__code", "job__gpus", "collected_at",
+    columns = (
+        "job__organization", "job__project", "job__submitted_by", "offering__provider", "offering", "price",
+        "job__code", "job__gpus",
     )  # fmt: skip
-    return {code: AttemptFacts(*facts, collected_at is None) for code, *facts, collected_at in rows}
+    return {
+        row["code"]: AttemptFacts(
+            organization_id=row["job__organization"],
+            project_id=row["job__project"],
+            user_id=row["job__submitted_by"],
+            provider_id=row["offering__provider"],
+            offering_id=row["offering"],
+            price_id=row["price"],
+            job_code=row["job__code"],
+            gpus=row["job__gpus"],
+            is_tracked=row["collected_at"] is None,
+        )
+        for row in attempts.values("code", "collected_at", *columns)
+    }
 
 
 def _add_to_jobs(rated: Sequence[Rated]) -> None:

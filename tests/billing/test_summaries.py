@@ -12,7 +12,15 @@ from portal.billing.overview import Scope, overview
 from portal.billing.summaries import daily_rows, dearest_jobs, month_of_use
 from portal.core.periods import BillingMonth
 from portal.jobs.states import JobState
-from tests.factories import JobFactory, OfferingFactory, PriceFactory, ProjectFactory, ProviderFactory
+from tests.factories import (
+    AttemptFactory,
+    JobFactory,
+    OfferingFactory,
+    PriceFactory,
+    ProjectFactory,
+    ProviderAccountFactory,
+    ProviderFactory,
+)
 from tests.factories.billing import give_credit, jst, metered
 
 NOVEMBER = BillingMonth(2026, 11)
@@ -63,6 +71,33 @@ def test_month_of_use_sums_by_place_and_by_day(used: Project) -> None:
     assert use.metered_until == {"kddi": jst(2026, 11, 24, 12, 0, 10), "sakura": jst(2026, 11, 1, 0, 1, 40)}
     assert (use.amount, use.before, use.gpu_seconds, use.per_gpu_hour) == (520, 50, 310, 6038)
     assert [p.slug for p in use.providers] == ["kddi", "sakura"]
+
+
+def test_use_is_complete_up_to_what_is_metered_of_every_job_under_way(used: Project, project: Project) -> None:
+    """One at Sakura runs and is metered up to 12:59, one has not been looked at since 12:50; KDDI's are over."""
+    other = ProjectFactory(organization=project.organization)
+    account, kddi = ProviderAccountFactory(), ProviderAccountFactory(provider=ProviderFactory(slug="kddi"))
+    for place, of, changes in (
+        (project, account, {"remote_id": "1", "started_at": NOW, "metered_until": jst(2026, 11, 24, 12, 59)}),
+        (other, account, {"remote_id": "2", "seen_at": jst(2026, 11, 24, 12, 50)}),
+        (project, account, {"remote_id": "", "seen_at": jst(2026, 11, 24, 9)}),
+        (project, kddi, {"remote_id": "3", "metered_until": jst(2026, 11, 1), "collected_at": NOW, "state": "ended"}),
+    ):  # fmt: skip
+        offering = OfferingFactory(provider=of.provider, site=None)
+        AttemptFactory(job=JobFactory(project=place, price=PriceFactory(offering=offering)), account=of, **changes)
+    organization, late, early = project.organization, jst(2026, 11, 24, 12, 59), jst(2026, 11, 24, 12, 50)
+    assert [
+        month_of_use(organization, NOVEMBER, until=NOW.date(), projects=projects).complete_until
+        for projects in (None, [project.pk], [])
+    ] == [{"sakura": early}, {"sakura": late}, {}]
+    shown = [
+        overview(Scope(organization, None), month=month, by="provider", may_see_credit=True, all_open=False).freshness
+        for month in (None, BillingMonth(2026, 10))
+    ]
+    assert [[(provider.slug, at) for provider, at in month] for month in shown] == [
+        [("kddi", NOW), ("sakura", early)],
+        [("sakura", jst(2026, 11, 1))],
+    ]
 
 
 def test_a_month_that_is_over_is_compared_with_the_whole_month_before(used: Project) -> None:
