@@ -80,6 +80,8 @@ app.conf.update(
         "storage": {"task": "datasets.meter_storage", "schedule": 1800.0, "options": {"expires": 1800}},
         "results": {"task": "jobs.meter_storage", "schedule": 1800.0, "options": {"expires": 1800}},
         "storage_charges": {"task": "billing.charge_storage", "schedule": 1800.0, "options": {"expires": 1800}},
+        # Statements of yesterday may be late or change: compared again until the day is over.
+        "statements": {"task": "jobs.check_statements", "schedule": 6 * 3600.0, "options": {"expires": 3600}},
         # A last day ends at midnight in Japan; within the half hour its dataset is gone.
         "expiry": {"task": "datasets.expire", "schedule": 1800.0, "options": {"expires": 1800}},
         # No part of an upload is kept longer than 24 hours after it fell silent, and these minutes.

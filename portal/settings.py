@@ -424,6 +424,9 @@ LIMITS = {
 # is a job whose answer was lost looked for in vain and sent again. Shorter only where nothing is charged.
 HANDOFF_LISTING_LAG_MIN_S = number("HANDOFF_LISTING_LAG_MIN_S", 120 if PRODUCTION else 15)
 METER_EVERY_S = number("METER_EVERY_S", 60)
+# A provider's statement may differ from our records by so many seconds of a job, and by so much of all of a day.
+STATEMENT_TOLERANCE_S = number("STATEMENT_TOLERANCE_S", 5)
+STATEMENT_TOLERANCE_PERCENT = number("STATEMENT_TOLERANCE_PERCENT", 1)
 
 # --- logs: one JSON object a line in production, readable lines elsewhere ---
 DJANGO_STRUCTLOG_CELERY_ENABLED = True

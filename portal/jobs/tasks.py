@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from portal.catalog.models import ProviderAccount
 from portal.catalog.provider_accounts import note_failure, note_success, unless_paused
 from portal.celery import nudge, publish, publish_after
-from portal.jobs import handoff, kept_results, metering, orphans, reconciliation, tracking
+from portal.jobs import handoff, kept_results, metering, orphans, reconciliation, statements, tracking
 from portal.jobs.models import RIPE, Attempt
 from portal.jobs.states import AttemptState, WaitingReason
 from portal.jobs.turns import Pauses, Turns
@@ -125,6 +125,14 @@ def _pause_tracking(account_id: int, seconds: float) -> None:
 def meter_storage() -> None:
     """Usage records of the days that are over; one query and no more when all have theirs."""
     kept_results.record_storage(timezone.now())
+
+
+@shared_task(name="jobs.check_statements")  # type: ignore[untyped-decorator]
+def check_statements() -> None:
+    """Yesterday's statements of all accounts -> differences that a person decides. Again changes nothing."""
+    for checked in statements.check_all(statements.yesterday()):
+        if checked.trouble or checked.differing:
+            log.warning("statement", **checked.as_dict())
 
 
 def due_by_account() -> list[dict[str, Any]]:

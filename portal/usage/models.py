@@ -6,9 +6,10 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from portal.accounts.models import Organization, Project, User
-from portal.catalog.models import Offering, Price, Provider
+from portal.catalog.models import Offering, Price, Provider, ProviderAccount
 from portal.core.models import AppendOnly
 
 
@@ -168,3 +169,49 @@ class StorageDay(AppendOnly):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["kind", "day"], name="storage_day_once")]
+
+
+class DifferenceKind(models.TextChoices):
+    JOB = "job", _("One job, in GPU-seconds")
+    DAY = "day", _("All jobs of a day, in GPU-seconds")
+    BILL = "bill", _("A plan on the bill of a day, in seconds")
+
+
+class DifferenceState(models.TextChoices):
+    OPEN = "open", pgettext_lazy("state of a difference", "Open")
+    EXPLAINED = "explained", _("Explained")
+    ACCEPTED = "accepted", _("Accepted")
+
+
+class Difference(models.Model):
+    """Where a provider's statement and our records say different things of a day in Japan. A person decides what it
+    means; no record is changed by it."""
+
+    account = models.ForeignKey(ProviderAccount, on_delete=models.PROTECT, related_name="+")
+    report = models.ForeignKey(UsageReport, on_delete=models.PROTECT, related_name="+")  # what the provider said last
+    day = models.DateField()
+    kind = models.CharField(max_length=4, choices=DifferenceKind.choices)
+    subject = models.CharField(max_length=100, blank=True)  # attempt code, or the provider's own number; plan; ""
+    ours = models.BigIntegerField()
+    theirs = models.BigIntegerField()
+    found_at = models.DateTimeField(default=timezone.now)
+    state = models.CharField(max_length=9, choices=DifferenceState.choices, default=DifferenceState.OPEN)
+    reason = models.CharField(max_length=300, blank=True)
+    decided_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", null=True, blank=True)
+    decided_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["account", "day", "kind", "subject"], name="difference_once"),
+            models.CheckConstraint(
+                condition=Q(state=DifferenceState.OPEN, decided_by=None, decided_at=None, reason="")
+                | Q(
+                    state__in=[DifferenceState.EXPLAINED, DifferenceState.ACCEPTED],
+                    decided_by__isnull=False,
+                    decided_at__isnull=False,
+                )
+                & ~Q(reason=""),
+                name="difference_decided_by_a_person_with_a_reason",
+            ),
+        ]
+        indexes = [models.Index(fields=["-day"], name="difference_open", condition=Q(state=DifferenceState.OPEN))]
