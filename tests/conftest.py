@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db.backends.postgresql.operations import DatabaseOperations
 from django.test import Client
 from django.utils import translation
 
@@ -63,6 +64,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def _room(nodeid: str) -> str:
     """ "tests/browser/test_pages.py::..." is in "browser"."""
     return nodeid.split("/")[1] if nodeid.count("/") > 1 else ""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tests_may_empty_tables() -> Iterator[None]:
+    """Django empties all tables after a test with real transactions, also those that refuse to be emptied."""
+    with pytest.MonkeyPatch.context() as patch:
+        usual = DatabaseOperations.sql_flush
+
+        def flush(self: DatabaseOperations, *args: Any, **kwargs: Any) -> list[str]:
+            statements = usual(self, *args, **kwargs)
+            return ["SET LOCAL session_replication_role = replica", *statements] if statements else []
+
+        patch.setattr(DatabaseOperations, "sql_flush", flush)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -105,6 +106,22 @@ def give_back(charge: Charge, *, of: Charge) -> None:
         (returned,) = cursor.fetchone()
     if returned != -charge.amount:
         raise ValueError(f"Charge {of.pk} was not {-charge.amount} yen, or part of it is given back already.")
+
+
+def withdraw(account: BillingAccount, credits: Iterable[Credit], amount: int, *, by: str) -> None:
+    """Take what is unused of these credits of a locked account away, in this order, until it is `amount`."""
+    for credit in credits:
+        part = min(amount, credit.left)
+        if part:
+            credit.expired += part
+            credit.save(update_fields=["expired"])
+            ledger.post(
+                account,
+                {LedgerAccount.AVAILABLE: -part, LedgerAccount.ISSUED: part},
+                reference=f"credit:{credit.pk}",
+                by=by,
+            )
+            amount -= part
 
 
 # A credit's place in the row of all, as a half-open range of yen, decides its part of the amount.

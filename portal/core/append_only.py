@@ -17,3 +17,12 @@ def append_only(table: str) -> RunSQL:
         " FOR EACH ROW EXECUTE FUNCTION refuse_change();",
         f"DROP TRIGGER {table}_append_only ON {table};",
     )
+
+
+def never_emptied(table: str) -> RunSQL:
+    """For migrations, beside `append_only`: TRUNCATE is refused too."""
+    return RunSQL(
+        f"{_FUNCTION} CREATE TRIGGER {table}_never_emptied BEFORE TRUNCATE ON {table}"
+        " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();",
+        f"DROP TRIGGER {table}_never_emptied ON {table};",
+    )

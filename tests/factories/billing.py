@@ -1,17 +1,19 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import factory
 from django.db import transaction
 from factory.django import DjangoModelFactory
 
 from portal.accounts.models import Project, User
-from portal.billing import credits, holds, rating
-from portal.billing.models import BillingAccount, Charge, CreditKind, Hold
+from portal.billing import credits, holds, issuers, ledger, rating
+from portal.billing.models import BillingAccount, Charge, ChargeKind, CreditKind, Hold, Issuer, LedgerAccount
 from portal.catalog.models import Price
 from portal.usage import recording
+from portal.usage.models import UsageRecord
 from tests.factories.accounts import OrganizationFactory
+from tests.factories.catalog import ProviderFactory
 
 
 class BillingAccountFactory(DjangoModelFactory[BillingAccount]):
@@ -55,6 +57,62 @@ def metered(
         ended_at=started_at + timedelta(seconds=seconds),
     )
     return [rating.rate(record) for record in records]
+
+
+@transaction.atomic
+def taken_back(charge: Charge, *, booked_on: date) -> Charge:
+    """The charge's whole record taken back, as a correction of its month booked on this day of an open one."""
+    account = ledger.locked(charge.organization_id)
+    told = charge.record
+    reversal = UsageRecord.objects.create(
+        **{
+            name: getattr(told, name)
+            for name in ("organization", "project", "user", "provider", "offering", "price", "job_code", "attempt_code")
+        },
+        gpus=told.gpus,
+        seconds=-told.seconds,
+        gpu_seconds=-told.gpu_seconds,
+        started_at=told.started_at,
+        ended_at=told.ended_at,
+        day=told.day,
+        revision=2,
+        corrects=told,
+    )
+    correction: Charge = Charge.objects.create(
+        **{
+            name: getattr(charge, name)
+            for name in ("organization", "project", "provider", "offering", "price", "job_code", "tax_percent",
+                         "contracting_member", "service_member", "host_member")
+        },
+        kind=ChargeKind.CORRECTION,
+        record=reversal,
+        day=booked_on,
+        of_month=charge.day.replace(day=1),
+        corrects=charge,
+        amount=-charge.amount,
+        exact=-charge.exact,
+    )  # fmt: skip
+    credits.give_back(correction, of=charge)
+    ledger.post(
+        account,
+        {LedgerAccount.SPENT: -charge.amount, LedgerAccount.AVAILABLE: charge.amount},
+        reference=f"charge:{correction.pk}",
+        by="portal:test",
+    )
+    return correction
+
+
+def set_issuer(slug: str = "sakura", *, valid_from: date = date(2026, 1, 1)) -> Issuer:
+    """Of the member's invoices: an invented company, with a number whose check digit is right."""
+    return issuers.set_issuer(
+        ProviderFactory(slug=slug),
+        name=f"{slug}（デモ）株式会社",
+        number="T7123456789012",
+        address="東京都千代田区架空町1-2-3",
+        bank="架空銀行 本店 普通 1234567 カクウ（カ",
+        valid_from=valid_from,
+        by="portal:test",
+    )
 
 
 def jst(year: int, month: int, day: int, hour: int = 0, minute: int = 0, second: int = 0) -> datetime:

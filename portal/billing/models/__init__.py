@@ -8,6 +8,19 @@ from portal.billing.models.accounts import (
     Trial,
 )
 from portal.billing.models.charges import Charge, ChargeKind, CreditUse, DailyCharge, JobCharge, JobUse
+from portal.billing.models.invoices import (
+    BillingProfile,
+    Invoice,
+    InvoiceDocument,
+    InvoiceKind,
+    InvoiceLine,
+    InvoiceSequence,
+    InvoiceTax,
+    Issuer,
+    LineKind,
+    Payment,
+    PaymentState,
+)
 from portal.billing.models.limits import Budget, Hold
 from portal.billing.models.periods import BillingPeriod, PeriodState
 
@@ -15,6 +28,7 @@ __all__ = [
     "GIVEN",
     "BillingAccount",
     "BillingPeriod",
+    "BillingProfile",
     "Budget",
     "Charge",
     "ChargeKind",
@@ -23,10 +37,20 @@ __all__ = [
     "CreditUse",
     "DailyCharge",
     "Hold",
+    "Invoice",
+    "InvoiceDocument",
+    "InvoiceKind",
+    "InvoiceLine",
+    "InvoiceSequence",
+    "InvoiceTax",
+    "Issuer",
     "JobCharge",
     "JobUse",
     "LedgerAccount",
     "LedgerEntry",
+    "LineKind",
+    "Payment",
+    "PaymentState",
     "PeriodState",
     "Trial",
 ]
