@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from celery import Celery, Task
+from celery.schedules import crontab
 from celery.signals import worker_shutting_down
 from django.conf import settings
 from django.db import transaction
@@ -76,6 +77,15 @@ app.conf.update(
         "sites": {"task": "datasets.look_at_sites", "schedule": 60.0, "options": {"expires": 60}},
         # Holds expire credit for themselves; this keeps the balance that pages show true.
         "credits": {"task": "billing.expire_credits", "schedule": 3600.0, "options": {"expires": 3600}},
+        # Last month, on its third morning in Japan: what providers tell within two days is still in it, and what they
+        # tell later is a correction. On the days after it only what was left open is found.
+        "close_months": {
+            "task": "billing.close_months",
+            "schedule": crontab("0", "3", day_of_month="3-31"),
+            "options": {"expires": 3600},
+        },
+        # PDFs that no message brought. One query for each language when none is missing.
+        "documents": {"task": "billing.make_documents", "schedule": 1800.0, "options": {"expires": 1800}},
         # Yesterday's storage is on the usage page within the hour; days that were missed are caught up.
         "storage": {"task": "datasets.meter_storage", "schedule": 1800.0, "options": {"expires": 1800}},
         "results": {"task": "jobs.meter_storage", "schedule": 1800.0, "options": {"expires": 1800}},

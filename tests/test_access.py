@@ -32,6 +32,7 @@ from tests.factories import (
     DatasetShareFactory,
     DatasetVersionFactory,
     DeletionCertificateFactory,
+    InvoiceFactory,
     JobFactory,
     MembershipFactory,
     PriceFactory,
@@ -101,6 +102,9 @@ STOPPER = Rule(MANAGERS, billing=HIDDEN)  # of a job that the owner submitted
 MANAGE_PROJECT = Rule(MANAGERS, newcomer=START)
 MANAGE_MEMBER = Rule(MANAGERS, newcomer=START, project_member=HIDDEN)  # who sees one project sees no other members
 MANAGE_INVITATION = MANAGE_LOGIN = Rule(MANAGERS, inside=HIDDEN, newcomer=START)
+OF_THE_WHOLE = own_place("owner", "manager", "member", "viewer", "billing")  # who sees one project sees no invoices
+MONEY_HERE = own_place("owner", "manager", "billing")
+INVOICED = Rule(("owner", "manager", "member", "viewer", "billing"), inside=HIDDEN)
 NOWHERE = Rule((), inside=HIDDEN, stranger=HIDDEN)  # no place was named
 STEP = Rule(PERSONAS[:-1])  # the next step of something begun before: without that, back to signing in
 NEVER_BEGUN = Rule((), inside=LOGIN, stranger=LOGIN, newcomer=LOGIN)
@@ -184,7 +188,12 @@ TABLE: dict[str, Pair] = {
     # usage and money
     "usage:overview": (ANY_MEMBER, None),
     "usage:csv": (ANY_MEMBER, None),
-    "usage:budget": (None, own_place("owner", "manager", "billing")),
+    "usage:budget": (None, MONEY_HERE),
+    "usage:invoices": (OF_THE_WHOLE, None),
+    "usage:invoice_address": (MONEY_HERE, MONEY_HERE),
+    "usage:invoice": (INVOICED, None),
+    "usage:invoice_pdf": (INVOICED, None),
+    "usage:invoice_csv": (INVOICED, None),
     # people and places
     "accounts:profile": OWN_FORM,
     "accounts:switch": (None, NOWHERE),
@@ -292,6 +301,7 @@ def tenant(organization: Organization, project: Project, settings: Any) -> dict[
         "login": RegistryLoginFactory(organization=organization).pk,
         "offering": price.offering.slug,
         "price": price.pk,
+        "number": InvoiceFactory(organization=organization).number,
     }
 
 
@@ -381,6 +391,7 @@ def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
         "datasets:preview": {"code": tenant["file"]},
         "datasets:preview_content": {"code": tenant["file"]},
         "datasets:delete": {"code": tenant["file"]},
+        **{f"usage:invoice{page}": {"number": tenant["number"]} for page in ("", "_pdf", "_csv")},
         "mfa_remove_webauthn": {"pk": 1},
         "mfa_edit_webauthn": {"pk": 1},
         "dev:mail_message": {"name": "none.log"},

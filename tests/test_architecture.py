@@ -55,6 +55,7 @@ ELSEWHERE = {
     "billing/models/": "tests/billing/test_holds.py",
     "billing/overview.py": "tests/billing/test_views.py",
     "billing/views/": "tests/billing/test_views.py",
+    "billing/views/invoices.py": "tests/billing/test_invoice_pages.py",
     "billing/tasks.py": "one call of one function",
     "core/requests.py": "tests/core/test_production.py",
     "core/static_files.py": "tests/core/test_production.py",

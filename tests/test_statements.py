@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from portal.accounts.models import Membership, Organization, Project, User
-from portal.billing.models import BillingAccount
+from portal.billing.models import BillingAccount, Invoice
 from portal.catalog import seed
 from portal.catalog.models import Offering
 from portal.datasets.models import DataFile, Dataset
@@ -19,6 +19,7 @@ from portal.jobs.models import Job
 from tests.factories import (
     DataFileFactory,
     DatasetFactory,
+    InvoiceFactory,
     JobFactory,
     MembershipFactory,
     PriceFactory,
@@ -118,6 +119,16 @@ def _registries(project: Project, owner: User, count: int) -> None:
     _copy("accounts_registrylogin", first.pk, count - kept.count(), hostname=f"'r' || (n + {count}) || '.example'")
 
 
+def _invoices(project: Project, owner: User, count: int) -> None:
+    """One more a month: the same month is not invoiced twice."""
+    kept = Invoice.objects.filter(organization=project.organization)
+    first = kept.first() or InvoiceFactory(organization=project.organization)
+    _copy(
+        "billing_invoice", first.pk, count - kept.count(), number=f"'X-' || (n + {count})",
+        sequence=f"n + {count}", month=f"date '1900-01-01' + n + {count}",
+    )  # fmt: skip
+
+
 LISTS: dict[str, tuple[str, Callable[[Project, User, int], None], int]] = {
     "jobs": ("/jobs/", _jobs, 50_000),
     "datasets": ("/datasets/", _datasets, 50_000),
@@ -125,6 +136,7 @@ LISTS: dict[str, tuple[str, Callable[[Project, User, int], None], int]] = {
     "projects": ("/organization/projects/", _projects, 300),
     "registries": ("/organization/registries/", _registries, 300),
     "usage": ("/usage/", _usage, 50_000),
+    "invoices": ("/usage/invoices/", _invoices, 50_000),
     "home": ("/", _jobs, 50_000),
 }
 

@@ -1,6 +1,14 @@
-from celery import shared_task
+from __future__ import annotations
 
-from portal.billing import credits, storage_charges
+import structlog
+from celery import shared_task
+from django.utils import timezone
+
+from portal.billing import credits, documents, invoicing, storage_charges
+from portal.celery import nudge
+from portal.core.periods import billing_month
+
+log = structlog.get_logger(__name__)
 
 
 @shared_task(name="billing.expire_credits")  # type: ignore[untyped-decorator]
@@ -13,3 +21,30 @@ def expire_credits() -> None:
 def charge_storage() -> None:
     """Days of stored bytes that have a price become charges; three queries and no more where none is due."""
     storage_charges.charge_storage()
+
+
+@shared_task(name="billing.close_months")  # type: ignore[untyped-decorator]
+def close_months() -> None:
+    """Every month that is over and open becomes invoices; what cannot be closed is told and tried again tomorrow."""
+    for outcome in invoicing.close_months(billing_month(timezone.now()).previous, by="portal:close"):
+        if outcome.problem:
+            log.error(
+                "month_not_closed",
+                organization=outcome.organization.code,
+                member=outcome.member.slug,
+                month=str(outcome.month),
+                problem=outcome.problem,
+            )
+    nudge(make_documents)
+
+
+@shared_task(name="billing.make_documents")  # type: ignore[untyped-decorator]
+def make_documents() -> None:
+    """PDFs that invoices lack, as many as one message is worth; the rest by the next."""
+    try:
+        made = documents.make_missing()
+    except documents.NotAvailable as missing:
+        log.error("no_pdf_on_this_server", missing=str(missing))
+        return
+    if made >= documents.MADE_AT_ONCE:
+        nudge(make_documents)

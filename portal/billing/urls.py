@@ -1,10 +1,15 @@
 from django.urls import path
 
-from portal.billing.views import usage
+from portal.billing.views import invoices, usage
 
 app_name = "usage"
 urlpatterns = [
     path("", usage.overview, name="overview"),
     path("csv/", usage.csv, name="csv"),
     path("budget/", usage.budget, name="budget"),
+    path("invoices/", invoices.invoice_list, name="invoices"),
+    path("invoices/address/", invoices.address, name="invoice_address"),
+    path("invoices/<str:number>/", invoices.invoice, name="invoice"),
+    path("invoices/<str:number>/pdf/", invoices.pdf, name="invoice_pdf"),
+    path("invoices/<str:number>/csv/", invoices.csv, name="invoice_csv"),
 ]

@@ -26,6 +26,13 @@ class Package:
 PACKAGES = (
     Package("chromium", lambda: shutil.which(os.environ.get("CHROMIUM", "chromium")) is not None, "tests_browser"),
     Package("fonts-noto-cjk", lambda: any(Path("/usr/share/fonts").rglob("NotoSansCJK*")), "tests_fonts"),
+    *(
+        Package(name, Path(f"/usr/lib/{TRIPLET}/{file}").exists, "tests_documents")
+        for name, file in {
+            "libpangoft2-1.0-0": "libpangoft2-1.0.so.0",  # brings the rest of Pango and HarfBuzz
+            "libharfbuzz-subset0": "libharfbuzz-subset.so.0",
+        }.items()
+    ),
     Package("bubblewrap", lambda: shutil.which("bwrap") is not None, "tests_sandbox"),
     Package(
         "rabbitmq-server",

@@ -244,6 +244,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "tests_browser": ("the journeys in the browser", "ブラウザーでの操作テスト"),
     "tests_fonts": ("the screenshots with Japanese text", "日本語表示のスクリーンショット"),
+    "tests_documents": ("the tests of invoices as PDF", "請求書 PDF のテスト"),
     "tests_slurm": ("the tests with a real Slurm", "実物の Slurm によるテスト"),
     "tests_rabbitmq": ("the tests with RabbitMQ", "RabbitMQ によるテスト"),
     "tests_sandbox": ("the tests of the jobs' sandbox", "ジョブのサンドボックスのテスト"),

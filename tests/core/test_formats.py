@@ -151,3 +151,8 @@ def test_percent_and_number() -> None:
 @pytest.mark.parametrize("name", ["instant", "instant_short", "day", "day_short", "month", "clock", "ago", "gpu_time"])
 def test_unknown_is_a_dash(name: str) -> None:
     assert getattr(formats, name)(None) == "–"
+
+
+def test_days_on_documents_always_have_their_year() -> None:
+    assert both(formats.long_day, date(2026, 11, 4)) == ("2026年11月4日", "4 November 2026")
+    assert both(formats.long_day, None) == ("–", "–")

@@ -8,7 +8,7 @@ from tests.factories.accounts import (
     StaffFactory,
     UserFactory,
 )
-from tests.factories.billing import BillingAccountFactory
+from tests.factories.billing import BillingAccountFactory, InvoiceFactory
 from tests.factories.catalog import OfferingFactory, PriceFactory, ProviderAccountFactory, ProviderFactory, SiteFactory
 from tests.factories.datasets import (
     DataFileFactory,
@@ -28,6 +28,7 @@ __all__ = [
     "DatasetShareFactory",
     "DatasetVersionFactory",
     "DeletionCertificateFactory",
+    "InvoiceFactory",
     "JobEventFactory",
     "JobFactory",
     "LogChunkFactory",

@@ -8,7 +8,18 @@ from factory.django import DjangoModelFactory
 
 from portal.accounts.models import Project, User
 from portal.billing import credits, holds, issuers, ledger, rating
-from portal.billing.models import BillingAccount, Charge, ChargeKind, CreditKind, Hold, Issuer, LedgerAccount
+from portal.billing.models import (
+    BillingAccount,
+    Charge,
+    ChargeKind,
+    CreditKind,
+    Hold,
+    Invoice,
+    InvoiceLine,
+    InvoiceTax,
+    Issuer,
+    LedgerAccount,
+)
 from portal.catalog.models import Price
 from portal.usage import recording
 from portal.usage.models import UsageRecord
@@ -57,6 +68,47 @@ def metered(
         ended_at=started_at + timedelta(seconds=seconds),
     )
     return [rating.rate(record) for record in records]
+
+
+class InvoiceFactory(DjangoModelFactory[Invoice]):
+    """Of 1,100 yen for November 2026, with its tax and one line."""
+
+    class Meta:
+        model = Invoice
+        skip_postgeneration_save = True
+
+    kind = "invoice"
+    organization = factory.SubFactory(OrganizationFactory)
+    member = factory.SubFactory(ProviderFactory)
+    issuer = factory.LazyAttribute(lambda invoice: set_issuer(invoice.member.slug))
+    sequence = factory.Sequence(lambda n: n + 1)
+    number = factory.LazyAttribute(lambda invoice: f"{invoice.member.slug.upper()}-{invoice.sequence:06d}")
+    month = date(2026, 11, 1)
+    issued_on, due_on = date(2026, 12, 3), date(2027, 1, 2)
+    customer_name = factory.SelfAttribute("organization.name")
+    total, tax, prepaid, due = 1100, 100, 0, 1100
+
+    @factory.post_generation
+    def lines(invoice: Invoice, create: bool, extracted: int | None) -> None:
+        count = extracted or 1
+        InvoiceTax.objects.create(invoice=invoice, percent=10, gross=invoice.total, tax=invoice.tax)
+        rest = invoice.total - (count - 1)
+        InvoiceLine.objects.bulk_create(
+            InvoiceLine(
+                invoice=invoice,
+                position=n,
+                kind="usage",
+                service_ja="さくらインターネット",
+                service_en="SAKURA internet",
+                offering_ja="高火力 DOK H100",
+                offering_en="Koukaryoku DOK H100",
+                project_name=f"project {n}",
+                gpu_seconds=3600,
+                percent=10,
+                amount=rest if n == 1 else 1,
+            )
+            for n in range(1, count + 1)
+        )
 
 
 @transaction.atomic

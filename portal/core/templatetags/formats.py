@@ -171,6 +171,14 @@ def day_short(on: date | datetime | None) -> str:
 
 
 @register.filter
+def long_day(on: date | None) -> str:
+    """For documents, which are read in other years too: 2026年11月24日, 24 November 2026."""
+    if on is None:
+        return NOTHING
+    return f"{on.year}年{on.month}月{on.day}日" if is_japanese() else f"{on.day} {_MONTHS[on.month - 1]} {on.year}"
+
+
+@register.filter
 def month(value: BillingMonth | date | datetime | None) -> str:
     """2026年11月, November 2026."""
     if value is None:
