@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import logging
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ LANGUAGES = ("ja", "en")
 LINES_SHOWN = 300  # more are added up by offering; a table of 50,000 rows would be a PDF of 1,500 pages
 REDUCED_PERCENT = 8
 MADE_AT_ONCE = 200
+PANGO = "libpangoft2-1.0.so.0"  # brings the rest of Pango, as WeasyPrint needs it
 FONT = "NotoSansCJK-Regular.ttc"  # of Debian's fonts-noto-cjk
 
 
@@ -147,12 +149,13 @@ def make_missing() -> int:
 
 @cache
 def is_available() -> bool:
-    """Whether this server can make PDFs: Pango, and a font with Japanese."""
+    """Whether this server can make PDFs: Pango, and a font with Japanese. Asked by every page of an invoice, so nothing
+    of WeasyPrint is imported for the answer."""
     try:
-        _weasyprint()
-    except NotAvailable:
+        ctypes.CDLL(PANGO)
+    except OSError:
         return False
-    return True
+    return _has_font()
 
 
 def _pdf(invoice: Invoice) -> bytes:
@@ -165,14 +168,12 @@ def _pdf(invoice: Invoice) -> bytes:
 
 
 def _weasyprint() -> Any:
-    """Imported when the first PDF is made: it loads Pango, which a web process that makes none can do without."""
-    try:
-        import weasyprint
-    except OSError as missing:
-        raise NotAvailable(str(missing)) from None
+    """Imported when the first PDF is made: it takes seconds and 20 MiB, which a process that makes none is spared."""
+    if not is_available():
+        raise NotAvailable(f"{PANGO}, {FONT}")
+    import weasyprint
+
     logging.getLogger("weasyprint.progress").setLevel(logging.WARNING)  # it tells each step of each PDF
-    if not _has_font():
-        raise NotAvailable(FONT)
     return weasyprint
 
 

@@ -76,13 +76,20 @@ def _day_input() -> forms.DateInput:
     return forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"})
 
 
+class SearchedYenField(YenField):
+    """An address without it searches for any amount."""
+
+    def clean(self, value: Any) -> int | None:
+        return super().clean(value or "")
+
+
 class InvoiceSearchForm(forms.Form):
     """Days, amounts, issuer and number together, as 電子帳簿保存法 asks. An empty field finds all."""
 
     since = forms.DateField(label=_("Issued from"), required=False, widget=_day_input())
     until = forms.DateField(label=_("Issued up to"), required=False, widget=_day_input())
-    least = YenField(label=_("Amount from (yen)"), required=False)
-    most = YenField(label=_("Amount up to (yen)"), required=False)
+    least = SearchedYenField(label=_("Amount from (yen)"), required=False)
+    most = SearchedYenField(label=_("Amount up to (yen)"), required=False)
     issuer = forms.ModelChoiceField(
         label=_("Issuer"),
         queryset=Provider.objects.order_by("position", "pk"),

@@ -73,7 +73,9 @@ def three(organization: Organization) -> None:
 def test_invoices_are_found_by_day_amount_issuer_and_number_together(
     three: None, billing: User, client_of: SignIn, search: str, found: list[str]
 ) -> None:
-    assert numbers(client_of(billing).get(f"/usage/invoices/?{search}")) == found
+    response = client_of(billing).get(f"/usage/invoices/?{search}")
+    assert numbers(response) == found
+    assert set(response.context["form"].errors) == ({"since", "least", "issuer"} if "nonsense" in search else set())
 
 
 def test_pages_follow_each_other_with_the_search_kept(
@@ -127,11 +129,11 @@ def test_the_pdf_is_the_stored_one(organization: Organization, billing: User, cl
         assert response["Content-Disposition"] == f'attachment; filename="{invoice.number}-{language}.pdf"'
 
 
+@pytest.mark.parametrize("missing", ["PANGO", "FONT"])
 def test_a_server_that_makes_no_pdf_says_so_and_still_gives_those_that_are_there(
-    organization: Organization, billing: User, client_of: SignIn, monkeypatch: pytest.MonkeyPatch
+    organization: Organization, billing: User, client_of: SignIn, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    """As where Pango is missing: importing WeasyPrint ends in an OSError."""
-    monkeypatch.setattr(documents, "FONT", "no such font")
+    monkeypatch.setattr(documents, missing, "no-such-file")
     documents.is_available.cache_clear()
     documents._has_font.cache_clear()
     try:

@@ -227,6 +227,9 @@ OWNER = (
     Stop("datasets:residency", "/datasets/{dataset}/residency/"),
     Stop("usage:overview", "/usage/", "used"),
     Stop("usage:overview", "/usage/?by=gpu", "by GPU"),
+    Stop("usage:invoices", "/usage/invoices/", "rows"),
+    Stop("usage:invoice", "/usage/invoices/{invoice}/"),
+    Stop("usage:invoice_address", "/usage/invoices/address/"),
     Stop("accounts:members", "/organization/members/", "rows"),
     Stop("accounts:invite", "/organization/members/invite/"),
     Stop("accounts:member", "/organization/members/{membership}/"),
@@ -261,7 +264,8 @@ WALK = {
 
 NO_PAGE = {
     "answered with data or a file": (
-        "home:healthz", "home:readyz", "catalog:csv", "usage:csv", "jobs:log", "jobs:artifact", "datasets:begin",
+        "home:healthz", "home:readyz", "catalog:csv", "usage:csv", "usage:invoice_csv", "usage:invoice_pdf", "jobs:log",
+        "jobs:artifact", "datasets:begin",
         "datasets:parts", "datasets:complete", "datasets:states", "datasets:download", "datasets:certificate_json",
         "datasets:manifest", "datasets:fetch", "datasets:fetch_file", "mfa_download_recovery_codes",
         "datasets:residency_csv", "datasets:residency_json", "mfa_login_webauthn", "machine:claim",

@@ -19,6 +19,13 @@ from tests.browser.conftest import Portal, sign_in
 TEXT = "国産GPUで日本語モデルを学習する。The quick brown fox jumps over the lazy dog.\n" * 40
 WAITS_FOR_ANOTHER = "同じアカウントのほかのジョブが終わるのを待っています"
 
+# Nobody waits for a month to be over.
+INVOICE = """
+from portal.accounts.models import Organization
+from tests.factories import InvoiceFactory
+print(InvoiceFactory(organization=Organization.objects.get(name__contains="デモ"), lines=3).number)
+"""
+
 
 @dataclass
 class World:
@@ -53,6 +60,7 @@ def make(browser: Browser, portal: Portal, folder: Path) -> World:
     world.jobs["failed"] = acts.submit(owner, template="failing", offering="demo-gb200", name="設定漏れの学習")
     world.jobs["stopped"] = acts.submit(owner, template="countdown", offering="demo-gb200", name="長い学習")
     _make_what_addresses_name(owner, world)
+    world.at["invoice"] = portal.manage("shell", "--no-imports", "-c", INVOICE).split()[-1]
     _stop_when_it_writes(owner, world.jobs["stopped"])
     for name, state in (("done", "完了"), ("failed", "失敗"), ("stopped", "停止済み")):
         owner.goto(f"/jobs/{world.jobs[name]}/")
