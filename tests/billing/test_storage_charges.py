@@ -147,3 +147,15 @@ def test_every_organization_pays_its_own_and_pages_and_files_say_the_same(projec
         (date(2026, 11, 20), "さくらインターネット", project.name, project.code, "ストレージ", "", 0, 10)
     ]
     assert verify() == []
+
+
+@pytest.mark.parametrize("hour", range(24))
+def test_a_price_that_begins_within_a_day_counts_from_the_next(project: Project, hour: int) -> None:
+    """At each hour of the 15th in Japan; at 09:00 a day of UTC begins, at 00:00 the day itself."""
+    give_credit(project, 1000)
+    price("30", from_=jst(2026, 11, 1))
+    price("90", from_=jst(2026, 11, 15, hour))
+    for day in (14, 15, 16):
+        keep(project, day, 1)
+    charge_storage()
+    assert [amount for _day, amount, _exact in charges()] == [1, 3 if hour == 0 else 1, 3]

@@ -75,7 +75,8 @@ def ran(account: ProviderAccount, project: Project, owner: User) -> Any:
         attempt: Attempt = AttemptFactory(job=job, account=account, **{**times, "state": "ended", **changes})
         recording.record(
             attempt_code=attempt.code, job_code=job.code, organization=project.organization, project=project,
-            user=owner, offering=price.offering, price=price, gpus=2, started_at=NOON, ended_at=NOON + timedelta(seconds=seconds),
+            user=owner, offering=price.offering, price=price, gpus=2, started_at=NOON,
+            ended_at=NOON + timedelta(seconds=seconds),
         )  # fmt: skip
         return attempt
 

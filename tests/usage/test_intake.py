@@ -1,21 +1,27 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import time_machine
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Sum
 from django.utils import translation
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from portal.accounts.models import Project, User
+from portal.catalog.models import Price
 from portal.usage.intake import Intake, Refusal, ReportLine, keep, take_in
 from portal.usage.models import DailyUsage, RefusedLine, UsageRecord, UsageReport
-from portal.usage.recording import AttemptFacts, record
+from portal.usage.recording import AttemptFacts, OtherNumbers, record
 from tests.factories import OrganizationFactory, PriceFactory, ProjectFactory, ProviderFactory
 from tests.factories.billing import jst
 
@@ -319,3 +325,53 @@ def test_a_line_is_cut_at_midnight_in_japan_and_nowhere_else(
     before = max(timedelta(), min(end, border) - start) // timedelta(seconds=1) * 2
     expected = {date(2026, 11, 30): before, date(2026, 12, 1): 14_400 - before}
     assert days() == {day: gpu_seconds for day, gpu_seconds in expected.items() if gpu_seconds}
+
+
+TOLD = st.tuples(
+    st.integers(0, 5),  # which line: its slot of an hour, beginning an hour before midnight
+    st.integers(0, 50), st.integers(60, 70),  # minutes of the slot, the end possibly in the next one's
+    st.booleans(),  # by our own tracker, of another attempt
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(TOLD, min_size=1, max_size=6), min_size=1, max_size=6))
+def test_daily_sums_are_the_sums_of_the_records_after_any_sequence(
+    report: UsageReport,
+    facts: dict[str, AttemptFacts],
+    project: Project,
+    owner: User,
+    reports: list[list[tuple[int, int, int, bool]]],
+) -> None:
+    """Told, told twice, late, in any order, with other numbers, over others' time, and by the tracker in between."""
+    price, start = Price.objects.get(), jst(2026, 11, 30, 23)
+    with transaction.atomic():
+        for told in reports:
+            lines = []
+            for slot, first, last, by_tracker in told:
+                begin = start + timedelta(hours=slot, minutes=first)
+                end = start + timedelta(hours=slot, minutes=last)
+                if by_tracker:
+                    with contextlib.suppress(OtherNumbers):
+                        record(
+                            attempt_code="a2", job_code="J-2", organization=project.organization, project=project,
+                            user=owner, offering=price.offering, price=price, gpus=2, started_at=begin, ended_at=end,
+                        )  # fmt: skip
+                quantity = 2 * int((end - begin).total_seconds())
+                lines.append(ReportLine(len(lines) + 1, f"L-{slot}", "a1", begin, end, quantity))
+            tell(report, facts, *lines)
+            derived = UsageRecord.objects.values("day").annotate(sum=Sum("gpu_seconds")).order_by("day")
+            assert days() == dict(derived.values_list("day", "sum"))
+            stands = standing("a1")
+            assert all(before[1] <= after[0] for before, after in pairwise(stands))
+            assert sum((end - begin).total_seconds() for begin, end in stands) * 2 == sum(
+                UsageRecord.objects.filter(attempt_code="a1").values_list("gpu_seconds", flat=True)
+            )
+        transaction.set_rollback(True)
+
+
+def standing(attempt_code: str) -> list[tuple[datetime, datetime]]:
+    """Intervals of the records that are not taken back."""
+    rows = list(UsageRecord.objects.filter(attempt_code=attempt_code))
+    back = {row.corrects_id for row in rows if row.seconds < 0}
+    return sorted((row.started_at, row.ended_at) for row in rows if row.seconds > 0 and row.pk not in back)
