@@ -26,7 +26,6 @@ from portal.jobs import claims
 from tests.factories import (
     ArtifactFactory,
     AttemptFactory,
-    BillingAccountFactory,
     DataFileFactory,
     DatasetFactory,
     DatasetShareFactory,
@@ -41,6 +40,7 @@ from tests.factories import (
     StaffFactory,
     UserFactory,
 )
+from tests.factories.billing import give_credit, metered
 
 INSIDE = ("owner", "manager", "member", "viewer", "billing", "project_member")
 PERSONAS = (*INSIDE, "stranger", "newcomer", "staff", "anonymous")
@@ -194,6 +194,9 @@ TABLE: dict[str, Pair] = {
     "usage:invoice": (INVOICED, None),
     "usage:invoice_pdf": (INVOICED, None),
     "usage:invoice_csv": (INVOICED, None),
+    "usage:people": (ANY_MEMBER, None),
+    "usage:jobs": (ANY_MEMBER, None),
+    "usage:job": (Rule(INSIDE, newcomer=START), None),
     # people and places
     "accounts:profile": OWN_FORM,
     "accounts:switch": (None, NOWHERE),
@@ -267,7 +270,7 @@ def test_every_url_has_a_row() -> None:
 def tenant(organization: Organization, project: Project, settings: Any) -> dict[str, Any]:
     """One of everything that a URL can name, in the organization of the personas."""
     settings.MACHINES_URL = settings.PORTAL_URL
-    BillingAccountFactory(organization=organization, credit=10_000)
+    give_credit(project, 10_000)
     owner = MembershipFactory(organization=organization, role=Role.OWNER, user__email="owner@example.jp").user
     job = JobFactory(project=project, submitted_by=owner)
     attempt = AttemptFactory(job=job)
@@ -283,6 +286,7 @@ def tenant(organization: Organization, project: Project, settings: Any) -> dict[
     )  # fmt: skip
     membership = MembershipFactory(organization=organization, role=Role.MEMBER)
     price = PriceFactory()
+    metered(project, owner, price, job_code=job.code, started_at=timezone.now() - timedelta(hours=1), seconds=5, held=9)
     return {
         "owner": owner,
         "job": job.code,
@@ -317,7 +321,7 @@ def _person(persona: str, organization: Organization, project: Project, tenant: 
             return UserFactory(email="newcomer@example.jp")
         case "stranger":
             other = ProjectFactory()
-            BillingAccountFactory(organization=other.organization)
+            give_credit(other, 1)
             return MembershipFactory(organization=other.organization, role=Role.OWNER).user
         case "project_member":
             return MembershipFactory(organization=organization, project=project, role=Role.MEMBER).user
@@ -392,6 +396,7 @@ def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
         "datasets:preview_content": {"code": tenant["file"]},
         "datasets:delete": {"code": tenant["file"]},
         **{f"usage:invoice{page}": {"number": tenant["number"]} for page in ("", "_pdf", "_csv")},
+        "usage:job": {"code": tenant["job"]},
         "mfa_remove_webauthn": {"pk": 1},
         "mfa_edit_webauthn": {"pk": 1},
         "dev:mail_message": {"name": "none.log"},

@@ -113,6 +113,48 @@ def _usage(project: Project, owner: User, count: int) -> None:
             )
 
 
+def _years(project: Project, owner: User, count: int) -> None:
+    """Rows of the monthly sums, each month of 15 offerings."""
+    seed.load(demo=True)
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM billing_monthlycharge")
+        cursor.execute(
+            "INSERT INTO billing_monthlycharge"
+            " (organization_id, project_id, provider_id, offering_id, month, amount, gpu_seconds)"
+            " SELECT %s, %s, o.provider_id, o.id,"
+            " (date_trunc('month', current_date) - (n / 15)::int * interval '1 month')::date, 100, 7"
+            " FROM generate_series(0, %s) AS n"
+            " JOIN (SELECT id, provider_id, row_number() OVER () - 1 AS place FROM catalog_offering) o"
+            " ON o.place = n %% 15",
+            [project.organization_id, project.pk, count - 1],
+        )
+
+
+def _charged_jobs(project: Project, owner: User, count: int) -> None:
+    offering = Offering.objects.first() or PriceFactory().offering
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM billing_jobcharge")
+        cursor.execute(
+            "INSERT INTO billing_jobcharge"
+            " (organization_id, project_id, offering_id, user_id, job_code, month, amount, gpu_seconds)"
+            " SELECT %s, %s, %s, %s, 'J-' || n, date_trunc('month', now() AT TIME ZONE 'Asia/Tokyo'), n, n"
+            " FROM generate_series(1, %s) AS n",
+            [project.organization_id, project.pk, offering.pk, owner.pk, count],
+        )
+
+
+def _charged_people(project: Project, owner: User, count: int) -> None:
+    _members(project, owner, count)
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM billing_personcharge")
+        cursor.execute(
+            "INSERT INTO billing_personcharge (organization_id, project_id, user_id, month, amount, gpu_seconds)"
+            " SELECT %s, %s, id, date_trunc('month', now() AT TIME ZONE 'Asia/Tokyo'), id, 7"
+            " FROM accounts_user ORDER BY id LIMIT %s",
+            [project.organization_id, project.pk, count],
+        )
+
+
 def _registries(project: Project, owner: User, count: int) -> None:
     kept = project.organization.registry_logins
     first = kept.first() or RegistryLoginFactory(organization=project.organization, changed_by=owner)
@@ -137,6 +179,9 @@ LISTS: dict[str, tuple[str, Callable[[Project, User, int], None], int]] = {
     "registries": ("/organization/registries/", _registries, 300),
     "usage": ("/usage/", _usage, 50_000),
     "invoices": ("/usage/invoices/", _invoices, 50_000),
+    "years": ("/usage/?month=2026fy", _years, 50_000),
+    "jobs by cost": ("/usage/jobs/", _charged_jobs, 50_000),
+    "people by cost": ("/usage/people/", _charged_people, 5_000),
     "home": ("/", _jobs, 50_000),
 }
 

@@ -15,7 +15,7 @@ from portal.accounts.models import Organization, Project
 from portal.billing.budgets import Standing
 from portal.billing.forecast import days_to_come
 from portal.billing.models import CreditKind
-from portal.billing.summaries import Cell, JobCost, MonthOfUse, dearest_jobs, month_of_use
+from portal.billing.summaries import Cell, JobCost, MonthOfUse, Use, dearest_jobs, month_of_use
 from portal.catalog.models import Provider
 from portal.core.periods import BillingMonth, billing_month, day_of
 from portal.core.templatetags.charts import ChartDay
@@ -97,7 +97,7 @@ class Overview:
     month: BillingMonth
     is_current: bool
     today: date
-    months: list[BillingMonth]
+    begun: BillingMonth  # the first month there is a page of
     use: MonthOfUse
     days: list[ChartDay]
     series: list[tuple[str, str]]
@@ -116,9 +116,11 @@ class Overview:
     budgets: list[BudgetLine]
     more_budgets: int
 
+    is_span = False
+
     @property
     def previous(self) -> BillingMonth | None:
-        return self.month.previous if self.month > self.months[-1] else None
+        return self.month.previous if self.month > self.begun else None
 
     @property
     def next(self) -> BillingMonth | None:
@@ -222,7 +224,7 @@ def overview(
         month=month,
         is_current=is_current,
         today=today,
-        months=_months(scope.organization, current, month),
+        begun=min(billing_month(scope.organization.created_at), month),
         use=use,
         days=days,
         series=[(p.slug, p.short_name) for p in shown],
@@ -237,8 +239,8 @@ def overview(
         expected_sums=expected_sums,
         by=by,
         gpu_hours=gpu_hours,
-        lines=_breakdown(use, *BREAKDOWNS[by], hours=hours, all_open=all_open),
-        change=_change(use.amount, use.before),
+        lines=breakdown(use, *BREAKDOWNS[by], hours=hours, all_open=all_open),
+        change=change(use.amount, use.before),
         jobs=dearest_jobs(scope.organization, month, projects=scope.projects, described=described),
         purse=purse,
         budget=_binding(scope, budgets),
@@ -247,13 +249,13 @@ def overview(
     )
 
 
-def _months(organization: Organization, current: BillingMonth, shown: BillingMonth) -> list[BillingMonth]:
+def months_offered(organization: Organization, now: datetime, shown: BillingMonth | None) -> list[BillingMonth]:
     """Newest first, back to the month the organization began in, the shown one among them."""
-    begun = min(billing_month(organization.created_at), shown)
-    months = [current]
+    months = [billing_month(now)]
+    begun = billing_month(organization.created_at)
     while months[-1] > begun and len(months) < MONTHS_OFFERED:
         months.append(months[-1].previous)
-    return months if shown in months else [*months, shown]
+    return months if shown is None or shown in months else [*months, shown]
 
 
 def _chart_days(use: MonthOfUse, ahead: dict[date, dict[str, int]], until: date) -> list[ChartDay]:
@@ -265,7 +267,10 @@ def _chart_days(use: MonthOfUse, ahead: dict[date, dict[str, int]], until: date)
     ]
 
 
-def _breakdown(use: MonthOfUse, outer: str, inner: str, *, hours: HoursThatAddUp, all_open: bool) -> list[Line]:
+def breakdown(
+    use: Use, outer: str, inner: str, *, hours: HoursThatAddUp, all_open: bool, compare: bool = True
+) -> list[Line]:
+    """`compare`: whether lines tell their change against `before` of the cells."""
     cells = [cell for cell in use.cells if cell.amount or cell.gpu_seconds]
     before = [cell for cell in use.cells if cell.before and not (cell.amount or cell.gpu_seconds)]
     groups = _grouped(cells, _KEYS[outer])
@@ -285,6 +290,8 @@ def _breakdown(use: MonthOfUse, outer: str, inner: str, *, hours: HoursThatAddUp
         more = max(0, len(children) - CHILDREN_SHOWN)
         lines.append(replace(line, lines=tuple(children[:CHILDREN_SHOWN]), more=more))
     lines.sort(key=_dearest)
+    if not compare:
+        lines = [replace(n, change=None, lines=tuple(replace(m, change=None) for m in n.lines)) for n in lines]
     all_open = all_open or sum(len(line.lines) for line in lines) <= OPEN_AT_MOST
     return [replace(line, open=all_open or n == 0) for n, line in enumerate(lines)]
 
@@ -319,7 +326,7 @@ def _line(key: str, kind: str, cells: list[Cell], compared: list[Cell], whole: i
         gpu_hours=gpu_hours,
         amount=amount,
         share=Decimal(amount) * 100 / whole if whole else Decimal(0),
-        change=_change(amount, sum(cell.before for cell in compared)),
+        change=change(amount, sum(cell.before for cell in compared)),
     )
 
 
@@ -327,7 +334,7 @@ def _dearest(line: Line) -> tuple[int, str]:
     return -line.amount, line.name
 
 
-def _change(amount: int, before: int) -> Decimal | None:
+def change(amount: int, before: int) -> Decimal | None:
     return (Decimal(amount - before) * 100 / before).quantize(Decimal("0.1")) if before else None
 
 

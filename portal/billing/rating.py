@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from portal.accounts.models import Organization, Project
 from portal.audit import recording as audit
-from portal.billing import holds, ledger
+from portal.billing import holds, ledger, sums
 from portal.billing.credit_uses import Spent, spread
 from portal.billing.models import BillingAccount, Charge, ChargeKind, Hold, JobCharge, JobUse, LedgerAccount
 from portal.billing.periods import closed_of, day_to_book
@@ -274,13 +274,16 @@ def _add_to_sums(batch: _Batch, rated: Sequence[Rated]) -> None:
     for one in rated:
         of = one.record.facts
         days[of.organization_id, one.day, of.project_id, of.provider_id, of.offering_id] += one.amount
-        month = months.setdefault((of.job_code, one.day.replace(day=1)), [of.organization_id, of.project_id, 0, 0, 0])
+        month = months.setdefault(
+            (of.job_code, one.day.replace(day=1)), [of.organization_id, of.project_id, 0, of.user_id, 0, 0]
+        )
         month[2] = of.offering_id
-        month[3] += one.amount
-        month[4] += one.record.gpu_seconds
+        month[4] += one.amount
+        month[5] += one.record.gpu_seconds
     add_to_days([(*key, days[key]) for key in sorted(days)])
     with connection.cursor() as cursor:
         cursor.execute(_ADD_TO_JOBS, _columns([(*key, *months[key]) for key in sorted(months)]))
+    sums.add([one.id for one in rated])
 
 
 def add_to_days(rows: Sequence[tuple[int, date, int, int, int | None, int]]) -> None:
@@ -301,8 +304,9 @@ _ADD_TO_DAYS = """
 """
 _ADD_TO_JOBS = """
     INSERT INTO billing_jobcharge AS known
-        (job_code, month, organization_id, project_id, offering_id, amount, gpu_seconds)
-    SELECT * FROM unnest(%s::text[], %s::date[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+        (job_code, month, organization_id, project_id, offering_id, user_id, amount, gpu_seconds)
+    SELECT * FROM unnest(
+        %s::text[], %s::date[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
     ON CONFLICT (job_code, month) DO UPDATE SET
         amount = known.amount + EXCLUDED.amount,
         gpu_seconds = known.gpu_seconds + EXCLUDED.gpu_seconds,

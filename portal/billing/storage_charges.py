@@ -15,7 +15,7 @@ from django.db.models import Min, Sum
 from django.utils import timezone
 
 from portal.audit import recording as audit
-from portal.billing import holds, ledger
+from portal.billing import holds, ledger, sums
 from portal.billing.credit_uses import Spent, spread
 from portal.billing.models import BillingAccount, Charge, ChargeKind, LedgerAccount
 from portal.billing.periods import closed_of, day_to_book
@@ -92,6 +92,7 @@ def _charge_row(account: BillingAccount, row: StorageUsage, price: StoragePrice)
     sides = {LedgerAccount.AVAILABLE: -amount, LedgerAccount.SPENT: amount}
     ledger.post(account, sides, reference=f"charge:{charge.pk}", by=BY)
     add_to_days([(row.organization_id, booked, row.project_id, price.seller_id, None, amount)])
+    sums.add([charge.pk])
     if due > amount:
         audit.record(
             "charge.overrun",

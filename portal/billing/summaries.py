@@ -37,8 +37,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class MonthOfUse:
-    month: BillingMonth
+class Use:
     cells: list[Cell] = field(default_factory=list)
     by_day: dict[date, dict[str, int]] = field(default_factory=dict)  # yen by provider slug; absent days cost nothing
     metered_until: dict[str, datetime] = field(default_factory=dict)  # by provider slug: newest end of a record
@@ -70,6 +69,11 @@ class MonthOfUse:
         if not self.gpu_seconds:
             return None
         return int((Decimal(self.amount) * 3600 / self.gpu_seconds).quantize(Decimal(1), ROUND_DOWN))
+
+
+@dataclass(frozen=True)
+class MonthOfUse(Use):
+    month: BillingMonth = field(kw_only=True)
 
 
 def month_of_use(
@@ -110,7 +114,7 @@ def month_of_use(
             newest,
             until_then,
         ) in cursor.fetchall():
-            provider = _provider(of_provider, providers)
+            provider = provider_of(of_provider, providers)
             if until_then is not None:
                 complete_until[provider.slug] = until_then
             if day is not None:
@@ -118,11 +122,19 @@ def month_of_use(
             elif amount or before or gpu_seconds:
                 # Without an offering it is storage, which has no GPU.
                 cells.append(
-                    Cell(provider, code, name, gpu or _("Storage"), int(amount), int(before), int(gpu_seconds))
+                    Cell(
+                        provider,
+                        code,
+                        name,
+                        _("Storage") if gpu is None else gpu,
+                        int(amount),
+                        int(before),
+                        int(gpu_seconds),
+                    )
                 )
                 if newest is not None:
                     metered_until[provider.slug] = max(newest, metered_until.get(provider.slug, newest))
-    return MonthOfUse(month, cells, by_day, metered_until, complete_until)
+    return MonthOfUse(cells, by_day, metered_until, complete_until, month=month)
 
 
 @dataclass(frozen=True)
@@ -151,12 +163,22 @@ def dearest_jobs(
     limit: int = 5,
     projects: Collection[int] | None = None,
     described: Collection[int] | None = None,
+    person: int | None = None,
+    after: tuple[int, str] | None = None,
 ) -> list[JobCost]:
     """By what they cost in this month. One query that reads `limit` rows of an index in order. `described`: the
-    projects whose jobs are told apart from their codes; None is all."""
+    projects whose jobs are told apart from their codes; None is all. `person`: whose jobs. `after`: amount and code of
+    the last job before these; with it jobs that cost nothing or less (corrections) are told too."""
+    where = "" if projects is None else "AND charge.project_id = ANY(%(projects)s)"
+    if person is not None:
+        where += " AND charge.user_id = %(person)s AND (%(all_described)s OR charge.project_id = ANY(%(described)s))"
+    if after is None:
+        where += " AND amount > 0"
+    else:
+        where += " AND (amount < %(amount)s OR amount = %(amount)s AND job_code > %(code)s)"
     with connection.cursor() as cursor:
         cursor.execute(
-            _DEAREST.format(where="" if projects is None else "AND charge.project_id = ANY(%(projects)s)"),
+            _DEAREST.format(where=where),
             {
                 "organization": organization.pk,
                 "month": month.first_day,
@@ -164,25 +186,33 @@ def dearest_jobs(
                 "projects": list(projects or ()),
                 "all_described": described is None,
                 "described": list(described or ()),
+                "person": person,
+                "amount": after[0] if after else None,
+                "code": after[1] if after else None,
             },
         )
         rows = cursor.fetchall()
     providers: dict[int, Provider] = {}
     jobs = []
     for *of_provider, code, project, gpu, amount, seconds, name, state, family_name, given_name, email in rows:
-        job = JobCost(code, project, _provider(of_provider, providers), gpu, amount, seconds)
+        job = JobCost(code, project, provider_of(of_provider, providers), gpu, amount, seconds)
         if name is not None:
-            person = str(User(family_name=family_name, given_name=given_name, email=email))
-            job = replace(job, name=name, person=person, state=state_of_job(state))
+            whose = str(User(family_name=family_name, given_name=given_name, email=email))
+            job = replace(job, name=name, person=whose, state=state_of_job(state))
         jobs.append(job)
     return jobs
 
 
-def _provider(values: list[Any], known: dict[int, Provider]) -> Provider:
+def provider_of(values: list[Any], known: dict[int, Provider]) -> Provider:
     """The columns of _PROVIDER as an object, made once for all rows that name it."""
     if values[0] not in known:
         known[values[0]] = Provider(**dict(zip(_PROVIDER, values, strict=True)))
     return known[values[0]]
+
+
+def provider_columns() -> str:
+    """What `provider_of` takes, in its order, of a table that is called `provider`."""
+    return _PROVIDER_COLUMNS
 
 
 def daily_rows(
@@ -258,7 +288,7 @@ _DEAREST = f"""
         job.name, job.state, person.family_name, person.given_name, person.email
     FROM (
         SELECT * FROM billing_jobcharge charge
-        WHERE organization_id = %(organization)s AND month = %(month)s AND amount > 0 {{where}}
+        WHERE organization_id = %(organization)s AND month = %(month)s {{where}}
         ORDER BY amount DESC, job_code LIMIT %(limit)s
     ) AS charge
     JOIN accounts_project project ON project.id = charge.project_id

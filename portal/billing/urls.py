@@ -1,11 +1,14 @@
 from django.urls import path
 
-from portal.billing.views import invoices, usage
+from portal.billing.views import drilling, invoices, usage
 
 app_name = "usage"
 urlpatterns = [
     path("", usage.overview, name="overview"),
     path("csv/", usage.csv, name="csv"),
+    path("people/", drilling.people, name="people"),
+    path("jobs/", drilling.jobs, name="jobs"),
+    path("jobs/<str:code>/", drilling.job, name="job"),
     path("budget/", usage.budget, name="budget"),
     path("invoices/", invoices.invoice_list, name="invoices"),
     path("invoices/address/", invoices.address, name="invoice_address"),

@@ -89,6 +89,18 @@ _DAILY_CHARGE = """(
     SELECT organization_id, day, project_id, provider_id, coalesce(offering_id, 0) AS offering_id, amount
     FROM billing_dailycharge) AS daily"""
 _JOB = {"job_code": "job_code", "month": "date_trunc('month', day)::date"}
+# All charges, of storage too.
+_CHARGES = """(
+    SELECT c.organization_id, c.project_id, c.provider_id, coalesce(c.offering_id, 0) AS offering_id, c.day, c.amount,
+        coalesce(r.gpu_seconds, 0) AS gpu_seconds, r.user_id
+    FROM billing_charge c LEFT JOIN usage_usagerecord r ON r.id = c.record_id) AS charges"""
+_OF_PEOPLE = f"(SELECT * FROM {_CHARGES} WHERE user_id IS NOT NULL) AS of_people"  # noqa: S608 - a constant
+_MONTHLY_CHARGE = """(
+    SELECT organization_id, month, project_id, provider_id, coalesce(offering_id, 0) AS offering_id, amount, gpu_seconds
+    FROM billing_monthlycharge) AS months"""
+_MONTH = {"month": "date_trunc('month', day)::date", "project_id": "project_id"}
+_MONTH_OR_STORAGE = {**_MONTH, "provider_id": "provider_id", "offering_id": "offering_id"}
+_PERSON = {**_MONTH, "user_id": "user_id"}
 
 CHECKS = {
     "posting adds up to zero": """
@@ -175,6 +187,14 @@ CHECKS = {
     "a job's use is the sum of its charged records": _rollup(
         "billing_jobuse", _JOB_CHARGES, "seconds", {name: name for name in ("job_code", "price_id", "gpus")}
     ),
+    **{
+        f"a month's {what} is the sum of its charges": _rollup(_MONTHLY_CHARGE, _CHARGES, what, _MONTH_OR_STORAGE)
+        for what in ("amount", "gpu_seconds")
+    },
+    **{
+        f"a person's {what} is the sum of the charges": _rollup("billing_personcharge", _OF_PEOPLE, what, _PERSON)
+        for what in ("amount", "gpu_seconds")
+    },
     "what is taken back is what was recorded, once": """
         SELECT record.organization_id, 'record:' || record.id AS subject, -record.gpu_seconds AS expected,
                sum(back.gpu_seconds) AS found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 JST = ZoneInfo("Asia/Tokyo")  # no summer time: a day there is always 24 hours and begins at 15:00 UTC
@@ -90,6 +91,56 @@ class BillingMonth:
     @property
     def previous(self) -> BillingMonth:
         return BillingMonth(self.year - 1, 12) if self.month == 1 else BillingMonth(self.year, self.month - 1)
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class FiscalSpan:
+    """A Japanese fiscal year, April to March, or one half of it (前期, 後期). Codes: `2026fy`, `2026h1`, `2026h2`."""
+
+    year: int  # in which the fiscal year begins
+    half: Literal[0, 1, 2] = 0  # 0: all of it
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.year <= 9997 and self.half in (0, 1, 2)):
+            raise ValueError(f"No span {self.year} {self.half}.")
+
+    @classmethod
+    def parse(cls, code: str) -> FiscalSpan:
+        """ValueError for anything but a code."""
+        year, kind = code[:4], code[4:]
+        if not (year.isascii() and year.isdigit() and len(year) == 4 and kind in _HALVES):
+            raise ValueError(f"Not a fiscal year or half: {code[:20]!r}")
+        return cls(int(year), _HALVES[kind])
+
+    def __str__(self) -> str:
+        return f"{self.year:04}{next(kind for kind, half in _HALVES.items() if half == self.half)}"
+
+    @property
+    def months(self) -> list[BillingMonth]:
+        first = BillingMonth(self.year, 10 if self.half == 2 else 4)
+        months = [first]
+        while len(months) < (6 if self.half else 12):
+            months.append(months[-1].next)
+        return months
+
+    @property
+    def year_before(self) -> FiscalSpan:
+        return FiscalSpan(self.year - 1, self.half)
+
+    @property
+    def previous(self) -> FiscalSpan:
+        if self.half == 0:
+            return self.year_before
+        return FiscalSpan(self.year, 1) if self.half == 2 else FiscalSpan(self.year - 1, 2)
+
+    @property
+    def next(self) -> FiscalSpan:
+        if self.half == 0:
+            return FiscalSpan(self.year + 1)
+        return FiscalSpan(self.year, 2) if self.half == 1 else FiscalSpan(self.year + 1, 1)
+
+
+_HALVES: dict[str, Literal[0, 1, 2]] = {"fy": 0, "h1": 1, "h2": 2}
 
 
 def billing_month(instant: datetime) -> BillingMonth:

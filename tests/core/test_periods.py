@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from portal.core.periods import (
     JST,
     BillingMonth,
+    FiscalSpan,
     Interval,
     billing_month,
     day_of,
@@ -104,3 +105,26 @@ def test_fiscal_year_is_april_to_march() -> None:
     assert (fiscal_year(border - timedelta(seconds=1)), fiscal_year(border)) == (2025, 2026)
     assert interval_of_fiscal_year(2026).start == border
     assert interval_of_fiscal_year(2025).end == border
+
+
+@pytest.mark.parametrize(
+    ("code", "months", "previous", "following", "year_before"),
+    [
+        ("2026fy", ("2026-04", "2027-03", 12), "2025fy", "2027fy", "2025fy"),
+        ("2026h1", ("2026-04", "2026-09", 6), "2025h2", "2026h2", "2025h1"),
+        ("2026h2", ("2026-10", "2027-03", 6), "2026h1", "2027h1", "2025h2"),
+    ],
+)
+def test_a_fiscal_year_and_its_halves(
+    code: str, months: tuple[str, str, int], previous: str, following: str, year_before: str
+) -> None:
+    span = FiscalSpan.parse(code)
+    assert str(span) == code
+    assert (str(span.months[0]), str(span.months[-1]), len(span.months)) == months
+    assert [str(s) for s in (span.previous, span.next, span.year_before)] == [previous, following, year_before]
+
+
+@pytest.mark.parametrize("code", ["", "2026", "2026h3", "2026FY", "0000fy", "9999fy", "２０２６fy", "2026-04"])
+def test_what_is_no_span_is_refused(code: str) -> None:
+    with pytest.raises(ValueError):
+        FiscalSpan.parse(code)

@@ -23,6 +23,7 @@ from portal.billing.models.invoices import (
 )
 from portal.billing.models.limits import Budget, Hold
 from portal.billing.models.periods import BillingPeriod, PeriodState
+from portal.billing.models.sums import MonthlyCharge, PersonCharge
 
 __all__ = [
     "GIVEN",
@@ -49,8 +50,10 @@ __all__ = [
     "LedgerAccount",
     "LedgerEntry",
     "LineKind",
+    "MonthlyCharge",
     "Payment",
     "PaymentState",
     "PeriodState",
+    "PersonCharge",
     "Trial",
 ]

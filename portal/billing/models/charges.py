@@ -7,7 +7,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from portal.accounts.models import Organization, Project
+from portal.accounts.models import Organization, Project, User
 from portal.billing.models.accounts import Credit
 from portal.catalog.models import Offering, Price, Provider, StoragePrice
 from portal.core.models import AppendOnly
@@ -117,6 +117,7 @@ class JobCharge(models.Model):
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
     offering = models.ForeignKey(Offering, on_delete=models.PROTECT, related_name="+")  # where it ran last
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", null=True, db_index=False)  # whose job
     job_code = models.CharField(max_length=24)
     month = models.DateField()  # its first day, in Japan
     amount = models.BigIntegerField(default=0)
@@ -124,7 +125,11 @@ class JobCharge(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["job_code", "month"], name="job_charge_once")]
-        indexes = [models.Index(fields=["organization", "month", "-amount"], name="job_charge_dearest")]
+        indexes = [
+            models.Index(fields=["organization", "month", "-amount"], name="job_charge_dearest"),
+            models.Index(fields=["project", "month", "-amount", "job_code"], name="job_charge_by_project"),
+            models.Index(fields=["user", "month", "-amount", "job_code"], name="job_charge_by_person"),
+        ]
 
 
 class JobUse(models.Model):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
@@ -19,11 +20,12 @@ from portal.accounts.models import Organization, Project, User
 from portal.accounts.roles import Permission
 from portal.billing import budgets, summaries
 from portal.billing.forms import BudgetForm
-from portal.billing.overview import BREAKDOWNS, Overview, Scope
+from portal.billing.overview import BREAKDOWNS, Overview, Scope, months_offered
 from portal.billing.overview import overview as read_overview
+from portal.billing.spans import SpanPage, monthly_rows, span_page, spans_offered
 from portal.catalog.pricing import storage_price_now
 from portal.core.csv import csv_response
-from portal.core.periods import BillingMonth, billing_month
+from portal.core.periods import BillingMonth, FiscalSpan, billing_month, day_of
 from portal.core.templatetags.formats import day, yen
 from portal.usage.storage import storage_of_month
 
@@ -33,7 +35,9 @@ from portal.usage.storage import storage_of_month
 def overview(request: HttpRequest) -> HttpResponse:
     if current_of(request).organization is None:
         return redirect("home:start")
-    scope = _scope(request)
+    scope = scope_of(request)
+    if span := _span(request):
+        return _span_page(request, scope, span)
     return _page(request, scope, _budget_form(request, scope))
 
 
@@ -42,7 +46,7 @@ def overview(request: HttpRequest) -> HttpResponse:
 def budget(request: HttpRequest) -> HttpResponse:
     if current_of(request).organization is None:
         return redirect("home:start")
-    scope = _scope(request)
+    scope = scope_of(request)
     form = _budget_form(request, scope, sent=True)
     if form is None:
         raise NotPermitted(Permission.MANAGE_MONEY)
@@ -68,8 +72,10 @@ def csv(request: HttpRequest) -> HttpResponseBase:
     """The month as rows: what the page's figures are the sums of."""
     if current_of(request).organization is None:
         return redirect("home:start")
-    scope = _scope(request)
-    month = _month(request) or billing_month(timezone.now())
+    scope = scope_of(request)
+    if span := _span(request):
+        return _span_csv(scope, span)
+    month = month_asked(request) or billing_month(timezone.now())
     header = [
         _("Date (Japan)"),
         _("Provider"),
@@ -84,7 +90,7 @@ def csv(request: HttpRequest) -> HttpResponseBase:
     return csv_response(f"usage-{month}.csv", header, rows)
 
 
-def _scope(request: HttpRequest) -> Scope:
+def scope_of(request: HttpRequest) -> Scope:
     """What of the current organization's money this person sees here. 404 for a project they do not know."""
     current = current_of(request)
     organization = cast(Organization, current.organization)
@@ -109,10 +115,18 @@ def _closed_project(request: HttpRequest, code: str) -> Project:
     return project
 
 
-def _month(request: HttpRequest) -> BillingMonth | None:
+def month_asked(request: HttpRequest) -> BillingMonth | None:
     """None for nonsense: the page then shows the running month."""
     try:
         return BillingMonth.parse(request.GET.get("month", ""))
+    except ValueError:
+        return None
+
+
+def _span(request: HttpRequest) -> FiscalSpan | None:
+    """None for a month, and for nonsense."""
+    try:
+        return FiscalSpan.parse(request.GET.get("month", ""))
     except ValueError:
         return None
 
@@ -133,23 +147,53 @@ def _budget_form(request: HttpRequest, scope: Scope, *, sent: bool = False) -> B
     )
 
 
+def _span_page(request: HttpRequest, scope: Scope, span: FiscalSpan) -> HttpResponse:
+    by = request.GET.get("by", "")
+    shown = span_page(scope, span, by=by if by in BREAKDOWNS else "provider")
+    context = _of_every_page(scope, shown) | {"page": shown, "begins": shown.month.months[0].first_day}
+    return render(request, "billing/span.html", context)
+
+
+def _of_every_page(scope: Scope, shown: Overview | SpanPage) -> dict[str, Any]:
+    now = timezone.now()
+    kept = {"month": str(shown.month)} | ({"project": scope.chosen.code} if scope.chosen else {})
+    return {
+        "query": urlencode(kept),
+        "breakdowns": [("provider", _("Provider")), ("project", _("Project")), ("gpu", _("GPU"))],
+        "months": months_offered(scope.organization, now, shown.month if isinstance(shown, Overview) else None),
+        "spans": spans_offered(day_of(scope.organization.created_at), day_of(now)),
+    }
+
+
+def _span_csv(scope: Scope, span: FiscalSpan) -> HttpResponseBase:
+    header = [
+        _("Month (Japan)"),
+        _("Provider"),
+        _("Project"),
+        _("Project code"),
+        _("Offering"),
+        _("GPU"),
+        _("GPU-seconds"),
+        _("Cost (yen, tax included)"),
+    ]
+    language = "en" if (get_language() or "ja").startswith("en") else "ja"
+    return csv_response(f"usage-{span}.csv", header, monthly_rows(scope, span, language=language))
+
+
 def _page(request: HttpRequest, scope: Scope, form: BudgetForm | None, *, status: int = 200) -> HttpResponse:
     by = request.GET.get("by", "")
     access = access_of(request.user)
     shown = read_overview(
         scope,
-        month=_month(request),
+        month=month_asked(request),
         by=by if by in BREAKDOWNS else "provider",
         may_see_credit=access.may_in(scope.organization, Permission.VIEW_MONEY),
         described=None if access.may_in(scope.organization, Permission.VIEW) else access.projects_with(Permission.VIEW),
         all_open=request.GET.get("open") == "1",
     )
-    kept = {"month": str(shown.month)} | ({"project": scope.chosen.code} if scope.chosen else {})
-    context = {
+    context = _of_every_page(scope, shown) | {
         "page": shown,
         "form": form,
-        "query": urlencode(kept),
-        "breakdowns": [("provider", _("Provider")), ("project", _("Project")), ("gpu", _("GPU"))],
         "marks": (50, 80),
         "sums_in_words": _sums_in_words(shown),
         "storage": storage_of_month(scope.organization, shown.month, projects=scope.projects),

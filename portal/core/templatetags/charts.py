@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import pgettext
 
 from portal.core.money import Money
-from portal.core.templatetags.formats import day, is_japanese, weekday, yen
+from portal.core.templatetags.formats import day, is_japanese, month, month_of_year, weekday, yen
 
 register = template.Library()
 
@@ -48,9 +48,11 @@ class ChartDay:
 
 @register.simple_tag
 def stacked_days(
-    days: Sequence[ChartDay], series: Series, *, title: Any, desc: Any, today: date | None = None, prefix: str = "days"
-) -> SafeString:
-    """Cost per day, stacked by provider. `today` gets the line between what was and what is expected.
+    days: Sequence[ChartDay], series: Series, *, title: Any, desc: Any, today: date | None = None, prefix: str = "days",
+    months: bool = False,
+) -> SafeString:  # fmt: skip
+    """Cost per day, stacked by provider. `today` gets the line between what was and what is expected. `months`: each
+    bar is a month, under its first day.
 
     As wide as its place, a phone's too: across it counts in percent, and letters keep their size. The numbers of the
     axis stand left of it, where portal.css leaves room.
@@ -59,16 +61,16 @@ def stacked_days(
     plot_h = height - top - bottom
     highest = axis_top(max((d.total for d in days), default=Decimal(0)))
     step = 100 / max(len(days), 1)
-    bar_w = min(2.4, step * 0.68)
+    bar_w = min(4.8 if months else 2.4, step * 0.68)
 
     def y(value: Decimal) -> float:
         return top + plot_h - plot_h * float(value) / highest
 
     parts = [_patterns(series, prefix), _grid(highest, 0, "100%", y)]
-    labelled = _labelled_days(days, today)
+    labelled = set(range(len(days))) if months else _labelled_days(days, today)
     for i, d in enumerate(days):
         x = step * i + (step - bar_w) / 2
-        parts.append(_day_bar(d, series, x, bar_w, y, prefix))
+        parts.append(_day_bar(d, series, x, bar_w, y, prefix, month(d.on) if months else day(d.on)))
         if i in labelled:
             is_today = d.on == today
             parts.append(
@@ -76,8 +78,9 @@ def stacked_days(
                     '<text{} x="{}%" y="{}" text-anchor="middle">{}</text>'
                     '<text x="{}%" y="{}" text-anchor="middle">{}</text>',
                     SafeString(' class="tday"') if is_today else "",
-                    _f(x + bar_w / 2), height - bottom + 17, _day_label(d.on),
-                    _f(x + bar_w / 2), height - bottom + 34, weekday(d.on),
+                    _f(x + bar_w / 2), height - bottom + 17, month_of_year(d.on) if months else _day_label(d.on),
+                    _f(x + bar_w / 2), height - bottom + 34,
+                    (d.on.year if i == 0 or d.on.month == 1 else "") if months else weekday(d.on),
                 )
             )  # fmt: skip
         if d.on == today and i + 1 < len(days):
@@ -262,9 +265,8 @@ def _labelled_days(days: Sequence[ChartDay], today: date | None) -> set[int]:
     return chosen
 
 
-def _day_bar(d: ChartDay, series: Series, x: float, width: float, y: Any, prefix: str) -> SafeString:
+def _day_bar(d: ChartDay, series: Series, x: float, width: float, y: Any, prefix: str, tip: str) -> SafeString:
     rects, base = [], Decimal(0)
-    tip = day(d.on)
     if d.forecast:
         tip += pgettext("chart", " (forecast)")
     tip += f" {yen(d.total)}"

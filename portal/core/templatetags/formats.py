@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import get_language, pgettext
 
 from portal.core.money import Money
-from portal.core.periods import JST, BillingMonth
+from portal.core.periods import JST, BillingMonth, FiscalSpan
 
 register = template.Library()
 
@@ -185,6 +185,22 @@ def month(value: BillingMonth | date | datetime | None) -> str:
         return NOTHING
     on = value if isinstance(value, BillingMonth) else _day(value)
     return f"{on.year}年{on.month}月" if is_japanese() else f"{_MONTHS[on.month - 1]} {on.year}"
+
+
+def month_of_year(on: date) -> str:
+    """4月, Apr: under a bar of a chart."""
+    return f"{on.month}月" if is_japanese() else _MONTHS[on.month - 1][:3]
+
+
+@register.filter
+def span(value: FiscalSpan) -> str:
+    """2026年度, 2026年度 前期（4〜9月）; fiscal 2026, Apr–Sep 2026."""
+    first, last = value.months[0], value.months[-1]
+    if is_japanese():
+        half = ("", " 前期（4〜9月）", " 後期（10〜3月）")[value.half]
+        return f"{value.year}年度{half}"
+    names = f"{_MONTHS[first.month - 1][:3]}–{_MONTHS[last.month - 1][:3]} {last.year}"
+    return names if value.half else f"Fiscal {value.year} ({_MONTHS[3][:3]} {value.year}–{_MONTHS[2][:3]} {last.year})"
 
 
 @register.filter

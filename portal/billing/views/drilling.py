@@ -1,0 +1,148 @@
+"""The month's total, person by person, job by job, and a job charge by charge."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from portal.accounts.access import access_of
+from portal.accounts.context import current_of
+from portal.accounts.models import User
+from portal.accounts.roles import Permission
+from portal.billing import drilling
+from portal.billing.overview import Scope, months_offered
+from portal.billing.summaries import dearest_jobs
+from portal.billing.views.usage import month_asked, scope_of
+from portal.core.csv import csv_response
+from portal.core.periods import BillingMonth, billing_month
+
+JOBS_AT_ONCE = 50
+CHARGES_AT_ONCE = 100
+DEAREST = (2**62, "")  # before every job
+
+
+@require_safe
+@login_required
+def people(request: HttpRequest) -> HttpResponseBase:
+    if current_of(request).organization is None:
+        return redirect("home:start")
+    scope, month = scope_of(request), _month(request)
+    found = drilling.people_of(scope, month, described=_described(request, scope))
+    if request.GET.get("format") == "csv":
+        header = [_("Person"), _("GPU-seconds"), _("Cost (yen, tax included)")]
+        rows = [[line.name or _("Other projects’ people"), line.gpu_seconds, line.amount] for line in found.lines]
+        return csv_response(f"people-{month}.csv", header, [*rows, [_("Storage"), None, found.storage]])
+    return render(request, "billing/people.html", _context(request, scope, month) | {"people": found})
+
+
+@require_safe
+@login_required
+def jobs(request: HttpRequest) -> HttpResponseBase:
+    if current_of(request).organization is None:
+        return redirect("home:start")
+    scope, month = scope_of(request), _month(request)
+    described = _described(request, scope)
+    person = _person(request)
+    found = dearest_jobs(
+        scope.organization,
+        month,
+        limit=JOBS_AT_ONCE + 1,
+        projects=scope.projects,
+        described=described,
+        person=person.pk if person else None,
+        after=_after(request),
+    )
+    context = _context(request, scope, month)
+    older = ""
+    if len(found) > JOBS_AT_ONCE:
+        last = found[JOBS_AT_ONCE - 1]
+        kept = {**context["kept"], "after": f"{last.amount}~{last.code}"} | ({"person": person.pk} if person else {})
+        older = f"{reverse('usage:jobs')}?{urlencode(kept)}"
+    return render(
+        request,
+        "billing/jobs.html",
+        context | {"jobs": found[:JOBS_AT_ONCE], "person": person, "older_url": older, "first": "after" in request.GET},
+    )
+
+
+@require_safe
+@login_required
+def job(request: HttpRequest, code: str) -> HttpResponseBase:
+    """Each charge of a job beside the record it was reckoned from, whatever the month."""
+    if current_of(request).organization is None:
+        return redirect("home:start")
+    scope = scope_of(request)
+    after = request.GET.get("after", "")
+    charges = drilling.charges_of(
+        code, scope, after=int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0,
+        limit=CHARGES_AT_ONCE + 1,
+    )  # fmt: skip
+    if not charges:
+        raise Http404
+    shown = charges[:CHARGES_AT_ONCE]
+    described = _described(request, scope)
+    project = shown[0].project
+    context = {
+        "code": code,
+        "project": project,
+        "charges": shown,
+        "sum": drilling.sum_of(code, scope),
+        "sees_job": described is None or project.pk in described,
+        "older_url": f"{reverse('usage:job', args=[code])}?after={shown[-1].pk}"
+        if len(charges) > CHARGES_AT_ONCE
+        else "",
+    }
+    return render(request, "billing/job.html", context)
+
+
+def _context(request: HttpRequest, scope: Scope, month: BillingMonth) -> dict[str, Any]:
+    kept = {"month": str(month)} | ({"project": scope.chosen.code} if scope.chosen else {})
+    return {
+        "scope": scope,
+        "month": month,
+        "months": months_offered(scope.organization, timezone.now(), month),
+        "kept": kept,
+        "query": urlencode(kept),
+        "is_current": month == billing_month(timezone.now()),
+    }
+
+
+def _month(request: HttpRequest) -> BillingMonth:
+    current = billing_month(timezone.now())
+    return min(month_asked(request) or current, current)
+
+
+def _described(request: HttpRequest, scope: Scope) -> set[int] | None:
+    access = access_of(request.user)
+    return None if access.may_in(scope.organization, Permission.VIEW) else set(access.projects_with(Permission.VIEW))
+
+
+def _person(request: HttpRequest) -> User | None:
+    """A colleague by number; whoever is none has no jobs in the scope, and is not named."""
+    asked = request.GET.get("person", "")
+    if not (asked.isascii() and asked.isdigit() and len(asked) < 10):
+        return None
+    organization = current_of(request).organization
+    found: User | None = (
+        User.objects.filter(pk=int(asked)).filter(pk__in=drilling.people_with_charges(organization)).first()
+    )
+    if found is None:
+        raise Http404
+    return found
+
+
+def _after(request: HttpRequest) -> tuple[int, str]:
+    amount, tilde, code = request.GET.get("after", "").partition("~")
+    digits = amount.removeprefix("-")
+    if tilde and digits.isascii() and digits.isdigit() and len(digits) < 18 and code.isprintable():
+        return int(amount), code[:24]
+    return DEAREST

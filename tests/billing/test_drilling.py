@@ -1,0 +1,155 @@
+"""From the month's total down to the records: each page adds up to the one above it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import time_machine
+from django.test import Client
+
+from portal.accounts.models import Project, User
+from portal.accounts.roles import Role
+from portal.billing.models import Charge
+from portal.usage.models import UsageRecord
+from tests.factories import (
+    JobFactory,
+    MembershipFactory,
+    OfferingFactory,
+    PriceFactory,
+    ProjectFactory,
+    ProviderFactory,
+    UserFactory,
+)
+from tests.factories.billing import give_credit, jst, metered
+
+SignIn = Callable[..., Client]
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Any:
+    with time_machine.travel(jst(2026, 11, 24, 12)):
+        yield
+
+
+@pytest.fixture
+def used(project: Project, owner: User) -> Project:
+    """Three people, two projects, two providers, fractions of yen, a job over a month's end, one with two records."""
+    give_credit(project, 1_000_000)
+    other = ProjectFactory(organization=project.organization, name="rag-eval")
+    people = [
+        owner,
+        *(
+            MembershipFactory(organization=project.organization, project=project, role=Role.MEMBER).user
+            for _ in range(2)
+        ),
+    ]
+    sakura = PriceFactory(amount="0.28", minimum_s=0)
+    kddi = PriceFactory(
+        amount="1.07",
+        per_gpu=True,
+        minimum_s=60,
+        tax_included=False,
+        offering=OfferingFactory(provider=ProviderFactory(slug="kddi"), gpu_model="GB200", site=None),
+    )
+    for number in range(12):
+        place, price = (project, other)[number % 4 == 3], (sakura, kddi)[number % 3 == 0]
+        start = jst(2026, 11, 1 + number) if number else jst(2026, 10, 31, 23, 50)
+        code = f"J-{number}"
+        metered(place, people[number % 3], price, job_code=code, started_at=start, seconds=601 + 97 * number, held=9000)
+        if number == 5:
+            later = jst(2026, 11, 20)
+            metered(place, people[number % 3], price, job_code=code, started_at=later, seconds=333)
+        JobFactory(code=code, project=place, submitted_by=people[number % 3], name=f"work {number}")
+    return project
+
+
+def pages(client: Client, url: str) -> list[Any]:
+    """The context of this page and of all that follow it."""
+    found = []
+    while url:
+        found.append(client.get(url).context)
+        url = found[-1]["older_url"]
+    return found
+
+
+@pytest.mark.parametrize("scope", ["organization", "project"])
+def test_every_total_is_the_sum_of_what_stands_below_it(
+    used: Project, owner: User, client_of: SignIn, scope: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portal.billing.views.drilling.JOBS_AT_ONCE", 2)
+    monkeypatch.setattr("portal.billing.views.drilling.CHARGES_AT_ONCE", 1)
+    client = client_of(owner, "en")
+    query = "month=2026-11" + (f"&project={used.code}" if scope == "project" else "")
+    top = client.get(f"/usage/?{query}").context["page"].use
+    people = client.get(f"/usage/people/?{query}").context["people"]
+    assert (people.amount, people.gpu_seconds) == (top.amount, top.gpu_seconds)
+    seen = 0
+    for line in people.lines:
+        jobs = [job for page in pages(client, f"/usage/jobs/?{query}&person={line.pk}") for job in page["jobs"]]
+        assert (sum(j.amount for j in jobs), sum(j.gpu_seconds for j in jobs)) == (line.amount, line.gpu_seconds)
+        for job in jobs:
+            charged = pages(client, f"/usage/jobs/{job.code}/")
+            charges = [charge for page in charged for charge in page["charges"]]
+            assert sum(charge.amount for charge in charges) == charged[0]["sum"]
+            november = [charge for charge in charges if charge.day.month == 11]
+            assert sum(charge.amount for charge in november) == job.amount
+            assert sum(charge.record.gpu_seconds for charge in november) == job.gpu_seconds
+            seen += len(november)
+    everything = Charge.objects.filter(day__month=11)
+    if scope == "project":
+        everything = everything.filter(project=used)
+    assert seen == everything.count() and top.amount == sum(everything.values_list("amount", flat=True))
+    all_jobs = [job for page in pages(client, f"/usage/jobs/?{query}") for job in page["jobs"]]
+    assert sum(job.amount for job in all_jobs) == top.amount
+    rows = client.get(f"/usage/csv/?{query}").getvalue().decode().splitlines()[1:]
+    assert sum(int(row.rsplit(",", 1)[1]) for row in rows) == top.amount
+
+
+def test_the_year_is_the_sum_of_its_months_pages(used: Project, owner: User, client_of: SignIn) -> None:
+    client = client_of(owner)
+    months = [client.get(f"/usage/?month=2026-{month:02}").context["page"].use for month in (10, 11)]
+    year = client.get("/usage/?month=2026fy").context["page"].use
+    assert (year.amount, year.gpu_seconds) == (sum(m.amount for m in months), sum(m.gpu_seconds for m in months))
+    rows = client.get("/usage/csv/?month=2026fy").getvalue().decode().splitlines()[1:]
+    assert sum(int(row.rsplit(",", 1)[1]) for row in rows) == year.amount
+    assert sum(int(row.rsplit(",", 2)[1]) for row in rows) == sum(
+        UsageRecord.objects.values_list("gpu_seconds", flat=True)
+    )
+
+
+def test_accountants_see_what_people_cost_together_and_no_names(used: Project, client_of: SignIn) -> None:
+    accountant = MembershipFactory(organization=used.organization, role=Role.BILLING).user
+    client = client_of(accountant, "en")
+    people = client.get("/usage/people/?month=2026-11").context["people"]
+    assert [(line.pk, line.name, line.people) for line in people.lines] == [(None, "", 3)]
+    html = client.get("/usage/jobs/?month=2026-11").content.decode()
+    assert "work 1" not in html and "J-11" in html
+    somebody = UsageRecord.objects.values_list("user", flat=True).first()
+    assert client.get(f"/usage/jobs/?month=2026-11&person={somebody}").context["jobs"] == []
+
+
+def test_members_of_one_project_see_its_jobs_alone(used: Project, client_of: SignIn) -> None:
+    person = MembershipFactory(organization=used.organization, project=used, role=Role.VIEWER).user
+    client = client_of(person)
+    shown = [client.get(f"/usage/jobs/J-{number}/").status_code for number in (1, 3)]
+    assert shown == [200, 404]  # J-3 is the other project's
+
+
+def test_what_is_no_person_or_job_is_not_found(used: Project, owner: User, client_of: SignIn) -> None:
+    stranger = UserFactory()
+    client = client_of(owner)
+    urls = [f"/usage/jobs/?person={stranger.pk}", "/usage/jobs/J-NONE/"]
+    assert [client.get(url).status_code for url in urls] == [404, 404]
+    odd = ["?month=2026-13", "?month=9999fy", "?person=x", "?after=1", "?after=~", "?after=1~%00", "?month=2099-01"]
+    assert {client.get(f"/usage/jobs/{query}").status_code for query in odd} == {200}
+    assert client.get("/usage/?month=9999fy").status_code == 200
+
+
+def test_people_come_as_a_file_too(used: Project, owner: User, client_of: SignIn) -> None:
+    client = client_of(owner, "en")
+    lines = client.get("/usage/people/?month=2026-11&format=csv").getvalue().decode().lstrip("\ufeff").splitlines()
+    assert lines[0] == 'Person,GPU-seconds,"Cost (yen, tax included)"' and len(lines) == 1 + 3 + 1
+    assert re.fullmatch(r".+,\d+,\d+", lines[1])
