@@ -74,7 +74,7 @@ def _measure(portal: Portal, folder: Path, options: argparse.Namespace) -> None:
     peaks: dict[str, list[float]] = {"boto3": [], "ours": [], "small": []}
     sent = 0
     idle = pss_mib(web)
-    # A sixteenth of the size first: memory that grows with the file would show. It loads the store's client into web too.
+    # A sixteenth of the size first: memory that grows with the file would show. Loads the store's client into web.
     peaks["small"].append(_run("ours", _file(folder, options.mib // 16, "small"), portal, token, store, options)[2])
     small_web = pss_mib(web)
     for number in range(options.rounds):
@@ -96,9 +96,8 @@ def _measure(portal: Portal, folder: Path, options: argparse.Namespace) -> None:
     print(f"answers of the web process, heads included: {sent / gib / 1000:.1f} KB per GiB")
     small, large = max(peaks["small"]), max(peaks["ours"])
     print(f"memory of the client: {small:.0f} MiB for a 16th of the file, {large:.0f} MiB for all of it")
-    print(
-        f"web processes together (PSS): {idle:.0f} MiB idle, {small_web:.0f} after the small, {pss_mib(web):.0f} after all"
-    )
+    web_memory = f"{idle:.0f} MiB idle, {small_web:.0f} after the small file, {pss_mib(web):.0f} after all"
+    print(f"web processes together (PSS): {web_memory}")
     print(GOALS)
 
 
