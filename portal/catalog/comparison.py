@@ -155,6 +155,8 @@ def charged_by(row: Offer) -> tuple[str, str]:
     if row.offering.kind == OfferingKind.JOB and row.price.unit != PriceUnit.SECOND:
         # The price has another unit, but the portal counts a job's seconds whatever the price is per.
         return _("by the second, as part of the price per %(unit)s") % {"unit": row.price.get_unit_display()}, note
+    if row.offering.best_of_units:
+        return _("the cheapest mix of hour, day and month"), note
     if row.price.minimum_s > 1:
         note = _("%(seconds)d seconds at least") % {"seconds": row.price.minimum_s}
     return _("by the %(unit)s") % {"unit": row.price.get_unit_display()}, note

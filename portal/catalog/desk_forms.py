@@ -122,6 +122,11 @@ class OfferingForm(Sourced):
     )
     containers = forms.BooleanField(label=_("Needs a container image"), required=False)
     on_request = forms.BooleanField(label=_("Price or capacity by inquiry only"), required=False)
+    best_of_units = forms.BooleanField(
+        label=_("Charged by the cheapest mix of hour, day and month"),
+        required=False,
+        help_text=_("Otherwise the customer chooses one of the units."),
+    )
     time_limit_max_s = _number(_("Longest job (seconds)"), required=False)
     note_ja = Line(label=_("Note in Japanese"), max_length=200, required=False)
     note_en = Line(label=_("Note in English"), max_length=200, required=False)

@@ -20,8 +20,8 @@ from portal.catalog.pricing import NewPrice, begin_price, units_like
 FACTS = (
     "name_ja", "name_en", "kind", "site", "gpu_model", "gpu_memory_gb", "gpus_min", "gpus_max", "gpus_step",
     "gpus_per_node", "architecture", "architecture_confirmed", "cpu_cores", "memory_gb", "disk_gb", "interconnect",
-    "plan", "adapter", "containers", "on_request", "time_limit_max_s", "note_ja", "note_en", "ends_on", "source",
-    "as_of", "confirmed",
+    "plan", "adapter", "containers", "on_request", "best_of_units", "time_limit_max_s", "note_ja", "note_en",
+    "ends_on", "source", "as_of", "confirmed",
 )  # fmt: skip
 
 

@@ -94,6 +94,8 @@ class Offering(Bilingual):
     adapter = models.CharField(max_length=20, blank=True)  # which kind of ProviderAccount runs it; "" = nobody yet
     containers = models.BooleanField(default=False)  # needs a container image
     on_request = models.BooleanField(default=False)  # price or capacity only by inquiry (要問合せ)
+    # Of the prices by hour, day and month the cheapest mix is charged (高火力 VRT); else the customer chooses one.
+    best_of_units = models.BooleanField(default=False)
     time_limit_max_s = models.PositiveIntegerField(null=True, blank=True)
     note_ja = models.CharField(max_length=200, blank=True)
     note_en = models.CharField(max_length=200, blank=True)

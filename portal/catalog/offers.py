@@ -105,7 +105,9 @@ def _offer(offering: Offering, prices: list[Price], standing: Standing, wish: Wi
     if price is not None:
         factor = Decimal(1) if wish.with_tax else pricing.without_tax(price) / pricing.with_tax(price)
         per_hour = pricing.per_gpu_hour(price, gpus=gpus) * factor
-        total = min(_for_duration(p, gpus=gpus, hours=wish.hours) for p in prices) * factor
+        total = factor * pricing.cost_of_lease(
+            prices, gpus=gpus, hours=wish.hours, best_of_units=offering.best_of_units
+        )
     return Offer(
         offering=offering,
         gpus=gpus,
@@ -114,15 +116,6 @@ def _offer(offering: Offering, prices: list[Price], standing: Standing, wish: Wi
         total=total,
         standing=standing,
     )
-
-
-def _for_duration(price: Price, *, gpus: int, hours: int) -> Decimal:
-    """Days and months are sold whole; seconds, minutes and hours as used."""
-    seconds = hours * 3600
-    length = pricing.SECONDS[PriceUnit(price.unit)]
-    if length >= 86_400:
-        seconds = -(-seconds // length) * length
-    return pricing.cost_of_job(price, gpus=gpus, seconds=seconds)
 
 
 def _mark_best(rows: list[Offer]) -> list[Offer]:

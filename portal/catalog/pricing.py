@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -112,6 +113,43 @@ def cost(price: Price, *, gpus: int, seconds: int) -> Decimal:
 def cost_of_job(price: Price, *, gpus: int, seconds: int) -> Decimal:
     """Exact yen for a whole job: a job that ran at all is charged at least the price's minimum duration."""
     return cost(price, gpus=gpus, seconds=max(seconds, price.minimum_s) if seconds > 0 else 0)
+
+
+def cost_of_lease(prices: Sequence[Price], *, gpus: int, hours: int, best_of_units: bool) -> Decimal:
+    """Exact yen, tax included, for a machine that is leased for so many hours. `prices`: the valid ones, at least one.
+
+    `best_of_units`: no day costs more than the price of a day and no month more than that of a month, so that the mix
+    is the cheapest. Otherwise one unit is chosen for all of the time, the cheapest; days and months are sold whole.
+    A day is 24 hours and a month 30 days from the beginning of the lease: what 高火力 VRT means by them is not public.
+    """
+    if not best_of_units:
+        return min(_in_one_unit(price, gpus=gpus, hours=hours) for price in prices)
+    of_unit = {price.unit: _in_one_unit(price, gpus=gpus, hours=1) for price in prices}
+    of_day, of_month = of_unit.get(PriceUnit.DAY), of_unit.get(PriceUnit.MONTH)
+    by_use = [price for price in prices if price.unit in METERED]
+
+    def within_a_day(hours: int) -> Decimal:
+        ways = [cost_of_job(price, gpus=gpus, seconds=hours * 3600) for price in by_use]
+        return min([*ways, *([of_day] if of_day is not None else [])])
+
+    def within_a_month(hours: int) -> Decimal:
+        days, rest = divmod(hours, 24)
+        ways = [of_month] if of_month is not None else []
+        if by_use or of_day is not None:
+            ways.append(days * within_a_day(24) + (within_a_day(rest) if rest else 0))
+        return min(ways)
+
+    months, rest = divmod(hours, 30 * 24)
+    return months * within_a_month(30 * 24) + (within_a_month(rest) if rest else 0)
+
+
+def _in_one_unit(price: Price, *, gpus: int, hours: int) -> Decimal:
+    """Days and months are sold whole; seconds, minutes and hours as used."""
+    seconds = hours * 3600
+    length = SECONDS[PriceUnit(price.unit)]
+    if length >= 86_400:
+        seconds = -(-seconds // length) * length
+    return cost_of_job(price, gpus=gpus, seconds=seconds)
 
 
 def per_gpu_hour(price: Price, *, gpus: int) -> Decimal:

@@ -197,6 +197,7 @@ OFFERINGS: tuple[SeedOffering, ...] = (
             "cpu_cores": 24,
             "memory_gb": 240,
             "architecture": "amd64",
+            "best_of_units": True,
             "note_ja": "時間・日・月の安いほうで計算（10時間=1日、20日=1か月）",
             "note_en": "Cheapest of hour, day and month (10 hours = 1 day, 20 days = 1 month)",
         },

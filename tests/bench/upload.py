@@ -73,9 +73,10 @@ def _measure(portal: Portal, folder: Path, options: argparse.Namespace) -> None:
     times: dict[str, list[float]] = {"boto3": [], "ours": []}
     peaks: dict[str, list[float]] = {"boto3": [], "ours": [], "small": []}
     sent = 0
-    before = pss_mib(web)
-    # A sixteenth of the size first: memory that grows with the file would show.
+    idle = pss_mib(web)
+    # A sixteenth of the size first: memory that grows with the file would show. Loads the store's client into web.
     peaks["small"].append(_run("ours", _file(folder, options.mib // 16, "small"), portal, token, store, options)[2])
+    small_web = pss_mib(web)
     for number in range(options.rounds):
         for client in ("boto3", "ours") if number % 2 else ("ours", "boto3"):
             path = _file(folder, options.mib, f"{client}-{number}")
@@ -95,7 +96,8 @@ def _measure(portal: Portal, folder: Path, options: argparse.Namespace) -> None:
     print(f"answers of the web process, heads included: {sent / gib / 1000:.1f} KB per GiB")
     small, large = max(peaks["small"]), max(peaks["ours"])
     print(f"memory of the client: {small:.0f} MiB for a 16th of the file, {large:.0f} MiB for all of it")
-    print(f"memory of the web process (PSS): {before:.0f} MiB before, {pss_mib(web):.0f} MiB after")
+    web_memory = f"{idle:.0f} MiB idle, {small_web:.0f} after the small file, {pss_mib(web):.0f} after all"
+    print(f"web processes together (PSS): {web_memory}")
     print(GOALS)
 
 

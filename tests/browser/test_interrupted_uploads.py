@@ -22,7 +22,7 @@ from tests.datasets.wire import StoreWire
 
 pytestmark = pytest.mark.browser
 MIB = 1024 * 1024
-PART = 8 * MIB
+BLOCK = 8 * MIB
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ def test_a_file_survives_three_cuts_and_a_killed_browser(
 ) -> None:
     path, digest = tmp_path / f"大きなデータ {size // MIB}.bin", hashlib.sha256()
     with path.open("wb") as file:
-        for _block in range(size // PART):
-            data = os.urandom(PART)
+        for _block in range(size // BLOCK):
+            data = os.urandom(BLOCK)
             digest.update(data)
             file.write(data)
     login = portal.logins()["member"]
@@ -121,7 +121,8 @@ def test_a_file_survives_three_cuts_and_a_killed_browser(
         page.click("[data-resume]")
     with page.expect_response("**/datasets/begin/") as begun:
         chooser.value.set_files(path)
-    held = set(begun.value.json()["held"])
+    answer = begun.value.json()
+    held, count = set(answer["held"]), -(-size // answer["part_size"])
     until(lambda: wire.is_cut and wire.refused >= 2, page, 300)
     wire.mend()
     expect(page.locator("[data-rows] .meta")).to_contain_text("SHA-256 確認済み", timeout=300_000)
@@ -129,7 +130,6 @@ def test_a_file_survives_three_cuts_and_a_killed_browser(
     expect(page.locator("#files")).to_contain_text(digest.hexdigest())
 
     # The store's list is the truth: of a part that it took as the wire was cut, nobody heard.
-    count = size // PART
     took, share = first.total() + wire.parts.total(), wire.received / size
     print(f"{size // MIB} MiB in {count} parts: {took} taken with an answer; {share:.3f} x its bytes were sent")
     assert set(first) <= held and set(wire.parts) == set(range(1, count + 1)) - held

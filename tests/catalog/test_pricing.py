@@ -10,6 +10,7 @@ from portal.catalog.models import Price, StoragePrice
 from portal.catalog.pricing import (
     cost,
     cost_of_job,
+    cost_of_lease,
     per_gpu_hour,
     price_at,
     prices_at,
@@ -110,3 +111,36 @@ def test_the_price_of_storage_holds_until_the_next_begins(db: None) -> None:
     asked = [instants[0] - INSTANT, instants[0], instants[1] - INSTANT, instants[1]]
     assert [storage_price_at(at) for at in asked] == [None, rows[0], rows[0], rows[1]]
     assert [row.is_free for row in rows] == [True, False]
+
+
+VRT = [price(unit=unit, amount=Decimal(yen)) for unit, yen in (("hour", 990), ("day", 23_100), ("month", 385_000))]
+
+
+@pytest.mark.parametrize(
+    ("hours", "yen"),
+    [
+        (1, 990),
+        (23, 22_770),
+        (24, 23_100),  # 24 x 990 = 23,760
+        (25, 23_100 + 990),
+        (16 * 24 + 15, 16 * 23_100 + 15 * 990),  # 384,450: still below a month
+        (16 * 24 + 16, 385_000),
+        (30 * 24, 385_000),
+        (30 * 24 + 1, 385_000 + 990),
+        (61 * 24, 2 * 385_000 + 23_100),
+    ],
+)
+def test_the_cheapest_mix_of_units(hours: int, yen: int) -> None:
+    assert cost_of_lease(VRT, gpus=1, hours=hours, best_of_units=True) == yen
+    assert cost_of_lease(VRT[::-1], gpus=1, hours=hours, best_of_units=True) == yen
+
+
+def test_one_unit_is_chosen_where_the_provider_mixes_none() -> None:
+    chosen = [cost_of_lease(VRT, gpus=1, hours=hours, best_of_units=False) for hours in (1, 24, 25, 720, 721)]
+    assert chosen == [990, 23_100, 24_750, 385_000, 713_790]
+
+
+def test_a_mix_of_what_there_is() -> None:
+    hour, day, month = VRT
+    ways = [cost_of_lease(few, gpus=1, hours=25, best_of_units=True) for few in ([hour], [day], [month], [day, month])]
+    assert ways == [24_750, 46_200, 385_000, 46_200]

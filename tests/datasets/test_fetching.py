@@ -97,7 +97,10 @@ def test_an_address_ends_with_its_day_and_with_the_right_to_see(version: Dataset
 
 
 @pytest.mark.django_db
-def test_a_person_may_fetch_so_many_files_a_minute(version: DatasetVersion, viewer: User, settings: Any) -> None:
+def test_a_person_may_fetch_so_many_files_a_minute(
+    version: DatasetVersion, viewer: User, settings: Any, time_machine: Any
+) -> None:
+    time_machine.move_to(timezone.now(), tick=False)  # one minute, not the end of one and the beginning of the next
     settings.LIMITS = {**settings.LIMITS, "fetch": 1}
     token = fetching.token_for(version, viewer)
     url = f"/datasets/fetch/{token}/{version.dataset.files.get(name='train/deep/c').code}/"

@@ -63,16 +63,17 @@ def test_a_provider_that_takes_no_jobs_is_trouble_too(
     assert run() == (1, [counts(account, trouble="no room")])
 
 
-def test_five_hundred_jobs_that_no_message_told_of_are_all_handed_over(
-    account: ProviderAccount, steps: Steps, provider: FakeProvider, funded, member, request_for, monkeypatch
+@pytest.mark.parametrize("jobs", [60, pytest.param(500, marks=pytest.mark.faults_full)])
+def test_jobs_that_no_message_told_of_are_all_handed_over(
+    account: ProviderAccount, steps: Steps, provider: FakeProvider, funded, member, request_for, monkeypatch, jobs: int
 ) -> None:
     from portal.celery import app
 
     monkeypatch.setattr(app.conf, "broker_url", "redis://127.0.0.1:9/0")
-    for number in range(500):
+    for number in range(jobs):
         submit(funded, request=request_for(time_limit_s=60, cost_cap=17), key=f"n{number}", by=member)
-    assert run() == (0, [counts(account, accepted=500, tracked=500)])
-    assert len({spec.key for spec in provider.specs}) == len(provider.jobs) == 500
+    assert run() == (0, [counts(account, accepted=jobs, tracked=jobs)])
+    assert len({spec.key for spec in provider.specs}) == len(provider.jobs) == jobs
 
 
 def test_rounds_without_end_are_refused() -> None:

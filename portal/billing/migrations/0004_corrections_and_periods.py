@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('accounts', '0002_registry_login'),
         ('billing', '0003_trial'),
-        ('catalog', '0006_storage_price_seller'),
+        ('catalog', '0007_storage_price_seller'),
         ('usage', '0004_reports_and_corrections'),
     ]
 

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('accounts', '0002_registry_login'),
         ('billing', '0006_uses_of_before'),
-        ('catalog', '0006_storage_price_seller'),
+        ('catalog', '0007_storage_price_seller'),
     ]
 
     operations = [

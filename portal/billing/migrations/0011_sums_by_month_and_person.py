@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('accounts', '0002_registry_login'),
         ('billing', '0010_invoices_append_only'),
-        ('catalog', '0006_storage_price_seller'),
+        ('catalog', '0007_storage_price_seller'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

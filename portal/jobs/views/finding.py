@@ -24,7 +24,7 @@ UNSHOWN = (
     *(f"price__{name}" for name in ("valid_from", "valid_to", "source", "as_of", "confirmed")),
     *(f"offering__{name}" for name in (
         "gpus_min", "gpus_max", "gpus_step", "gpus_per_node", "architecture_confirmed", "cpu_cores", "memory_gb",
-        "disk_gb", "interconnect", "plan", "on_request", "time_limit_max_s", "note_ja",
+        "disk_gb", "interconnect", "plan", "on_request", "best_of_units", "time_limit_max_s", "note_ja",
         "note_en", "active", "ends_on", "unlisted_since", "source", "as_of", "confirmed", "demo_only",
         "contracting_member", "service_member", "host_member", "gpu_memory_gb", "kind",
     )),

@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0002_registry_login'),
-        ('catalog', '0006_storage_price_seller'),
+        ('catalog', '0007_storage_price_seller'),
         ('usage', '0003_storage'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0002_registry_login'),
-        ('catalog', '0006_storage_price_seller'),
+        ('catalog', '0007_storage_price_seller'),
         ('usage', '0004_reports_and_corrections'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

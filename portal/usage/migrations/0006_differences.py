@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('catalog', '0006_storage_price_seller'),
+        ('catalog', '0007_storage_price_seller'),
         ('usage', '0005_corrected_attempts'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

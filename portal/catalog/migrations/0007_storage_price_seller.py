@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('catalog', '0005_storage_price'),
+        ('catalog', '0006_best_of_units'),
     ]
 
     operations = [
