@@ -76,6 +76,8 @@ app.conf.update(
         "sites": {"task": "datasets.look_at_sites", "schedule": 60.0, "options": {"expires": 60}},
         # Holds expire credit for themselves; this keeps the balance that pages show true.
         "credits": {"task": "billing.expire_credits", "schedule": 3600.0, "options": {"expires": 3600}},
+        # Thresholds of budgets and mails about them that no message told; holds and metering nudge it at once.
+        "budgets": {"task": "billing.watch_budgets", "schedule": 300.0, "options": {"expires": 300}},
         # Yesterday's storage is on the usage page within the hour; days that were missed are caught up.
         "storage": {"task": "datasets.meter_storage", "schedule": 1800.0, "options": {"expires": 1800}},
         "results": {"task": "jobs.meter_storage", "schedule": 1800.0, "options": {"expires": 1800}},
