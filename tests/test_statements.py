@@ -11,12 +11,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from portal.accounts.models import Membership, Organization, Project, User
-from portal.billing.models import BillingAccount
+from portal.billing.budgets import set_limit
+from portal.billing.models import BillingAccount, Budget
 from portal.catalog import seed
 from portal.catalog.models import Offering
 from portal.datasets.models import DataFile, Dataset
 from portal.jobs.models import Job
 from tests.factories import (
+    BudgetFactory,
     DataFileFactory,
     DatasetFactory,
     JobFactory,
@@ -24,6 +26,7 @@ from tests.factories import (
     PriceFactory,
     ProjectFactory,
     RegistryLoginFactory,
+    SpendRequestFactory,
     StaffFactory,
 )
 
@@ -118,6 +121,17 @@ def _registries(project: Project, owner: User, count: int) -> None:
     _copy("accounts_registrylogin", first.pk, count - kept.count(), hostname=f"'r' || (n + {count}) || '.example'")
 
 
+def _budgets(project: Project, owner: User, count: int) -> None:
+    """Of one project each, and a request and a history to show."""
+    if not Budget.objects.exists():
+        set_limit(project.organization, project=project, monthly_limit=100, by=owner)
+        SpendRequestFactory(project=project, asked_by=owner)
+    kept = Budget.objects.filter(organization=project.organization)
+    for _missing in range(count - kept.count()):
+        other = ProjectFactory(organization=project.organization)
+        BudgetFactory(organization=project.organization, project=other, updated_by=owner)
+
+
 LISTS: dict[str, tuple[str, Callable[[Project, User, int], None], int]] = {
     "jobs": ("/jobs/", _jobs, 50_000),
     "datasets": ("/datasets/", _datasets, 50_000),
@@ -125,6 +139,7 @@ LISTS: dict[str, tuple[str, Callable[[Project, User, int], None], int]] = {
     "projects": ("/organization/projects/", _projects, 300),
     "registries": ("/organization/registries/", _registries, 300),
     "usage": ("/usage/", _usage, 50_000),
+    "budgets": ("/usage/budgets/", _budgets, 300),
     "home": ("/", _jobs, 50_000),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -200,6 +201,25 @@ def binding(account: BillingAccount, project: Project, *, lock: bool = False) ->
     budgets = Budget.objects.filter(Q(project=None) | Q(project=project), organization=account.organization_id)
     budgets = budgets.not_over(now).in_order()
     return with_standings(budgets.select_for_update() if lock else budgets, at=now)
+
+
+@dataclass(frozen=True)
+class Stops:
+    """The places, as (organization id, project id or None), in which a budget lets nothing run any more."""
+
+    places: frozenset[tuple[int, int | None]]
+
+    def __contains__(self, project: Project) -> bool:
+        organization = project.organization_id
+        return (organization, project.pk) in self.places or (organization, None) in self.places
+
+
+def stops_of(organizations: Collection[int]) -> Stops:
+    """Of the organizations with these ids, now. One query."""
+    now = timezone.now()
+    budgets = Budget.objects.not_over(now).that_may_stop().filter(organization__in=organizations)
+    stand = with_standings(budgets, at=now)
+    return Stops(frozenset((b.organization_id, b.project_id) for b, standing in stand if standing.is_stopped(b)))
 
 
 def with_standings(budgets: QuerySet[Budget], *, at: datetime) -> list[tuple[Budget, Standing]]:

@@ -25,8 +25,15 @@ def managers_of_money(organization: Organization, project: Project | None) -> li
 
 def send_alert(to: User, *, alert: BudgetAlert) -> bool:
     """False when the mail server did not take it: it is sent again later."""
-    url = settings.PORTAL_URL + reverse("usage:budgets")
-    context = {"alert": alert, "budget": alert.budget, "url": url}
+    budget = alert.budget
+    first, last = budget.days(alert.at)
+    context = {
+        "alert": alert,
+        "place": budget.project.name if budget.project else budget.organization.name,
+        "first": first,
+        "last": last,
+        "url": settings.PORTAL_URL + reverse("usage:budgets"),
+    }
     return send("billing/email/alert", to=to.email, language=to.language, context=context)
 
 

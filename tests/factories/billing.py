@@ -4,14 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import factory
 from django.db import transaction
+from django.utils import timezone
 from factory.django import DjangoModelFactory
 
 from portal.accounts.models import Project, User
 from portal.billing import credits, holds, rating
-from portal.billing.models import BillingAccount, Charge, CreditKind, Hold
+from portal.billing.models import BillingAccount, Budget, Charge, CreditKind, Hold, SpendRequest
 from portal.catalog.models import Price
 from portal.usage import recording
-from tests.factories.accounts import OrganizationFactory
+from tests.factories.accounts import OrganizationFactory, ProjectFactory, UserFactory
 
 
 class BillingAccountFactory(DjangoModelFactory[BillingAccount]):
@@ -19,6 +20,31 @@ class BillingAccountFactory(DjangoModelFactory[BillingAccount]):
         model = BillingAccount
 
     organization = factory.SubFactory(OrganizationFactory)
+
+
+class BudgetFactory(DjangoModelFactory[Budget]):
+    """Of each month and the whole organization, unless told otherwise."""
+
+    class Meta:
+        model = Budget
+
+    organization = factory.SubFactory(OrganizationFactory)
+    limit = 10_000
+    updated_by = factory.SubFactory(UserFactory)
+
+
+class SpendRequestFactory(DjangoModelFactory[SpendRequest]):
+    class Meta:
+        model = SpendRequest
+
+    project = factory.SubFactory(ProjectFactory)
+    organization = factory.SelfAttribute("project.organization")
+    asked_by = factory.SubFactory(UserFactory)
+    reason = "the paper's deadline"
+    job_name = "pre-training"
+    amount = 1000
+    digest = factory.Sequence(lambda n: f"{n:064}")
+    expires_at = factory.LazyFunction(lambda: timezone.now() + timedelta(days=14))
 
 
 def give_credit(project: Project, amount: int, expires_at: datetime | None = None) -> None:

@@ -38,6 +38,9 @@ class BudgetQuerySet(models.QuerySet["Budget"]):
         """Those that bind what is held now. One that has not begun yet binds too: what is held may be used in it."""
         return self.exclude(period=BudgetPeriod.FIXED, last_day__lt=day_of(at))
 
+    def that_may_stop(self) -> BudgetQuerySet:
+        return self.filter(Q(at_50=BudgetAction.STOP) | Q(at_80=BudgetAction.STOP) | Q(at_100=BudgetAction.STOP))
+
     def in_order(self) -> BudgetQuerySet:
         """The one order in which rows are locked: the organization's before its projects'."""
         return self.order_by(F("project").asc(nulls_first=True), "pk")
