@@ -86,6 +86,8 @@ app.conf.update(
         },
         # PDFs that no message brought. One query for each language when none is missing.
         "documents": {"task": "billing.make_documents", "schedule": 1800.0, "options": {"expires": 1800}},
+        # Thresholds of budgets and mails about them that no message told; holds and metering nudge it at once.
+        "budgets": {"task": "billing.watch_budgets", "schedule": 300.0, "options": {"expires": 300}},
         # Yesterday's storage is on the usage page within the hour; days that were missed are caught up.
         "storage": {"task": "datasets.meter_storage", "schedule": 1800.0, "options": {"expires": 1800}},
         "results": {"task": "jobs.meter_storage", "schedule": 1800.0, "options": {"expires": 1800}},

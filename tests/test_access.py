@@ -26,6 +26,7 @@ from portal.jobs import claims
 from tests.factories import (
     ArtifactFactory,
     AttemptFactory,
+    BudgetFactory,
     DataFileFactory,
     DatasetFactory,
     DatasetShareFactory,
@@ -37,6 +38,7 @@ from tests.factories import (
     PriceFactory,
     ProjectFactory,
     RegistryLoginFactory,
+    SpendRequestFactory,
     StaffFactory,
     UserFactory,
 )
@@ -96,6 +98,9 @@ ANY_MEMBER = own_place(*INSIDE)
 WORK_HERE = with_empty_page(*WORKERS)
 MANAGE_HERE = own_place(*MANAGERS)
 OWN_HERE = own_place("owner")
+MONEY_HERE = own_place("owner", "manager", "billing")
+MONEY = Rule(("owner", "manager", "billing"))
+DECIDER = Rule(("owner", "manager", "billing"), inside=HIDDEN)  # of what the owner asked for
 DELETER = Rule(WORKERS, inside=HIDDEN)
 UPLOADER = Rule(("owner",), inside=HIDDEN)  # an unfinished upload is its uploader's alone
 STOPPER = Rule(MANAGERS, billing=HIDDEN)  # of a job that the owner submitted
@@ -197,6 +202,11 @@ TABLE: dict[str, Pair] = {
     "usage:people": (ANY_MEMBER, None),
     "usage:jobs": (ANY_MEMBER, None),
     "usage:job": (Rule(INSIDE, newcomer=START), None),
+    "usage:budgets": (ANY_MEMBER, None),
+    "usage:budget_new": (MONEY_HERE, MONEY_HERE),
+    "usage:budget_edit": (MONEY, MONEY),
+    "usage:budget_remove": (None, MONEY),
+    "usage:request": (DECIDER, DECIDER),
     # people and places
     "accounts:profile": OWN_FORM,
     "accounts:switch": (None, NOWHERE),
@@ -303,6 +313,8 @@ def tenant(organization: Organization, project: Project, settings: Any) -> dict[
         "token": token,
         "membership": membership.pk,
         "login": RegistryLoginFactory(organization=organization).pk,
+        "budget": BudgetFactory(organization=organization, project=project, updated_by=owner).pk,
+        "request": SpendRequestFactory(project=project, asked_by=owner).code,
         "offering": price.offering.slug,
         "price": price.pk,
         "number": InvoiceFactory(organization=organization).number,
@@ -397,6 +409,9 @@ def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
         "datasets:delete": {"code": tenant["file"]},
         **{f"usage:invoice{page}": {"number": tenant["number"]} for page in ("", "_pdf", "_csv")},
         "usage:job": {"code": tenant["job"]},
+        "usage:budget_edit": {"pk": tenant["budget"]},
+        "usage:budget_remove": {"pk": tenant["budget"]},
+        "usage:request": {"code": tenant["request"]},
         "mfa_remove_webauthn": {"pk": 1},
         "mfa_edit_webauthn": {"pk": 1},
         "dev:mail_message": {"name": "none.log"},

@@ -11,12 +11,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from portal.accounts.models import Membership, Organization, Project, User
-from portal.billing.models import BillingAccount, Invoice
+from portal.billing.budgets import set_limit
+from portal.billing.models import BillingAccount, Budget, Invoice
 from portal.catalog import seed
 from portal.catalog.models import Offering
 from portal.datasets.models import DataFile, Dataset
 from portal.jobs.models import Job
 from tests.factories import (
+    BudgetFactory,
     DataFileFactory,
     DatasetFactory,
     InvoiceFactory,
@@ -25,6 +27,7 @@ from tests.factories import (
     PriceFactory,
     ProjectFactory,
     RegistryLoginFactory,
+    SpendRequestFactory,
     StaffFactory,
 )
 
@@ -171,6 +174,17 @@ def _invoices(project: Project, owner: User, count: int) -> None:
     )  # fmt: skip
 
 
+def _budgets(project: Project, owner: User, count: int) -> None:
+    """Of one project each, and a request and a history to show."""
+    if not Budget.objects.exists():
+        set_limit(project.organization, project=project, monthly_limit=100, by=owner)
+        SpendRequestFactory(project=project, asked_by=owner)
+    kept = Budget.objects.filter(organization=project.organization)
+    for _missing in range(count - kept.count()):
+        other = ProjectFactory(organization=project.organization)
+        BudgetFactory(organization=project.organization, project=other, updated_by=owner)
+
+
 LISTS: dict[str, tuple[str, Callable[[Project, User, int], None], int]] = {
     "jobs": ("/jobs/", _jobs, 50_000),
     "datasets": ("/datasets/", _datasets, 50_000),
@@ -182,6 +196,7 @@ LISTS: dict[str, tuple[str, Callable[[Project, User, int], None], int]] = {
     "years": ("/usage/?month=2026fy", _years, 50_000),
     "jobs by cost": ("/usage/jobs/", _charged_jobs, 50_000),
     "people by cost": ("/usage/people/", _charged_people, 5_000),
+    "budgets": ("/usage/budgets/", _budgets, 300),
     "home": ("/", _jobs, 50_000),
 }
 

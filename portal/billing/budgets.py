@@ -1,24 +1,28 @@
-"""The most that may be spent and held in a month in Japan, of a project or of a whole organization."""
+"""The most that may be spent and held in a period in Japan, of a project or of a whole organization."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, Sum
+from django.db.models import BigIntegerField, Q, QuerySet
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from portal.accounts.models import Organization, Project, User
 from portal.audit import recording as audit
 from portal.billing import ledger
-from portal.billing.models import BillingAccount, Budget, DailyCharge, Hold
-from portal.core.periods import BillingMonth, billing_month
+from portal.billing.models import THRESHOLDS, BillingAccount, Budget, BudgetAction, BudgetPeriod
+from portal.core.periods import billing_month, day_of, fiscal_year, interval_of_fiscal_year
 from portal.core.templatetags.formats import yen
 
 
 class BelowCommitted(Exception):
-    """A budget cannot be cut below what is spent this month and held for jobs."""
+    """A budget cannot be cut below what is spent in its period and held for jobs."""
 
     def __init__(self, committed: int) -> None:
         super().__init__(committed)
@@ -27,86 +31,235 @@ class BelowCommitted(Exception):
     @property
     def message(self) -> str:
         return _(
-            "%(committed)s is already spent this month or held for jobs."
+            "%(committed)s is already spent in this period or held for jobs."
             " Enter at least this amount, or stop jobs first."
         ) % {"committed": yen(self.committed)}
 
 
+class AlreadySet(Exception):
+    """There is such a budget already: it can be changed, not made a second time."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What people choose of a budget. Whole yen; name and days of a fixed period only."""
+
+    limit: int
+    at_50: BudgetAction = BudgetAction.NOTHING
+    at_80: BudgetAction = BudgetAction.TELL
+    at_100: BudgetAction = BudgetAction.TELL
+    name: str = ""
+    first_day: date | None = None
+    last_day: date | None = None
+
+
 @dataclass(frozen=True)
 class Standing:
-    """Where a budget stands: whole yen."""
+    """Where a budget stands: whole yen. `approved`: of the other two, what somebody has allowed beyond the limit."""
 
     limit: int
     posted: int
     held: int
+    approved: int = 0
+
+    @property
+    def used(self) -> int:
+        return self.posted + self.held
+
+    @property
+    def committed(self) -> int:
+        """What counts against the limit."""
+        return self.used - self.approved
 
     @property
     def left(self) -> int:
-        return max(0, self.limit - self.posted - self.held)
+        return max(0, self.limit - self.committed)
+
+    def is_stopped(self, budget: Budget) -> bool:
+        """So much is spent that nothing may run any more. What is held alone stops nothing."""
+        return any(
+            action == BudgetAction.STOP and reaches(self.posted, percent, self.limit)
+            for percent, action in budget.actions.items()
+        )
+
+    def without_approval(self, budget: Budget) -> int:
+        """Yen that may still be held before a threshold asks for an approval; 0 beyond it."""
+        asking = [p for p, action in budget.actions.items() if action == BudgetAction.ASK]
+        return max(0, self.limit * min([*asking, 100]) // 100 - self.committed)
+
+
+def reaches(used: int, percent: int, limit: int) -> bool:
+    return used > 0 and used * 100 >= percent * limit
 
 
 @transaction.atomic
+def create(
+    organization: Organization, *, project: Project | None, period: BudgetPeriod, terms: Terms, by: User
+) -> Budget:
+    """One more budget that binds. Raises AlreadySet, BelowCommitted. The caller has checked that the person may."""
+    ledger.locked(organization)
+    budget = Budget(organization=organization, project=project, period=period)
+    alike = Budget.objects.filter(organization=organization, project=project, period=period)
+    if period == BudgetPeriod.FIXED:
+        alike = alike.filter(name=terms.name)
+    if alike.exists():
+        raise AlreadySet
+    return _set(budget, terms, by)
+
+
+@transaction.atomic
+def change(budget: Budget, *, terms: Terms, by: User) -> Budget:
+    """New terms from now on; place and period stay. Raises BelowCommitted; Budget.DoesNotExist when it is gone."""
+    ledger.locked(budget.organization_id)
+    locked = Budget.objects.select_for_update(of=("self",)).select_related("organization", "project").get(pk=budget.pk)
+    return _set(locked, terms, by)
+
+
+@transaction.atomic
+def remove(budget: Budget, *, by: User) -> None:
+    """Once more is once enough."""
+    ledger.locked(budget.organization_id)
+    for locked in Budget.objects.select_for_update().filter(pk=budget.pk):
+        _record(locked, before=_terms(locked), after=None, by=by)
+        locked.delete()
+
+
 def set_limit(
     organization: Organization, *, project: Project | None, monthly_limit: int | None, by: User
 ) -> Budget | None:
     """Set the monthly limit of the project, or of the organization without one; None takes the budget away.
 
-    Raises BelowCommitted. The caller has checked that the person may.
+    What it does at its thresholds stays. Raises BelowCommitted. The caller has checked that the person may.
     """
-    account = ledger.locked(organization)
-    budget = Budget.objects.select_for_update().filter(organization=organization, project=project).first()
-    before = budget.monthly_limit if budget else None
-    if monthly_limit == before:
+    with transaction.atomic():
+        ledger.locked(organization)  # so that it is still there, or still not
+        found = Budget.objects.filter(organization=organization, project=project, period=BudgetPeriod.MONTH).first()
+        if monthly_limit is None:
+            if found:
+                remove(found, by=by)
+            return None
+        if found is None:
+            return create(organization, project=project, period=BudgetPeriod.MONTH, terms=Terms(monthly_limit), by=by)
+        return change(found, terms=Terms(**{**asdict(_terms(found)), "limit": monthly_limit}), by=by)
+
+
+def _set(budget: Budget, terms: Terms, by: User) -> Budget:
+    before = _terms(budget) if budget.pk else None
+    if terms == before:
         return budget
-    if budget and monthly_limit is None:
-        budget.delete()
-        budget = None
-    elif monthly_limit is not None:
-        committed = _committed(account, project)
-        if monthly_limit < committed:
-            raise BelowCommitted(committed)
-        budget = budget or Budget(organization=organization, project=project)
-        budget.monthly_limit, budget.updated_by, budget.updated_at = monthly_limit, by, timezone.now()
-        budget.save()
-    audit.record(
-        "budget.set",
-        f"project:{project.code}" if project else f"organization:{organization.code}",
-        actor=f"user:{by.pk}",
-        chain=organization.code,
-        detail={"before": before, "after": monthly_limit},
-    )
+    for name, value in asdict(terms).items():
+        setattr(budget, name, value)
+    budget.updated_by, budget.updated_at = by, timezone.now()
+    budget.save()
+    [(_stored, standing)] = with_standings(Budget.objects.filter(pk=budget.pk), at=timezone.now())
+    if terms.limit < standing.committed:
+        raise BelowCommitted(standing.committed)
+    _record(budget, before=before, after=terms, by=by)
     return budget
 
 
-def standings(account: BillingAccount, project: Project, *, lock: bool = False) -> list[Standing]:
-    """Of the budgets that bind the project now: its own and its organization's. Two or three queries."""
-    budgets = Budget.objects.filter(organization=account.organization_id)
-    budgets = budgets.filter(Q(project=None) | Q(project=project)).order_by("pk")
-    if lock:
-        budgets = budgets.select_for_update()
-    return [
-        Standing(
-            limit=budget.monthly_limit,
-            posted=_posted(account.organization_id, project if budget.project_id else None),
-            held=_held(project) if budget.project_id else account.held,
-        )
-        for budget in budgets
-    ]
+def _terms(budget: Budget) -> Terms:
+    return Terms(
+        limit=budget.limit,
+        **{f"at_{percent}": action for percent, action in budget.actions.items()},
+        name=budget.name,
+        first_day=budget.first_day,
+        last_day=budget.last_day,
+    )
 
 
-def _committed(account: BillingAccount, project: Project | None) -> int:
-    return _posted(account.organization_id, project) + (_held(project) if project else account.held)
+def _record(budget: Budget, *, before: Terms | None, after: Terms | None, by: User) -> None:
+    audit.record(
+        "budget.set",
+        place_of(budget.organization, budget.project),
+        actor=f"user:{by.pk}",
+        chain=budget.organization.code,
+        detail={"period": budget.period, "name": budget.name, "before": _told(before), "after": _told(after)},
+    )
 
 
-def _posted(organization_id: int, project: Project | None) -> int:
-    month: BillingMonth = billing_month(timezone.now())
-    charges = DailyCharge.objects.filter(organization=organization_id, day__range=(month.first_day, month.last_day))
-    if project:
-        charges = charges.filter(project=project)
-    return int(charges.aggregate(sum=Sum("amount", default=0))["sum"])
+def _told(terms: Terms | None) -> dict[str, Any] | None:
+    if terms is None:
+        return None
+    told: dict[str, Any] = {"limit": terms.limit, **{f"at_{p}": getattr(terms, f"at_{p}").value for p in THRESHOLDS}}
+    if terms.first_day and terms.last_day:
+        told |= {"first_day": terms.first_day.isoformat(), "last_day": terms.last_day.isoformat()}
+    return told
 
 
-def _held(project: Project) -> int:
-    """Also for jobs that began last month: what they will still use counts against this one."""
-    open_holds = Hold.objects.filter(project=project, released_at=None)
-    return int(open_holds.aggregate(sum=Sum("amount", default=0) - Sum("used", default=0))["sum"])
+def place_of(organization: Organization, project: Project | None) -> str:
+    """As the subject of an event in the audit trail."""
+    return f"project:{project.code}" if project else f"organization:{organization.code}"
+
+
+def binding(account: BillingAccount, project: Project, *, lock: bool = False) -> list[tuple[Budget, Standing]]:
+    """The budgets that bind the project now, its organization's before its own, and where each stands. One query.
+
+    `lock`: of a locked account; nobody else moves money of the organization then.
+    """
+    now = timezone.now()
+    budgets = Budget.objects.filter(Q(project=None) | Q(project=project), organization=account.organization_id)
+    budgets = budgets.not_over(now).in_order()
+    return with_standings(budgets.select_for_update() if lock else budgets, at=now)
+
+
+@dataclass(frozen=True)
+class Stops:
+    """The places, as (organization id, project id or None), in which a budget lets nothing run any more."""
+
+    places: frozenset[tuple[int, int | None]]
+
+    def __contains__(self, project: Project) -> bool:
+        organization = project.organization_id
+        return (organization, project.pk) in self.places or (organization, None) in self.places
+
+
+def stops_of(organizations: Collection[int]) -> Stops:
+    """Of the organizations with these ids, now. One query."""
+    now = timezone.now()
+    budgets = Budget.objects.not_over(now).that_may_stop().filter(organization__in=organizations)
+    stand = with_standings(budgets, at=now)
+    return Stops(frozenset((b.organization_id, b.project_id) for b, standing in stand if standing.is_stopped(b)))
+
+
+def with_standings(budgets: QuerySet[Budget], *, at: datetime) -> list[tuple[Budget, Standing]]:
+    """Each with where it stands in its period of that instant. One query, of whatever organizations."""
+    month, year = billing_month(at), interval_of_fiscal_year(fiscal_year(at))
+    days = [day_of(year.start), month.first_day, day_of(year.end) - timedelta(days=1), month.last_day]
+    yen = BigIntegerField()
+    found = budgets.annotate(
+        posted=RawSQL(_POSTED, days, yen),  # noqa: S611 - constants of this file
+        held=RawSQL(_HELD, [], yen),  # noqa: S611
+        approved=RawSQL(_APPROVED, days, yen),  # noqa: S611
+    )
+    return [(budget, Standing(budget.limit, budget.posted, budget.held, budget.approved)) for budget in found]
+
+
+_DAYS = """BETWEEN
+    CASE billing_budget.period WHEN 'fixed' THEN billing_budget.first_day WHEN 'year' THEN %s::date ELSE %s::date END
+    AND
+    CASE billing_budget.period WHEN 'fixed' THEN billing_budget.last_day WHEN 'year' THEN %s::date ELSE %s::date END
+"""
+_POSTED = f"""
+    SELECT coalesce(sum(amount), 0)::bigint FROM billing_dailycharge c
+    WHERE c.organization_id = billing_budget.organization_id
+      AND (billing_budget.project_id IS NULL OR c.project_id = billing_budget.project_id) AND c.day {_DAYS}
+"""  # noqa: S608 - constants of this file
+_HELD = """
+    CASE WHEN billing_budget.project_id IS NULL
+         THEN coalesce((SELECT held FROM billing_billingaccount a
+                        WHERE a.organization_id = billing_budget.organization_id), 0)
+         ELSE (SELECT coalesce(sum(amount - used), 0)::bigint FROM billing_hold h
+               WHERE h.project_id = billing_budget.project_id AND h.released_at IS NULL) END
+"""
+# Of an allowance counts in the period what its job has spent in it and still holds: so a job that is released, or goes
+# on into the next period, leaves no room behind that was allowed for it alone.
+_APPROVED = f"""
+    SELECT coalesce(sum(least(w.amount, of_job.committed)), 0)::bigint
+    FROM billing_allowance w JOIN billing_hold h ON h.id = w.hold_id
+    CROSS JOIN LATERAL (
+        SELECT greatest(0, coalesce(sum(c.amount), 0))
+               + CASE WHEN h.released_at IS NULL THEN h.amount - h.used ELSE 0 END AS committed
+        FROM billing_charge c WHERE c.job_code = h.job_code AND c.day {_DAYS}) of_job
+    WHERE w.budget_id = billing_budget.id
+"""  # noqa: S608 - constants of this file

@@ -6,15 +6,19 @@ from typing import Any, cast
 
 from django import forms
 from django.db.models import Q
+from django.utils.translation import gettext, ngettext_lazy, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy, pgettext_lazy
 
 from portal.accounts.models import Organization, Project
+from portal.billing.budgets import Terms
+from portal.billing.models import THRESHOLDS, Budget, BudgetAction, BudgetPeriod
 from portal.billing.models.invoices import LONGEST_TERM_DAYS
 from portal.catalog.models import Provider
+from portal.core.plain_text import has_hidden_letters
 from portal.core.templatetags.formats import yen
 
 HIGHEST_LIMIT = 1_000_000_000_000
+FIXED_ONLY = ("name", "first_day", "last_day")
 
 
 class YenField(forms.CharField):
@@ -154,3 +158,104 @@ class InvoiceAddressForm(forms.Form):
         if digits and not re.fullmatch(r"[0-9]{7}", digits):
             raise forms.ValidationError(_("Enter the seven digits of the postal code, e.g. 100-0001."))
         return f"{digits[:3]}-{digits[3:]}" if digits else ""
+
+
+class Day(forms.DateField):
+    def __init__(self, **kwargs: Any) -> None:
+        widget = forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
+        super().__init__(widget=widget, error_messages={"invalid": _("Enter a day, e.g. 2027-03-31.")}, **kwargs)
+
+
+class TermsForm(forms.Form):
+    """A budget as people set it. Without `budget` a new one, of one of the places where the person may set it."""
+
+    place = forms.ChoiceField(label=_("Applies to"))
+    period = forms.ChoiceField(label=_("Period"), choices=BudgetPeriod.choices)
+    name = forms.CharField(
+        label=_("Name of the grant or period"),
+        required=False,
+        max_length=60,
+        help_text=_("Only for a budget from a day to a day."),
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    first_day = Day(label=_("First day"), required=False, help_text=_("Only for a budget from a day to a day."))
+    last_day = Day(label=_("Last day"), required=False, help_text=_("Only for a budget from a day to a day."))
+    limit = YenField(label=_("Limit (yen, tax included)"), required=False)
+    at_50 = forms.ChoiceField(label=_("At 50%"), choices=BudgetAction.choices)
+    at_80 = forms.ChoiceField(label=_("At 80%"), choices=BudgetAction.choices)
+    at_100 = forms.ChoiceField(label=_("At 100%"), choices=BudgetAction.choices)
+
+    def __init__(
+        self,
+        *args: Any,
+        organization: Organization | None,
+        projects: list[Project],
+        budget: Budget | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.budget, self.projects = budget, {project.code: project for project in projects}
+        if budget is not None:
+            for name in ("place", "period", *(() if budget.period == BudgetPeriod.FIXED else FIXED_ONLY)):
+                del self.fields[name]
+            return
+        choices = [(code, project.name) for code, project in self.projects.items()]
+        if organization:
+            whole = gettext("Whole organization (%(organization)s)") % {"organization": organization.name}
+            choices.insert(0, (organization.code, whole))
+        cast(forms.ChoiceField, self.fields["place"]).choices = choices
+
+    def clean_limit(self) -> int:
+        limit = self.cleaned_data["limit"]
+        if limit is None:
+            raise forms.ValidationError(_("Enter the limit as a whole number of yen, e.g. 300000."))
+        return int(limit)
+
+    def clean_name(self) -> str:
+        name = " ".join(str(self.cleaned_data["name"]).split())
+        if has_hidden_letters(name):
+            raise forms.ValidationError(_("Use one line without control characters."))
+        return name
+
+    def clean(self) -> dict[str, Any]:
+        said = super().clean() or {}
+        period = self.budget.period if self.budget else said.get("period")
+        if period == BudgetPeriod.FIXED:
+            for name in FIXED_ONLY:
+                if name not in self.errors and not said.get(name):
+                    self.add_error(name, _("A budget from a day to a day needs this."))
+            if (first := said.get("first_day")) and (last := said.get("last_day")) and last < first:
+                self.add_error("last_day", _("The last day is before the first. Correct one of them."))
+        return said
+
+    @property
+    def terms(self) -> Terms:
+        """Of a valid form."""
+        said = self.cleaned_data
+        period = self.budget.period if self.budget else said["period"]
+        chosen: dict[str, Any] = {f"at_{percent}": BudgetAction(said[f"at_{percent}"]) for percent in THRESHOLDS}
+        if period == BudgetPeriod.FIXED:
+            chosen |= {name: said[name] for name in FIXED_ONLY}
+        return Terms(limit=said["limit"], **chosen)
+
+    @property
+    def project(self) -> Project | None:
+        """None: the whole organization."""
+        return self.projects.get(self.cleaned_data["place"])
+
+
+class AnswerForm(forms.Form):
+    """Why a request is declined, for who asked."""
+
+    answer = forms.CharField(
+        label=_("Reason, if you decline it"),
+        required=False,
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 2, "maxlength": 500}),
+    )
+
+    def clean_answer(self) -> str:
+        answer = " ".join(str(self.cleaned_data["answer"]).split())
+        if "decline" in self.data and not answer:
+            raise forms.ValidationError(_("Write in a sentence why, so that they know what to change."))
+        return answer

@@ -11,15 +11,17 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from portal.accounts.models import Organization, Project
-from portal.billing import budgets, credits, ledger
-from portal.billing.models import BillingAccount, Hold, LedgerAccount
+from portal.billing import alerts, budgets, credits, ledger, spend_requests, tasks
+from portal.billing.budgets import Standing
+from portal.billing.models import Allowance, BillingAccount, Budget, Hold, LedgerAccount
+from portal.celery import nudge
 from portal.core.templatetags.formats import yen
 
-LimitKind = Literal["credit", "budget"]
+LimitKind = Literal["credit", "budget", "approval", "stopped"]
 
 
 class OverBudget(Exception):
-    """This exceeds the remaining budget, or the credit left."""
+    """This exceeds the remaining budget or the credit left, needs an approval first, or the budget lets nothing in."""
 
     def __init__(self, *, left: int, limit_kind: LimitKind) -> None:
         super().__init__(left, limit_kind)
@@ -27,10 +29,18 @@ class OverBudget(Exception):
         self.limit_kind = limit_kind
 
     @property
+    def can_be_approved(self) -> bool:
+        return self.limit_kind in ("budget", "approval")
+
+    @property
     def message(self) -> str:
         """What the reader sees, in their language."""
         if self.limit_kind == "credit":
             sentence = _("This exceeds the credit left (%(left)s). Lower the cap or ask an administrator for credit.")
+        elif self.limit_kind == "approval":
+            sentence = _("More than %(left)s needs an approval. Lower the cap or ask for one.")
+        elif self.limit_kind == "stopped":
+            sentence = _("The budget is spent to the point where it stops jobs. Ask an administrator to raise it.")
         else:
             sentence = _("This exceeds the remaining budget (%(left)s). Lower the cap or ask an administrator.")
         return sentence % {"left": yen(self.left)}
@@ -43,31 +53,64 @@ class Room:
     credit_left: int
     budget_left: int | None  # None: neither the project nor its organization has a budget
     left: int
+    without_approval: int  # of `left`, what needs nobody's approval
+    is_stopped: bool = False  # so much is spent that a budget lets nothing in
 
 
 @transaction.atomic(savepoint=False)
-def hold(organization: Organization, *, project: Project, job_code: str, amount: int, by: str) -> Hold:
+def hold(
+    organization: Organization, *, project: Project, job_code: str, amount: int, by: str, digest: str = ""
+) -> Hold:
     """Put `amount` yen aside for the job, once: the database refuses a second hold of one job.
 
+    `digest`: of the job, under which an approval may have been given; it is used up if it is needed.
     Raises OverBudget; nothing is held then. Locks the account, then the budgets, until the transaction ends.
     """
     if amount < 0:
         raise ValueError("A hold is not negative.")
     account = ledger.locked(organization)
     credits.expire(account, timezone.now())
-    room = _room(account, project, lock=True)
-    if amount > room.credit_left:
-        raise OverBudget(left=room.credit_left, limit_kind="credit")
-    if amount > room.left:
-        raise OverBudget(left=room.left, limit_kind="budget")
+    bound = budgets.binding(account, project, lock=True)
+    refusal = _refusal(account, bound, amount)
+    approved = None
+    if refusal is not None:
+        if refusal.can_be_approved:
+            in_the_way = [budget for budget, standing in bound if amount > standing.without_approval(budget)]
+            approved = spend_requests.take(
+                project, by=by, digest=digest, amount=amount, job_code=job_code,
+                of_organization=any(budget.project_id is None for budget in in_the_way),
+            )  # fmt: skip
+        if approved is None:
+            raise refusal
     held = Hold.objects.create(organization=organization, project=project, job_code=job_code, amount=amount)
+    if approved is not None:
+        beyond = [(budget, standing.committed + amount - standing.limit) for budget, standing in bound]
+        Allowance.objects.bulk_create(
+            Allowance(budget=budget, hold=held, amount=excess) for budget, excess in beyond if excess > 0
+        )
     ledger.post(
         account,
         {LedgerAccount.AVAILABLE: -amount, LedgerAccount.HELD: amount},
         reference=f"hold:{job_code}",
         by=by,
     )
+    if any(alerts.is_reached_by(amount, budget, standing) for budget, standing in bound):
+        nudge(tasks.watch_budgets, organization.pk)
     return held
+
+
+def _refusal(account: BillingAccount, bound: list[tuple[Budget, Standing]], amount: int) -> OverBudget | None:
+    """Why so much may not be held, the reason that nobody here can lift first; None: it may."""
+    room = _room(account, bound)
+    if room.is_stopped:
+        return OverBudget(left=0, limit_kind="stopped")
+    if amount > room.credit_left:
+        return OverBudget(left=room.credit_left, limit_kind="credit")
+    if amount > room.left:
+        return OverBudget(left=room.left, limit_kind="budget")
+    if amount > room.without_approval:
+        return OverBudget(left=room.without_approval, limit_kind="approval")
+    return None
 
 
 @transaction.atomic(savepoint=False)
@@ -106,16 +149,25 @@ def amounts_of(job_codes: Collection[str]) -> dict[str, int]:
 def room_for(project: Project) -> Room:
     """For showing before the act: nothing is locked, so `hold` may still refuse."""
     account = BillingAccount.objects.filter(organization=project.organization_id).first()
-    return _room(account or BillingAccount(organization_id=project.organization_id), project)
+    account = account or BillingAccount(organization_id=project.organization_id)
+    return _room(account, budgets.binding(account, project))
 
 
 def room_without_hold(account: BillingAccount, project: Project) -> int:
     """Yen of free credit that may be charged now to the project, for what nothing is held for. The account is locked;
     locks the budgets."""
-    return _room(account, project, lock=True).left
+    return _room(account, budgets.binding(account, project, lock=True)).left
 
 
-def _room(account: BillingAccount, project: Project, *, lock: bool = False) -> Room:
+def _room(account: BillingAccount, bound: list[tuple[Budget, Standing]]) -> Room:
     credit_left = account.available
-    budget_left = min((s.left for s in budgets.standings(account, project, lock=lock)), default=None)
-    return Room(credit_left, budget_left, credit_left if budget_left is None else min(credit_left, budget_left))
+    is_stopped = any(standing.is_stopped(budget) for budget, standing in bound)
+    budget_left = 0 if is_stopped else min((standing.left for _, standing in bound), default=None)
+    left = credit_left if budget_left is None else min(credit_left, budget_left)
+    return Room(
+        credit_left=credit_left,
+        budget_left=budget_left,
+        left=left,
+        without_approval=min([left, *(standing.without_approval(budget) for budget, standing in bound)]),
+        is_stopped=is_stopped,
+    )

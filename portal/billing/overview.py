@@ -12,9 +12,9 @@ from django.db import connection
 from django.utils import timezone
 
 from portal.accounts.models import Organization, Project
-from portal.billing.budgets import Standing
+from portal.billing.budgets import Standing, with_standings
 from portal.billing.forecast import days_to_come
-from portal.billing.models import CreditKind
+from portal.billing.models import Budget, BudgetPeriod, CreditKind
 from portal.billing.summaries import Cell, JobCost, MonthOfUse, Use, dearest_jobs, month_of_use
 from portal.catalog.models import Provider
 from portal.core.periods import BillingMonth, billing_month, day_of
@@ -213,10 +213,7 @@ def overview(
     expected_sums = list(accumulate((totals[day.on] for day in days if day.forecast), initial=use.amount))[1:]
     hours = HoursThatAddUp.for_parts([cell.gpu_seconds for cell in use.cells])
     gpu_hours = hours.total(use.gpu_seconds)
-    budgets = _budgets(scope, use if is_current else None)
-    purse = _purse(scope.organization, now) if may_see_credit else None
-    if purse and is_current:
-        budgets = [_with_held(line, purse.held) for line in budgets]
+    budgets = _budgets(scope, is_current=is_current, now=now)
     budgets.sort(key=lambda line: (line.project is not None, -(line.percent or 0)))
     return Overview(
         scope=scope,
@@ -242,7 +239,7 @@ def overview(
         lines=breakdown(use, *BREAKDOWNS[by], hours=hours, all_open=all_open),
         change=change(use.amount, use.before),
         jobs=dearest_jobs(scope.organization, month, projects=scope.projects, described=described),
-        purse=purse,
+        purse=_purse(scope.organization, now) if may_see_credit else None,
         budget=_binding(scope, budgets),
         budgets=budgets[:BUDGETS_SHOWN],
         more_budgets=max(0, len(budgets) - BUDGETS_SHOWN),
@@ -338,38 +335,17 @@ def change(amount: int, before: int) -> Decimal | None:
     return (Decimal(amount - before) * 100 / before).quantize(Decimal("0.1")) if before else None
 
 
-def _budgets(scope: Scope, use: MonthOfUse | None) -> list[BudgetLine]:
-    """One query. Without `use` the month is over. The organization's hold is added by `_with_held`."""
-    where = "" if scope.projects is None else "AND budget.project_id = ANY(%(projects)s)"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _BUDGETS.format(where=where),
-            {"organization": scope.organization.pk, "projects": list(scope.projects or ())},
-        )
-        rows = cursor.fetchall()
-    lines = []
-    for limit, pk, code, name, held in rows:
-        project = Project(pk=pk, code=code, name=name, organization=scope.organization) if pk else None
-        standing = None
-        if use:
-            posted = sum(cell.amount for cell in use.cells if code in (None, cell.project_code))
-            standing = Standing(limit, posted, int(held or 0))
-        lines.append(_budget_line(project, limit, standing))
-    return lines
-
-
-_BUDGETS = """
-    SELECT budget.monthly_limit, project.id, project.code, project.name,
-        (SELECT sum(amount - used) FROM billing_hold WHERE project_id = budget.project_id AND released_at IS NULL)
-    FROM billing_budget budget LEFT JOIN accounts_project project ON project.id = budget.project_id
-    WHERE budget.organization_id = %(organization)s {where}
-"""
-
-
-def _with_held(line: BudgetLine, held: int) -> BudgetLine:
-    if line.project or line.standing is None:
-        return line
-    return _budget_line(None, line.limit, replace(line.standing, held=held))
+def _budgets(scope: Scope, *, is_current: bool, now: datetime) -> list[BudgetLine]:
+    """Those of each month, one query. In a month that is over nothing stands any more."""
+    budgets = Budget.objects.filter(organization=scope.organization, period=BudgetPeriod.MONTH)
+    if scope.projects is not None:
+        budgets = budgets.filter(project__in=scope.projects)
+    budgets = budgets.select_related("project")
+    if not is_current:
+        return [_budget_line(budget.project, budget.limit, None) for budget in budgets]
+    return [
+        _budget_line(budget.project, budget.limit, standing) for budget, standing in with_standings(budgets, at=now)
+    ]
 
 
 def _budget_line(project: Project | None, limit: int, standing: Standing | None) -> BudgetLine:

@@ -4,7 +4,7 @@ import structlog
 from celery import shared_task
 from django.utils import timezone
 
-from portal.billing import credits, documents, invoicing, storage_charges
+from portal.billing import alerts, credits, documents, invoicing, spend_requests, storage_charges
 from portal.celery import nudge
 from portal.core.periods import billing_month
 
@@ -48,3 +48,15 @@ def make_documents() -> None:
         return
     if made >= documents.MADE_AT_ONCE:
         nudge(make_documents)
+
+
+@shared_task(name="billing.watch_budgets")  # type: ignore[untyped-decorator]
+def watch_budgets(organization_id: int | None = None) -> None:
+    """Thresholds reached, requests past their time -> written down; mails about both -> sent.
+
+    Without an id of all organizations: the sweep for what no message told.
+    """
+    alerts.note_reached(organization_id)
+    spend_requests.expire_due()
+    alerts.tell()
+    spend_requests.tell()

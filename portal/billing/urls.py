@@ -1,6 +1,6 @@
 from django.urls import path
 
-from portal.billing.views import drilling, invoices, usage
+from portal.billing.views import budgets, drilling, invoices, usage
 
 app_name = "usage"
 urlpatterns = [
@@ -15,4 +15,9 @@ urlpatterns = [
     path("invoices/<str:number>/", invoices.invoice, name="invoice"),
     path("invoices/<str:number>/pdf/", invoices.pdf, name="invoice_pdf"),
     path("invoices/<str:number>/csv/", invoices.csv, name="invoice_csv"),
+    path("budgets/", budgets.overview, name="budgets"),
+    path("budgets/new/", budgets.new, name="budget_new"),
+    path("budgets/<int:pk>/", budgets.edit, name="budget_edit"),
+    path("budgets/<int:pk>/remove/", budgets.remove, name="budget_remove"),
+    path("requests/<str:code>/", budgets.request_page, name="request"),
 ]

@@ -1,11 +1,13 @@
 """Does every figure follow from the entries it sums, and is no budget exceeded? Read only; repairs nothing.
 
-posted + held <= limit holds of each budget at every commit, for the month it is in Japan: a hold beyond it is refused,
-it never grows (new beginnings and other places are in it from the submit on), a charge moves what is held to what is
-posted, a limit is never set below both (budgets.BelowCommitted), and what is charged after midnight for the month
-before leaves this month's sum. There is no legitimate excess. Two things are no proof of one and are not, or not
-always, told rightly: of months that are over nothing is said, because only today's limit is known; and in the first
-moments of a month a clock that is behind the clock of those who already held money counts that to the month before.
+posted + held <= limit holds of each budget at every commit, for the period it is in Japan (a fixed one that has not
+begun holds, and posts nothing): a hold beyond it is refused, it never grows by itself (new beginnings and other places
+are in it from the submit on), a charge moves what is held to what is posted, a limit is never set below both
+(budgets.BelowCommitted), and what is charged after midnight for the period before leaves this one's sum. The one excess
+is what somebody has approved for one job, while that job accounts for it (models.Allowance); it is added to the limit.
+Two things are no proof of an excess and are not, or not always, told rightly: of periods that are over nothing is said,
+because only today's limit is known; and in the first moments of a period a clock that is behind the clock of those who
+already held money counts that to the period before.
 
 That a job which has ended holds nothing is in two parts: here, that the ledger holds for each job exactly what its hold
 has left, 0 once it is released; in portal.jobs.verification, that the hold is released exactly when its job has ended.
@@ -15,12 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 
 from django.db import connection, transaction
 from django.utils import timezone
 
 from portal.accounts.models import Organization
-from portal.core.periods import billing_month
+from portal.core.periods import billing_month, day_of, fiscal_year, interval_of_fiscal_year
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Problem:
 
     check: str
     organization: str  # its code
-    subject: str  # "account:held", "posting:…", "day:2026-11-24 project:3 offering:7", "budget:p-…", "budget:all"
+    subject: str  # "account:held", "posting:…", "day:2026-11-24 project:3 offering:7", "budget:p-…", "budget:all:year"
     expected: int  # of a budget: at most
     found: int
 
@@ -48,7 +51,8 @@ def verify(organization: Organization | None = None) -> list[Problem]:
 
 def _run(check: str, sql: str, organization: Organization | None) -> Iterator[Problem]:
     """Each query gives organization_id, subject, expected, found of every row that is compared."""
-    month = billing_month(timezone.now())
+    now = timezone.now()
+    month, year = billing_month(now), interval_of_fiscal_year(fiscal_year(now))
     where = "WHERE expected <> found AND (%(organization)s::bigint IS NULL OR organization_id = %(organization)s)"
     with connection.cursor() as cursor:
         cursor.execute(
@@ -58,6 +62,9 @@ def _run(check: str, sql: str, organization: Organization | None) -> Iterator[Pr
                 "organization": organization.pk if organization else None,
                 "first_day": month.first_day,
                 "last_day": month.last_day,
+                "year_first_day": day_of(year.start),
+                "year_last_day": day_of(year.end) - timedelta(days=1),
+                "today": day_of(now),
             },
         )
         for code, subject, expected, found in cursor.fetchall():
@@ -163,18 +170,35 @@ CHECKS = {
                    FROM billing_ledgerentry e LEFT JOIN billing_charge c ON e.reference = 'charge:' || c.id
                    WHERE e.account = 'held' GROUP BY 1) ledger USING (job_code)
     """,
-    "what is posted this month and held is within the budget": """
-        SELECT b.organization_id, 'budget:' || coalesce(p.code, 'all') AS subject,
-               least(b.monthly_limit, posted.sum + held.sum) AS expected, posted.sum + held.sum AS found
+    "what is posted in its period and held is within the budget": """
+        SELECT b.organization_id,
+               'budget:' || coalesce(p.code, 'all')
+               || CASE b.period WHEN 'month' THEN '' WHEN 'year' THEN ':year' ELSE ':' || b.name END AS subject,
+               least(b.monthly_limit + approved.sum, posted.sum + held.sum) AS expected,
+               posted.sum + held.sum AS found
         FROM billing_budget b LEFT JOIN accounts_project p ON p.id = b.project_id
+        CROSS JOIN LATERAL (
+            SELECT CASE b.period WHEN 'month' THEN %(first_day)s WHEN 'year' THEN %(year_first_day)s
+                                 ELSE b.first_day END AS first,
+                   CASE b.period WHEN 'month' THEN %(last_day)s WHEN 'year' THEN %(year_last_day)s
+                                 ELSE b.last_day END AS last) AS days
         CROSS JOIN LATERAL (
             SELECT coalesce(sum(c.amount), 0) AS sum FROM billing_dailycharge c
             WHERE c.organization_id = b.organization_id AND coalesce(b.project_id, c.project_id) = c.project_id
-              AND c.day BETWEEN %(first_day)s AND %(last_day)s) AS posted
+              AND c.day BETWEEN days.first AND days.last) AS posted
         CROSS JOIN LATERAL (
             SELECT coalesce(sum(h.amount - h.used), 0) AS sum FROM billing_hold h
             WHERE h.organization_id = b.organization_id AND coalesce(b.project_id, h.project_id) = h.project_id
               AND h.released_at IS NULL) AS held
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(least(w.amount, of_job.committed)), 0) AS sum
+            FROM billing_allowance w JOIN billing_hold h ON h.id = w.hold_id
+            CROSS JOIN LATERAL (
+                SELECT greatest(0, coalesce(sum(c.amount) FILTER (WHERE c.day BETWEEN days.first AND days.last), 0))
+                       + CASE WHEN h.released_at IS NULL THEN h.amount - h.used ELSE 0 END AS committed
+                FROM billing_charge c WHERE c.job_code = h.job_code) AS of_job
+            WHERE w.budget_id = b.id) AS approved
+        WHERE b.last_day IS NULL OR b.last_day >= %(today)s
     """,
     "every usage record is charged": """
         SELECT r.organization_id, 'record:' || r.id AS subject, 1 AS expected, count(c.id) AS found

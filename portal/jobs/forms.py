@@ -191,6 +191,13 @@ class JobForm(forms.Form):
     )
     template = forms.CharField(required=False, widget=forms.HiddenInput)
     key = forms.CharField(required=False, widget=forms.HiddenInput)
+    # Only with the button that asks for an approval instead of creating the job.
+    ask_reason = forms.CharField(
+        label=gettext_lazy("Reason for those who approve it"),
+        required=False,
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 2, "maxlength": 500}),
+    )
     seen_prices = forms.CharField(required=False)  # stands in the quote: templates/jobs/_quote.html
 
     DRAFTED = (
@@ -281,6 +288,12 @@ class JobForm(forms.Form):
                 _("Enter a container image as name:tag, registry/name:tag or name@sha256:…, without other signs.")
             )
         return image
+
+    def clean_ask_reason(self) -> str:
+        reason = " ".join(str(self.cleaned_data["ask_reason"]).split())
+        if "ask" in self.data and not reason:
+            raise ValidationError(_("Write in a sentence why the job is worth it: it is what those who decide read."))
+        return reason
 
     def clean_template(self) -> str:
         slug: str = self.cleaned_data["template"]

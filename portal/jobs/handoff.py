@@ -22,6 +22,7 @@ from django.utils import timezone
 from portal.accounts.access import access_of
 from portal.accounts.roles import Permission
 from portal.billing import holds
+from portal.billing.budgets import stops_of
 from portal.catalog.models import ProviderAccount
 from portal.catalog.provider_accounts import adapter_of
 from portal.celery import stopping
@@ -182,6 +183,8 @@ def _send(taken: Taken, adapter: Adapter, done: Round) -> None:
         return _end_unsent(taken, JobState.CANCELLED, "stopped_before_sending")
     if not access_of(job.submitted_by).may_in(job.project, Permission.SUBMIT) or not job.project.is_open:
         return _end_unsent(taken, JobState.FAILED, "no_longer_allowed", failure=FailureClass.ACCESS_REFUSED)
+    if job.project in stops_of([job.organization_id]):
+        return _end_unsent(taken, JobState.EXPIRED, "budget_stopped", failure=FailureClass.OVER_BUDGET)
     try:
         spec = staging.prepare(attempt, adapter, key=key_of(attempt))
     except StorageUnavailable as down:

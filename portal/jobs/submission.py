@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -17,7 +19,9 @@ from portal.accounts.access import NotPermitted, require
 from portal.accounts.models import Project, User
 from portal.accounts.roles import Permission
 from portal.audit import recording as audit
+from portal.billing import approvals
 from portal.billing.holds import OverBudget, hold
+from portal.billing.models import SpendRequest
 from portal.core.failpoints import failpoint
 from portal.core.sealing import seal
 from portal.datasets import reading
@@ -48,6 +52,24 @@ def submit(project: Project, *, request: JobRequest, key: str, by: User) -> Job:
         if known := _answered_before(by, key, digest):
             return known
         raise
+
+
+def ask_approval(
+    project: Project, *, request: JobRequest, form: Mapping[str, Any], reason: str, by: User
+) -> SpendRequest:
+    """Instead of submitting what a budget does not let in: keep the form and ask those who manage the money.
+
+    `form` is what the job form may keep. The same job again is the same request. Raises NotPermitted, Refused.
+    """
+    require(by, Permission.SUBMIT, project)
+    amount = _hold_for(project, request, place_at(project, request, request.offering, now=timezone.now()))
+    digest = _digest_to_approve(project, request)
+    return approvals.ask(project, job_name=request.name, amount=amount, digest=digest, form=form, reason=reason, by=by)
+
+
+def _digest_to_approve(project: Project, request: JobRequest) -> str:
+    """Of the job without the values of its secrets, which no kept form has: they are typed again."""
+    return digest_of(project, replace(request, secrets=dict.fromkeys(request.secrets, "")))
 
 
 def digest_of(project: Project, request: JobRequest) -> str:
@@ -97,14 +119,7 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
     place = place_at(project, request, request.offering, now=now)
     price, account, offering = place.price, place.account, place.offering
     inputs = _inputs(project, request)
-    estimate = _quoted(place, request)
-    if request.cost_cap < estimate.minimum:
-        raise Refused(
-            format_lazy(_("The cost cap must be at least {yen} yen on this offering."), yen=f"{estimate.minimum:,}"),
-            "cost_cap",
-        )
-    _check_seen(place, request)
-    held = max([estimate.hold, *_holds_elsewhere(project, request, now)])
+    held = _hold_for(project, request, place)
     actor = f"user:{by.pk}"
     job = Job.objects.create(
         organization=project.organization,
@@ -139,7 +154,8 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
     )
     Attempt.objects.create(job=job, number=1, account=account, offering=offering, price=price)
     JobEvent.objects.create(job=job, at=now, kind="state", after=JobState.SUBMITTED, reason="submitted", by=actor)
-    hold(project.organization, project=project, job_code=job.code, amount=held, by=actor)
+    approvable = _digest_to_approve(project, request)
+    hold(project.organization, project=project, job_code=job.code, amount=held, by=actor, digest=approvable)
     audit.record(
         "job.submitted",
         f"job:{job.code}",
@@ -156,6 +172,18 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
     tasks.nudge(tasks.hand_off, account.pk)
     failpoint("submit.before_commit")
     return job
+
+
+def _hold_for(project: Project, request: JobRequest, place: Place) -> int:
+    """Yen to set aside: for the dearest of the places that the cap allows. Raises Refused."""
+    estimate = _quoted(place, request)
+    if request.cost_cap < estimate.minimum:
+        raise Refused(
+            format_lazy(_("The cost cap must be at least {yen} yen on this offering."), yen=f"{estimate.minimum:,}"),
+            "cost_cap",
+        )
+    _check_seen(place, request)
+    return max([estimate.hold, *_holds_elsewhere(project, request, timezone.now())])
 
 
 def _check_seen(place: Place, request: JobRequest) -> None:

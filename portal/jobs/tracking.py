@@ -15,13 +15,16 @@ from typing import TypeGuard, cast
 import structlog
 from django.core.cache import cache
 from django.db import DataError, transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from portal.audit import recording as audit
-from portal.billing import holds
+from portal.billing import budgets, holds
+from portal.billing.models import Budget
+from portal.billing.tasks import watch_budgets
 from portal.catalog.provider_accounts import adapter_of
+from portal.celery import nudge
 from portal.core.failpoints import failpoint
 from portal.core.plain_text import one_line
 from portal.jobs import logs, orphans, staging
@@ -104,7 +107,9 @@ def _at_provider(account_id: int) -> QuerySet[Attempt]:
     rows = Attempt.objects.at_provider().filter(account=account_id).order_by("id")
     # Asked every two seconds for every job at work: what they run, up to 1 MiB each, is not read again and again.
     unread = ("script", "command", "environment", "sealed_secrets", "offer_snapshot")
-    return rows.select_related("account", "price", "job__organization").defer(*(f"job__{name}" for name in unread))
+    stopping = Budget.objects.that_may_stop().filter(organization=OuterRef("job__organization"))
+    rows = rows.select_related("account", "price", "job__organization", "job__project")
+    return rows.annotate(may_be_stopped=Exists(stopping)).defer(*(f"job__{name}" for name in unread))
 
 
 def _listing(attempts: Sequence[Attempt], adapter: Adapter) -> dict[str, RemoteJob]:
@@ -289,13 +294,21 @@ def _not_listed(attempt: Attempt, adapter: Adapter) -> None:
 
 
 def _stop_costly(attempts: Sequence[Attempt]) -> None:
-    """Ask for the end of what would soon cost more than its cap, or runs on beyond its time limit."""
+    """Ask for the end of what would soon cost more than its cap, runs on beyond its time limit, or whose budget stops
+    all jobs."""
     now = timezone.now()
+    watched = {a.job.organization_id for a in attempts if a.may_be_stopped}  # type: ignore[attr-defined]
+    stops = budgets.stops_of(watched) if watched else ()
     # Of what is set aside for several runs, one that took too long may have used more than its part.
     several = [attempt.job.code for attempt in attempts if attempt.job.retries]
     held = holds.amounts_of(several) if several else {}
     for attempt in attempts:
         job = attempt.job
+        if job.stop_requested_at is not None:
+            continue
+        if job.project in stops:
+            _want_stop(job, "budget_stopped", FailureClass.OVER_BUDGET, now)
+            nudge(watch_budgets, job.organization_id)
         if attempt.started_at is None or job.stop_requested_at is not None:
             continue
         ran_s = (now - attempt.started_at).total_seconds()

@@ -63,8 +63,11 @@ FAILURES: dict[str, Explanation] = {
         _("You need not change anything. Our staff look at it; until then choose another provider."),
     ),
     FailureClass.OVER_BUDGET: Explanation(
-        _("The job reached its cost cap and was stopped."),
-        _("Results written until then are kept. Copy the job with a higher cap, or go on from a checkpoint."),
+        _("The job was stopped because its cost cap or a budget was reached."),
+        _(
+            "Results written until then are kept. Copy the job with a higher cap, or once the budget has money left, or"
+            " go on from a checkpoint."
+        ),
     ),
     FailureClass.PORTAL: Explanation(
         _("The portal made a mistake with this job. It was not your program."),
@@ -109,7 +112,8 @@ EVENTS: dict[str, Promise] = {
     "succeeded": _("Completed"),
     "program_error": _("The program ended with an error"),
     "time_limit": _("The time limit was reached"),
-    "over_budget": _("The cost cap was reached"),
+    "over_budget": _("The cost cap or a budget was reached"),
+    "budget_stopped": _("So much of a budget is spent that it stops all jobs"),
     "out_of_memory": _("The program needed more memory than there was"),
     "interrupted": _("Interrupted by the provider"),
     "input_missing": _("An input file could not be read, or its checksum differed"),

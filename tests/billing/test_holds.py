@@ -31,9 +31,9 @@ def put_aside(project: Project, amount: int, job_code: str = "J-1") -> Hold:
 def test_hold_leaves_less_room_and_release_gives_it_back_once(project: Project) -> None:
     give_credit(project, 1000)
     put_aside(project, 400)
-    assert room_for(project) == Room(credit_left=600, budget_left=None, left=600)
+    assert room_for(project) == Room(credit_left=600, budget_left=None, left=600, without_approval=600)
     assert (release("J-1", by="user:1"), release("J-1", by="user:1")) == (400, 0)
-    assert room_for(project) == Room(credit_left=1000, budget_left=None, left=1000)
+    assert room_for(project) == Room(credit_left=1000, budget_left=None, left=1000, without_approval=1000)
     assert verify() == []
 
 
@@ -58,7 +58,7 @@ def test_hold_beyond_the_credit_is_refused(project: Project) -> None:
 
 
 def test_nobody_without_credit_holds_anything(project: Project) -> None:
-    assert room_for(project) == Room(credit_left=0, budget_left=None, left=0)
+    assert room_for(project) == Room(credit_left=0, budget_left=None, left=0, without_approval=0)
     with pytest.raises(OverBudget):
         put_aside(project, 1)
 
@@ -69,7 +69,7 @@ def test_both_budgets_bind_and_other_projects_count_for_the_organizations_only(p
     budgets.set_limit(project.organization, project=None, monthly_limit=900, by=owner)
     budgets.set_limit(project.organization, project=project, monthly_limit=500, by=owner)
     put_aside(other, 600, "J-other")
-    assert room_for(project) == Room(credit_left=9400, budget_left=300, left=300)
+    assert room_for(project) == Room(credit_left=9400, budget_left=300, left=300, without_approval=300)
     with pytest.raises(OverBudget) as refused:
         put_aside(project, 301)
     assert (refused.value.left, refused.value.limit_kind) == (300, "budget")

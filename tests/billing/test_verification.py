@@ -1,16 +1,17 @@
 import io
 import json
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 import time_machine
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 
 from portal.accounts.models import Project, User
 from portal.billing.budgets import set_limit
 from portal.billing.holds import hold, release
 from portal.billing.models import (
+    Allowance,
     BillingAccount,
     BillingPeriod,
     Budget,
@@ -34,7 +35,7 @@ HOLDS = "held is what the open holds have left"
 POSTED = "posted is the sum of the charges"
 USED = "a hold is used by its job's charges"
 OF_JOB = "the ledger holds for a job what its hold has left, and nothing after its release"
-BUDGET = "what is posted this month and held is within the budget"
+BUDGET = "what is posted in its period and held is within the budget"
 
 
 @pytest.fixture
@@ -174,8 +175,8 @@ def test_a_budget_that_is_used_up_is_well_and_one_that_is_exceeded_is_found(proj
         set_limit(project.organization, project=None, monthly_limit=600, by=owner)
         set_limit(project.organization, project=other, monthly_limit=100, by=owner)
         assert verify() == []
-        Budget.objects.filter(project=project).update(monthly_limit=499)
-        Budget.objects.filter(project=None).update(monthly_limit=599)
+        Budget.objects.filter(project=project).update(limit=499)
+        Budget.objects.filter(project=None).update(limit=599)
         code = project.organization.code
         assert verify() == [
             Problem(BUDGET, code, "budget:all", 599, 600),
@@ -183,8 +184,45 @@ def test_a_budget_that_is_used_up_is_well_and_one_that_is_exceeded_is_found(proj
         ]
     with time_machine.travel(jst(2026, 12, 1)):
         assert verify() == []  # what was posted last month counts no more
-        Budget.objects.filter(project=project).update(monthly_limit=471)  # what is held still does
+        Budget.objects.filter(project=project).update(limit=471)  # what is held still does
         assert verify() == [Problem(BUDGET, code, f"budget:{project.code}", 471, 472)]
+
+
+def test_budgets_of_other_periods_are_looked_at_in_their_own_days(used: Project, owner: User) -> None:
+    """28 yen were posted on 24 November, 472 are held."""
+    days = {"first_day": date(2026, 11, 25), "last_day": date(2027, 4, 30)}
+    for period, name, fixed in (("year", "", {}), ("fixed", "grant", days)):
+        Budget.objects.create(
+            organization=used.organization, period=period, name=name, limit=471, updated_by=owner, **fixed
+        )
+    code = used.organization.code
+    told = []
+    for at in (jst(2027, 3, 31, 12), jst(2027, 4, 1, 12), jst(2027, 5, 1)):
+        with time_machine.travel(at):
+            told.append(verify())
+    assert told == [
+        [Problem(BUDGET, code, "budget:all:grant", 471, 472), Problem(BUDGET, code, "budget:all:year", 471, 500)],
+        [Problem(BUDGET, code, "budget:all:grant", 471, 472), Problem(BUDGET, code, "budget:all:year", 471, 472)],
+        [Problem(BUDGET, code, "budget:all:year", 471, 472)],
+    ]
+
+
+def test_what_was_approved_for_a_job_counts_while_that_job_accounts_for_it(used: Project, owner: User) -> None:
+    """28 yen are posted, 472 held; 100 of both were approved beyond the limit."""
+    with time_machine.travel(jst(2026, 11, 24, 12)):
+        budget = Budget.objects.create(organization=used.organization, limit=400, updated_by=owner)
+        allowance = Allowance.objects.create(budget=budget, hold=Hold.objects.get(), amount=100)
+        assert verify() == []
+        Allowance.objects.filter(pk=allowance.pk).update(amount=99)
+        assert verify() == [Problem(BUDGET, used.organization.code, "budget:all", 499, 500)]
+        Allowance.objects.filter(pk=allowance.pk).update(amount=100)
+        release("J-1", by="portal:test")
+        Budget.objects.update(limit=0)
+        assert verify() == []  # 28 of the 100
+        with transaction.atomic():
+            hold(used.organization, project=used, job_code="J-2", amount=0, by="portal:test")
+        Hold.objects.filter(job_code="J-2").update(amount=1)
+        assert Problem(BUDGET, used.organization.code, "budget:all", 28, 29) in verify()
 
 
 def test_the_command_fails_with_the_problem_and_looks_at_one_organization_when_asked(used: Project) -> None:

@@ -113,7 +113,7 @@ def test_a_member_of_one_project_sees_that_project_only(project: Project, owner:
     secret = ProjectFactory(organization=project.organization, name="secret-project")
     use(secret, owner, "J-SECRET", yen=4_321)
     use(project, owner, "J-MINE", yen=7)
-    Budget.objects.create(organization=project.organization, monthly_limit=654_321, updated_by=owner)
+    Budget.objects.create(organization=project.organization, limit=654_321, updated_by=owner)
     person = MembershipFactory(organization=project.organization, project=project, role=Role.MEMBER).user
     client = client_of(person)
     response = client.get("/usage/")
@@ -149,7 +149,7 @@ def test_a_manager_sets_changes_and_takes_away_a_budget(project: Project, manage
     for typed in ("300000", "４００，０００", ""):
         response = client.post("/usage/budget/", {"place": project.code, "monthly_limit": typed})
         assert (response.status_code, response["Location"]) == (302, "/usage/")
-        limits.append(list(Budget.objects.values_list("project__code", "monthly_limit")))
+        limits.append(list(Budget.objects.values_list("project__code", "limit")))
     assert limits == [[(project.code, 300_000)], [(project.code, 400_000)], []]
 
 
@@ -181,15 +181,15 @@ def test_a_budget_below_what_is_spent_is_refused_with_the_amount(
 ) -> None:
     give_credit(project, 1000)
     use(project, owner, "J-1", yen=1)
-    Budget.objects.create(organization=project.organization, monthly_limit=500, updated_by=owner)
+    Budget.objects.create(organization=project.organization, limit=500, updated_by=owner)
     response = client_of(owner, "en").post("/usage/budget/", {"place": project.organization.code, "monthly_limit": "0"})
     assert response.status_code == 422
     assert response.context["form"].errors == {
         "monthly_limit": [
-            "¥1 is already spent this month or held for jobs. Enter at least this amount, or stop jobs first."
+            "¥1 is already spent in this period or held for jobs. Enter at least this amount, or stop jobs first."
         ]
     }
-    assert Budget.objects.get().monthly_limit == 500
+    assert Budget.objects.get().limit == 500
 
 
 @pytest.mark.parametrize("role", [Role.MEMBER, Role.VIEWER])
@@ -239,7 +239,7 @@ def test_the_page_asks_the_same_few_questions_for_one_job_and_for_many(
     counts.append(queries_of(client))
     for n in range(1, 12):
         other = ProjectFactory(organization=organization)
-        Budget.objects.create(organization=organization, project=other, monthly_limit=10_000, updated_by=owner)
+        Budget.objects.create(organization=organization, project=other, limit=10_000, updated_by=owner)
         give_credit(project, 100)
         use(other, owner, f"J-{n}", yen=5 + n, slug=("kddi", "sakura", "highreso")[n % 3])
     counts.append(queries_of(client))

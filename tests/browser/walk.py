@@ -111,6 +111,33 @@ def _first_mail(page: Page, world: World) -> None:
     page.goto(world.address("/dev/mail/{mail}/"))
 
 
+def _set_a_budget(page: Page, world: World) -> None:
+    """Of a grant, since each has a name of its own: the walk is taken more than once."""
+    page.goto("/usage/budgets/new/")
+    page.select_option("[name=period]", "fixed")
+    said = {"name": f"grant {page.evaluate('Date.now()')}", "first_day": "2026-04-01", "last_day": "2036-03-31"}
+    for name, value in {**said, "limit": "9,000,000"}.items():
+        page.fill(f"[name={name}]", value)
+    page.click("main form.stack button.primary")
+    page.wait_for_url("**/usage/budgets/")
+    link = page.locator("main table a").last.get_attribute("href") or ""
+    world.at["budget"] = link.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _ask_for_an_approval(page: Page, world: World) -> None:
+    """As the form does where a budget is in the way."""
+    page.goto(world.address("/jobs/new/?copy={done}"))
+    page.evaluate(
+        """() => Object.entries({ask: "1", ask_reason: "deadline"}).forEach(([name, value]) => {
+          const said = Object.assign(document.createElement("input"), {type: "hidden", name, value});
+          document.querySelector("#job-form").append(said);
+        })"""
+    )
+    page.click(".quote button.primary")
+    page.wait_for_url("**/usage/requests/*/")
+    world.at["request"] = page.url.rstrip("/").rsplit("/", 1)[-1]
+
+
 SIGNED_OUT = (
     Stop("home:dashboard", "/", "signed out"),
     Stop("catalog:list", "/catalog/", "signed out"),
@@ -226,6 +253,10 @@ OWNER = (
     Stop("datasets:preview", "/datasets/files/{file}/preview/"),
     Stop("datasets:residency", "/datasets/{dataset}/residency/"),
     Stop("usage:overview", "/usage/", "used"),
+    Stop("usage:request", "/usage/requests/{request}/", "", _ask_for_an_approval),
+    Stop("usage:budgets", "/usage/budgets/", "rows", _set_a_budget),
+    Stop("usage:budget_edit", "/usage/budgets/{budget}/"),
+    Stop("usage:budget_new", "/usage/budgets/new/", "errors", _send_an_empty_form("/usage/budgets/new/")),
     Stop("usage:overview", "/usage/?by=gpu", "by GPU"),
     Stop("usage:invoices", "/usage/invoices/", "rows"),
     Stop("usage:invoice", "/usage/invoices/{invoice}/"),
@@ -280,6 +311,7 @@ NO_PAGE = {
     "answered with a redirect": (
         "home:theme", "set_language", "accounts:switch", "accounts:invitation_resend", "accounts:invitation_revoke",
         "accounts:project_reopen", "datasets:cancel", "datasets:posted", "datasets:make_version", "usage:budget",
+        "usage:budget_remove",
         "desk:confirm", "desk:confirm_price", "desk:bring_back", "datasets:end_share",
     ),
     "the page of another name, or of a way to sign in that is switched off": (

@@ -8,7 +8,7 @@ from tests.factories.accounts import (
     StaffFactory,
     UserFactory,
 )
-from tests.factories.billing import BillingAccountFactory, InvoiceFactory
+from tests.factories.billing import BillingAccountFactory, BudgetFactory, InvoiceFactory, SpendRequestFactory
 from tests.factories.catalog import OfferingFactory, PriceFactory, ProviderAccountFactory, ProviderFactory, SiteFactory
 from tests.factories.datasets import (
     DataFileFactory,
@@ -23,6 +23,7 @@ __all__ = [
     "ArtifactFactory",
     "AttemptFactory",
     "BillingAccountFactory",
+    "BudgetFactory",
     "DataFileFactory",
     "DatasetFactory",
     "DatasetShareFactory",
@@ -41,6 +42,7 @@ __all__ = [
     "ProviderFactory",
     "RegistryLoginFactory",
     "SiteFactory",
+    "SpendRequestFactory",
     "StaffFactory",
     "UserFactory",
 ]

@@ -4,12 +4,14 @@ from datetime import UTC, date, datetime, timedelta
 
 import factory
 from django.db import transaction
+from django.utils import timezone
 from factory.django import DjangoModelFactory
 
 from portal.accounts.models import Project, User
 from portal.billing import credits, holds, issuers, rating
 from portal.billing.models import (
     BillingAccount,
+    Budget,
     Charge,
     CreditKind,
     Hold,
@@ -17,11 +19,12 @@ from portal.billing.models import (
     InvoiceLine,
     InvoiceTax,
     Issuer,
+    SpendRequest,
 )
 from portal.catalog.models import Price
 from portal.usage import recording
 from portal.usage.models import UsageRecord
-from tests.factories.accounts import OrganizationFactory
+from tests.factories.accounts import OrganizationFactory, ProjectFactory, UserFactory
 from tests.factories.catalog import ProviderFactory
 
 
@@ -30,6 +33,31 @@ class BillingAccountFactory(DjangoModelFactory[BillingAccount]):
         model = BillingAccount
 
     organization = factory.SubFactory(OrganizationFactory)
+
+
+class BudgetFactory(DjangoModelFactory[Budget]):
+    """Of each month and the whole organization, unless told otherwise."""
+
+    class Meta:
+        model = Budget
+
+    organization = factory.SubFactory(OrganizationFactory)
+    limit = 10_000
+    updated_by = factory.SubFactory(UserFactory)
+
+
+class SpendRequestFactory(DjangoModelFactory[SpendRequest]):
+    class Meta:
+        model = SpendRequest
+
+    project = factory.SubFactory(ProjectFactory)
+    organization = factory.SelfAttribute("project.organization")
+    asked_by = factory.SubFactory(UserFactory)
+    reason = "the paper's deadline"
+    job_name = "pre-training"
+    amount = 1000
+    digest = factory.Sequence(lambda n: f"{n:064}")
+    expires_at = factory.LazyFunction(lambda: timezone.now() + timedelta(days=14))
 
 
 def give_credit(project: Project, amount: int, expires_at: datetime | None = None) -> None:

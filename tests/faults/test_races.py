@@ -15,10 +15,11 @@ import pytest
 from django.db import connection
 
 from portal.accounts.models import Project, User
-from portal.billing.budgets import set_limit
+from portal.billing.alerts import note_reached
+from portal.billing.budgets import Terms, create, set_limit
 from portal.billing.credits import grant_trial
 from portal.billing.holds import OverBudget
-from portal.billing.models import BillingAccount, Hold
+from portal.billing.models import BillingAccount, BudgetAction, BudgetAlert, BudgetPeriod, Hold
 from portal.billing.verification import verify as verify_ledger
 from portal.catalog.models import Offering
 from portal.jobs.models import Job
@@ -102,7 +103,11 @@ def one_form(crowd: Crowd, offering: Offering, rounds: int) -> None:
 def a_budget_for_37(crowd: Crowd, offering: Offering, rounds: int) -> None:
     for number in range(rounds):
         project, owner = place()
-        set_limit(project.organization, project=project, monthly_limit=37 * 50 + 49, by=owner)
+        # Several bind at once; the organization's fiscal year is the one that is worth 37.
+        set_limit(project.organization, project=project, monthly_limit=38 * 50, by=owner)
+        set_limit(project.organization, project=None, monthly_limit=200 * 50, by=owner)
+        tight = Terms(37 * 50 + 49, at_50=BudgetAction.TELL)
+        create(project.organization, project=None, period=BudgetPeriod.FISCAL_YEAR, terms=tight, by=owner)
 
         def send(number: int, project: Project = project, owner: User = owner) -> str:
             try:
@@ -114,6 +119,10 @@ def a_budget_for_37(crowd: Crowd, offering: Offering, rounds: int) -> None:
         assert Counter(crowd.all(send)) == {"accepted": 37, "over": 163}
         held = BillingAccount.objects.get(organization=project.organization).held
         assert (Job.objects.filter(project=project).count(), held) == (37, 37 * 50)
+        for _again in range(2):
+            note_reached(project.organization_id)
+        alerts = BudgetAlert.objects.filter(budget__organization=project.organization, budget__project=None)
+        assert sorted(alerts.values_list("percent", "used")) == [(50, 1850), (80, 1850)]
         say(number + 1, rounds)
     assert (verify_jobs(), verify_ledger()) == ([], [])
 

@@ -13,7 +13,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from portal.accounts.models import Membership, Project, User
-from portal.billing.models import Hold
+from portal.billing.budgets import Terms, create
+from portal.billing.models import BudgetAction, BudgetPeriod, Hold
 from portal.catalog.models import ProviderAccount
 from portal.core import failpoints
 from portal.datasets.storage import NotInStorage, StorageUnavailable
@@ -25,7 +26,8 @@ from portal.jobs.states import JobState
 from portal.jobs.submission import submit
 from portal.providers.base import JobSpec, RegistryLogin, RemoteJob, RemoteState
 from portal.providers.errors import Misconfigured, OutcomeUnknown, Rejected, Unavailable
-from tests.factories import RegistryLoginFactory
+from tests.factories import PriceFactory, RegistryLoginFactory
+from tests.factories.billing import metered
 from tests.jobs.conftest import Steps, attempt_of, fresh
 from tests.jobs.fakes import FakeProvider
 
@@ -216,6 +218,19 @@ def test_the_submitters_rights_are_asked_again_at_hand_off(
     Membership.objects.filter(user=member).delete()
     steps.hand_off()
     assert (fresh(job).state, fresh(job).failure, provider.calls) == ("failed", "access_refused", [])
+
+
+def test_what_waits_here_is_not_sent_when_a_budget_stops_all_jobs(
+    job: Job, steps: Steps, provider: FakeProvider, funded: Project, owner: User
+) -> None:
+    terms = Terms(1000, at_50=BudgetAction.STOP)
+    create(funded.organization, project=None, period=BudgetPeriod.FISCAL_YEAR, terms=terms, by=owner)
+    price = PriceFactory(amount="1", minimum_s=0)
+    metered(funded, owner, price, job_code="J-other", started_at=timezone.now(), seconds=500, held=500)
+    steps.hand_off()
+    ended = fresh(job)
+    assert (ended.state, ended.failure, provider.calls) == ("expired", "over_budget", [])
+    assert Hold.objects.get(job_code=job.code).released_at is not None
 
 
 def test_a_job_stopped_while_its_answer_is_lost_is_looked_for_first(

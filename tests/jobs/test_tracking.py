@@ -4,6 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from portal.accounts.models import User
+from portal.billing.budgets import Terms, change, create
+from portal.billing.models import BudgetAction, BudgetAlert, BudgetPeriod
+from portal.billing.tasks import watch_budgets
 from portal.core import failpoints
 from portal.jobs import logs, tracking
 from portal.jobs.cancellation import ask_stop
@@ -12,6 +16,8 @@ from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.submission import submit
 from portal.providers.base import RemoteState
 from portal.providers.errors import Unavailable
+from tests.factories import PriceFactory
+from tests.factories.billing import metered
 from tests.jobs.conftest import Steps, attempt_of, fresh
 from tests.jobs.fakes import FakeProvider
 
@@ -225,6 +231,35 @@ def test_a_job_near_its_cap_is_stopped_and_expires(queued: Job, steps: Steps, pr
     steps.collect()
     ended = fresh(queued)
     assert (ended.state, ended.failure, ended.cost <= 500) == ("expired", "over_budget", True)
+
+
+@pytest.mark.parametrize("state", [RemoteState.QUEUED, RemoteState.RUNNING])
+def test_a_budget_that_is_spent_stops_what_runs_and_what_waits_at_the_provider(
+    state: RemoteState, queued: Job, steps: Steps, provider: FakeProvider, owner: User
+) -> None:
+    """Another job has spent 500 of 1,000 yen."""
+    project = queued.project
+    terms = Terms(1000, at_80=BudgetAction.STOP)
+    budget = create(project.organization, project=project, period=BudgetPeriod.MONTH, terms=terms, by=owner)
+    provider.becomes(state, started_at=now() if state == RemoteState.RUNNING else None)
+    steps.track()
+    price = PriceFactory(amount="1", minimum_s=0)
+    began = now() - timedelta(seconds=500)
+    metered(project, owner, price, job_code="J-other", started_at=began, seconds=500, held=500)
+    steps.track()
+    assert (BudgetAlert.objects.count(), provider.cancelled) == (0, [])
+    change(budget, terms=Terms(1000, at_50=BudgetAction.STOP), by=owner)
+    steps.track()
+    watch_budgets()
+    assert (fresh(queued).failure, provider.cancelled) == ("over_budget", ["r1"])
+    assert list(BudgetAlert.objects.values_list("percent", "action", "used")) == [
+        (50, "stop", 500), (80, "tell", 1000), (100, "tell", 1000),
+    ]  # fmt: skip
+    provider.becomes(RemoteState.CANCELLED, ended_at=now())
+    steps.track()
+    steps.collect()
+    reasons = list(JobEvent.objects.filter(job=queued, reason__contains="budget").values_list("reason", flat=True))
+    assert (fresh(queued).state, reasons) == ("expired", ["budget_stopped", "over_budget"])
 
 
 def test_a_log_is_followed_often_only_while_somebody_watches(queued: Job, steps: Steps, provider: FakeProvider) -> None:

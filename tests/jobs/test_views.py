@@ -13,7 +13,10 @@ from django.db.models import Q
 from django.utils import timezone
 
 from portal.accounts.roles import Role
+from portal.billing.approvals import approve
+from portal.billing.budgets import Terms, create, set_limit
 from portal.billing.credits import grant_trial
+from portal.billing.models import BudgetAction, BudgetPeriod, SpendRequest
 from portal.catalog.models import Price
 from portal.datasets.models import Dataset
 from portal.jobs.models import Attempt, Draft, Job, JobEvent, JobInput
@@ -203,6 +206,50 @@ def test_more_than_is_left_is_refused_with_what_is_left(client_of, member, proje
     response = client_of(member).post("/jobs/new/", fields(project, cluster_plan, **changes))
     assert (response.status_code, Job.objects.count()) == (422, 0)
     assert "¥10,000" in page_of(response)
+
+
+def test_what_exceeds_the_budget_is_asked_for_approved_and_created_from_the_kept_form(
+    client_of, member, manager, project, container_plan, credit
+):
+    set_limit(project.organization, project=project, monthly_limit=100, by=manager)
+    client, form = client_of(member, "en"), fields(project, container_plan, secrets="TOKEN=canary")
+    refused = page_of(client.post("/jobs/new/", form))
+    assert "This exceeds the remaining budget (¥100)" in refused and "Ask for an approval" in refused
+    silent = client.post("/jobs/new/", {**form, "ask": "1"})
+    assert (silent.status_code, list(silent.context["form"].errors), SpendRequest.objects.count()) == (
+        422, ["ask_reason"], 0,
+    )  # fmt: skip
+    client.post("/jobs/new/", {**form, "ask": "1", "ask_reason": "the paper's deadline"})
+    request = SpendRequest.objects.get()
+    assert (request.amount, request.reason, Job.objects.count()) == (500, "the paper's deadline", 0)
+    assert "canary" not in str(list(SpendRequest.objects.values()))
+    address = f"/jobs/new/?approved={request.code}"
+    assert client.get(address).status_code == 404  # not yet
+    approve(request, by=manager)
+    page = client.get(address)
+    kept = {name: str(page.context["form"][name].value()) for name in form if name not in ("key", "secrets")}
+    assert kept == {name: value for name, value in form.items() if name in kept}
+    assert client_of(manager).get(address).status_code == 404
+    changed = {**form, "script": "print('something else')\n"}
+    assert client.post("/jobs/new/", {**changed, "key": "b" * 32}).status_code == 422
+    created = client.post("/jobs/new/", {**form, "key": "c" * 32, "secrets": "TOKEN=typed again"})
+    job = Job.objects.get()
+    assert created["Location"] == f"/jobs/{job.code}/"
+    assert list(SpendRequest.objects.values_list("state", "job_code")) == [("used", job.code)]
+
+
+def test_the_quote_says_what_needs_an_approval(client_of, member, manager, project, container_plan, credit):
+    terms = Terms(1000, at_50=BudgetAction.ASK)
+    create(project.organization, project=project, period=BudgetPeriod.MONTH, terms=terms, by=manager)
+    client = client_of(member, "en")
+    said = [
+        "More than ¥500 needs an approval." in page_of(client.get("/jobs/new/quote/", fields(project, container_plan)))
+    ]
+    changes = {"time_amount": "2", "time_unit": "hours", "cost_cap": "600"}
+    more = fields(project, container_plan, **changes)
+    said.append("More than ¥500 needs an approval." in page_of(client.get("/jobs/new/quote/", more)))
+    refused = client.post("/jobs/new/", more)
+    assert (said, refused.status_code, "Ask for an approval" in page_of(refused)) == ([False, True], 422, True)
 
 
 def test_a_project_closed_between_view_and_submit_is_told(client_of, member, project, container_plan, credit):
@@ -607,7 +654,11 @@ def test_a_running_job_shows_its_timeline_and_cost_against_the_cap(client_of, me
         (JobState.SUCCEEDED, ("done", "Completed"), None),
         (JobState.FAILED, ("failed", "Failed"), "Your program ended with an error."),
         (JobState.CANCELLED, ("ended", "Stopped"), "The job was stopped."),
-        (JobState.EXPIRED, ("ended", "Cost cap reached"), "The job reached its cost cap and was stopped."),
+        (
+            JobState.EXPIRED,
+            ("ended", "Cost cap or budget reached"),
+            "The job was stopped because its cost cap or a budget was reached.",
+        ),
     ],
 )
 def test_an_ended_job_says_how_and_what_to_do_and_polls_no_more(client_of, member, project, state, last, notice):

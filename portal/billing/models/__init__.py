@@ -1,12 +1,4 @@
-from portal.billing.models.accounts import (
-    GIVEN,
-    BillingAccount,
-    Credit,
-    CreditKind,
-    LedgerAccount,
-    LedgerEntry,
-    Trial,
-)
+from portal.billing.models.accounts import GIVEN, BillingAccount, Credit, CreditKind, LedgerAccount, LedgerEntry, Trial
 from portal.billing.models.charges import Charge, ChargeKind, CreditUse, DailyCharge, JobCharge, JobUse
 from portal.billing.models.invoices import (
     BillingProfile,
@@ -14,6 +6,7 @@ from portal.billing.models.invoices import (
     InvoiceDocument,
     InvoiceKind,
     InvoiceLine,
+    InvoiceQuerySet,
     InvoiceSequence,
     InvoiceTax,
     Issuer,
@@ -21,16 +14,33 @@ from portal.billing.models.invoices import (
     Payment,
     PaymentState,
 )
-from portal.billing.models.limits import Budget, Hold
+from portal.billing.models.limits import (
+    THRESHOLDS,
+    Allowance,
+    Budget,
+    BudgetAction,
+    BudgetAlert,
+    BudgetPeriod,
+    BudgetQuerySet,
+    Hold,
+    SpendRequest,
+    SpendState,
+)
 from portal.billing.models.periods import BillingPeriod, PeriodState
 from portal.billing.models.sums import MonthlyCharge, PersonCharge
 
 __all__ = [
     "GIVEN",
+    "THRESHOLDS",
+    "Allowance",
     "BillingAccount",
     "BillingPeriod",
     "BillingProfile",
     "Budget",
+    "BudgetAction",
+    "BudgetAlert",
+    "BudgetPeriod",
+    "BudgetQuerySet",
     "Charge",
     "ChargeKind",
     "Credit",
@@ -42,6 +52,7 @@ __all__ = [
     "InvoiceDocument",
     "InvoiceKind",
     "InvoiceLine",
+    "InvoiceQuerySet",
     "InvoiceSequence",
     "InvoiceTax",
     "Issuer",
@@ -55,5 +66,7 @@ __all__ = [
     "PaymentState",
     "PeriodState",
     "PersonCharge",
+    "SpendRequest",
+    "SpendState",
     "Trial",
 ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
@@ -21,6 +22,7 @@ from portal.accounts.models import Organization, Project, User
 from portal.accounts.registries import hosts_with_login
 from portal.accounts.roles import Permission
 from portal.billing.holds import OverBudget, room_for
+from portal.billing.models import SpendRequest, SpendState
 from portal.catalog.models import PriceUnit
 from portal.catalog.pricing import cost_of_job
 from portal.core.htmx import respond
@@ -30,8 +32,9 @@ from portal.jobs.forms import JobForm, values_of_job, values_of_starter
 from portal.jobs.models import Draft, Job, SubmitKey
 from portal.jobs.offers import Offer, choice_of, least_sentence, no_choice_because, offers_now
 from portal.jobs.places import Refused
+from portal.jobs.request import JobRequest
 from portal.jobs.starters import STARTERS, USUAL_IMAGE, Starter, starter
-from portal.jobs.submission import submit
+from portal.jobs.submission import ask_approval, submit
 from portal.jobs.views.finding import user_of
 
 FIELD_OF_REFUSAL = {"time_limit": "time_amount"}
@@ -143,12 +146,16 @@ def _sent(request: HttpRequest, projects: list[Project], offers: list[Offer]) ->
     # Listed only when the form is shown again; most are accepted.
     choices: Any = SimpleLazyObject(lambda: _choices(project, _values_of(data)))
     form = JobForm(data, projects=projects, offers=offers, choices=choices)
+    notes: dict[str, Any] = {"may_ask": "ask" in request.POST}
     if form.is_valid():
         chosen, wanted = form.request()
         try:
+            if "ask" in request.POST:
+                return _ask(request, form, chosen, wanted)
             job = submit(chosen, request=wanted, key=form.cleaned_data["key"], by=user_of(request))
         except OverBudget as problem:
             form.add_error("cost_cap", problem.message)
+            notes["may_ask"] = problem.can_be_approved
         except Refused as problem:
             field = FIELD_OF_REFUSAL.get(problem.field, problem.field)
             form.add_error(field if field in form.fields else None, str(problem.message))
@@ -171,7 +178,17 @@ def _sent(request: HttpRequest, projects: list[Project], offers: list[Offer]) ->
         # A hidden field cannot show its error; the form goes back with a fresh key.
         form.add_error(None, form.errors.pop("key"))
         form.data["key"] = _key()  # type: ignore[index]
-    return _page(request, form, project, {}, status=422)
+    return _page(request, form, project, notes, status=422)
+
+
+def _ask(request: HttpRequest, form: JobForm, project: Project, wanted: JobRequest) -> HttpResponse:
+    """Instead of creating the job: its form, without secrets, goes to those who may approve it."""
+    kept = {name: value for name, value in _values_of(cast(QueryDict, form.data)).items() if name in JobForm.DRAFTED}
+    reason = form.cleaned_data["ask_reason"]
+    asked = ask_approval(project, request=wanted, form=kept, reason=reason, by=user_of(request))
+    forget_draft(user_of(request), project)
+    messages.success(request, _("Your request is sent. You get a mail as soon as somebody has decided."))
+    return redirect("usage:request", asked.code)
 
 
 def _filled(
@@ -189,6 +206,13 @@ def _filled(
         project = next((p for p in projects if p.pk == job.project_id), project)
         values = values_of_job(job)
         notes = {"copied": job}
+    elif wanted.get("approved"):
+        approved = get_object_or_404(
+            SpendRequest.objects.filter(asked_by=user_of(request), state=SpendState.APPROVED),
+            code=wanted["approved"].replace("\0", ""),
+        )
+        project = next((p for p in projects if p.pk == approved.project_id), project)
+        values, notes = dict(approved.form), {"approved": approved}
     elif chosen := starter(wanted.get("template", "")):
         values, notes = values_of_starter(chosen), {"chosen": chosen}
     elif kept := _draft(request, projects):
@@ -316,6 +340,7 @@ def _quote(values: Mapping[str, Any], offers: list[Offer], project: Project) -> 
         "elsewhere": [(other, one.maximum, one.maximum > cap) for other, one in there],
         "hold": hold,
         "over": hold > room.left,
+        "needs_approval": room.without_approval < hold <= room.left,
         "left_after": max(Decimal(0), Decimal(room.left - hold)),
     }
 

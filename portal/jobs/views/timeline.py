@@ -35,7 +35,7 @@ def state_shown(job: Job, attempt: Attempt | None = None) -> Shown:
     if attempt is not None and attempt.state == AttemptState.UNKNOWN and not state.is_final:
         return Shown(_("Being checked"), "warn", "clock")
     if state == JobState.EXPIRED and job.failure == FailureClass.OVER_BUDGET:
-        return Shown(_("Cost cap reached"), state.face.badge, state.face.icon)
+        return Shown(_("Cost cap or budget reached"), state.face.badge, state.face.icon)
     if state == JobState.EXPIRED and job.failure == FailureClass.TIME_LIMIT:
         return Shown(FailureClass.TIME_LIMIT.label, state.face.badge, state.face.icon)
     return Shown(state.label, state.face.badge, state.face.icon)
