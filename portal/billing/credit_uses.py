@@ -1,7 +1,6 @@
 """Which credits many charges are taken from, and which get back what is taken back: gone through in memory, in order.
 
-Soonest-expiring first, and what is to be invoiced after all that is given or paid, as `credits.use`. A job gets back
-what it used last.
+Soonest-expiring first, and what is to be invoiced after all that is given or paid. A job gets back what it used last.
 """
 
 from __future__ import annotations

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
 from portal.accounts.models import Organization, User
 from portal.audit import recording as audit
 from portal.billing import ledger
-from portal.billing.models import BillingAccount, Charge, Credit, CreditKind, LedgerAccount, Trial
+from portal.billing.models import BillingAccount, Credit, CreditKind, LedgerAccount, Trial
 
 
 def had_trial(person: User) -> bool:
@@ -88,26 +88,6 @@ def expire(account: BillingAccount, at: datetime) -> int:
     return taken
 
 
-def use(charge: Charge) -> None:
-    """Take a charge from the credits of its organization, whose account is locked: what expires soonest first, and what
-    is to be invoiced after all that is given or paid. One statement, because everybody's money waits for it."""
-    with connection.cursor() as cursor:
-        cursor.execute(_USE, {"organization": charge.organization_id, "charge": charge.pk, "amount": charge.amount})
-        (used,) = cursor.fetchone()
-    if used != charge.amount:
-        raise RuntimeError("More was charged than the organization has credit for: verify_ledger tells where.")
-
-
-def give_back(charge: Charge, *, of: Charge) -> None:
-    """Return what a negative charge takes back of another to the credits that the other was taken from, the last one
-    used first. The account is locked. Raises ValueError where more would come back than was taken."""
-    with connection.cursor() as cursor:
-        cursor.execute(_GIVE_BACK, {"charge": charge.pk, "of": of.pk, "amount": -charge.amount})
-        (returned,) = cursor.fetchone()
-    if returned != -charge.amount:
-        raise ValueError(f"Charge {of.pk} was not {-charge.amount} yen, or part of it is given back already.")
-
-
 def withdraw(account: BillingAccount, credits: Iterable[Credit], amount: int, *, by: str) -> None:
     """Take what is unused of these credits of a locked account away, in this order, until it is `amount`."""
     for credit in credits:
@@ -122,40 +102,6 @@ def withdraw(account: BillingAccount, credits: Iterable[Credit], amount: int, *,
                 by=by,
             )
             amount -= part
-
-
-# A credit's place in the row of all, as a half-open range of yen, decides its part of the amount.
-_USE = """
-WITH open AS (
-    SELECT id, amount - used - expired AS rest,
-        sum(amount - used - expired) OVER (ORDER BY kind = 'invoice', expires_at NULLS LAST, id) AS up_to
-    FROM billing_credit WHERE organization_id = %(organization)s AND amount > used + expired
-), part AS (
-    SELECT id, least(rest, %(amount)s - (up_to - rest)) AS amount FROM open WHERE up_to - rest < %(amount)s
-), taken AS (
-    UPDATE billing_credit credit SET used = used + part.amount FROM part WHERE credit.id = part.id
-), written AS (
-    INSERT INTO billing_credituse (charge_id, credit_id, amount) SELECT %(charge)s, id, amount FROM part
-)
-SELECT coalesce(sum(amount), 0) FROM part
-"""
-_GIVE_BACK = """
-WITH taken AS (
-    SELECT credit_id AS id, sum(used.amount) AS rest, max(used.id) FILTER (WHERE used.amount > 0) AS newest
-    FROM billing_credituse used JOIN billing_charge charge ON charge.id = used.charge_id
-    WHERE charge.id = %(of)s OR charge.corrects_id = %(of)s AND used.amount < 0
-    GROUP BY credit_id HAVING sum(used.amount) > 0
-), placed AS (
-    SELECT id, rest, sum(rest) OVER (ORDER BY newest DESC) AS up_to FROM taken
-), part AS (
-    SELECT id, least(rest, %(amount)s - (up_to - rest)) AS amount FROM placed WHERE up_to - rest < %(amount)s
-), returned AS (
-    UPDATE billing_credit credit SET used = used - part.amount FROM part WHERE credit.id = part.id
-), written AS (
-    INSERT INTO billing_credituse (charge_id, credit_id, amount) SELECT %(charge)s, id, -amount FROM part
-)
-SELECT coalesce(sum(amount), 0) FROM part
-"""
 
 
 def _give(

@@ -151,22 +151,6 @@ def test_each_charge_knows_what_it_was_taken_from_and_what_is_to_be_invoiced_goe
     assert verify() == []
 
 
-def test_more_than_there_is_credit_for_is_not_taken(project: Project, owner: User) -> None:
-    give_credit(project, 60)
-    [charge] = metered(
-        project,
-        owner,
-        PriceFactory(amount="1"),
-        job_code="J-1",
-        started_at=NOW - timedelta(hours=1),
-        seconds=60,
-        held=60,
-    )
-    with pytest.raises(RuntimeError, match="More was charged"), transaction.atomic():
-        credits.use(charge)  # once more, when nothing is left
-    assert (uses(), state()) == ([("J-1", 60, 60)], [(60, 60, 0)])
-
-
 def test_what_a_charge_was_taken_from_is_append_only(project: Project, owner: User) -> None:
     give_credit(project, 100)
     metered(project, owner, PriceFactory(), job_code="J-1", started_at=NOW - timedelta(hours=1), seconds=60, held=60)

@@ -7,18 +7,16 @@ from django.db import transaction
 from factory.django import DjangoModelFactory
 
 from portal.accounts.models import Project, User
-from portal.billing import credits, holds, issuers, ledger, rating
+from portal.billing import credits, holds, issuers, rating
 from portal.billing.models import (
     BillingAccount,
     Charge,
-    ChargeKind,
     CreditKind,
     Hold,
     Invoice,
     InvoiceLine,
     InvoiceTax,
     Issuer,
-    LedgerAccount,
 )
 from portal.catalog.models import Price
 from portal.usage import recording
@@ -112,46 +110,16 @@ class InvoiceFactory(DjangoModelFactory[Invoice]):
 
 
 @transaction.atomic
-def taken_back(charge: Charge, *, booked_on: date) -> Charge:
-    """The charge's whole record taken back, as a correction of its month booked on this day of an open one."""
-    account = ledger.locked(charge.organization_id)
+def taken_back(charge: Charge) -> Charge:
+    """The charge's record taken back whole, as a report with other numbers does it."""
     told = charge.record
+    assert told is not None
+    values = {field.attname: getattr(told, field.attname) for field in UsageRecord._meta.fields if field.name != "id"}
     reversal = UsageRecord.objects.create(
-        **{
-            name: getattr(told, name)
-            for name in ("organization", "project", "user", "provider", "offering", "price", "job_code", "attempt_code")
-        },
-        gpus=told.gpus,
-        seconds=-told.seconds,
-        gpu_seconds=-told.gpu_seconds,
-        started_at=told.started_at,
-        ended_at=told.ended_at,
-        day=told.day,
-        revision=2,
-        corrects=told,
+        **values | {"seconds": -told.seconds, "gpu_seconds": -told.gpu_seconds, "revision": 2, "corrects_id": told.pk}
     )
-    correction: Charge = Charge.objects.create(
-        **{
-            name: getattr(charge, name)
-            for name in ("organization", "project", "provider", "offering", "price", "job_code", "tax_percent",
-                         "contracting_member", "service_member", "host_member")
-        },
-        kind=ChargeKind.CORRECTION,
-        record=reversal,
-        day=booked_on,
-        of_month=charge.day.replace(day=1),
-        corrects=charge,
-        amount=-charge.amount,
-        exact=-charge.exact,
-    )  # fmt: skip
-    credits.give_back(correction, of=charge)
-    ledger.post(
-        account,
-        {LedgerAccount.SPENT: -charge.amount, LedgerAccount.AVAILABLE: charge.amount},
-        reference=f"charge:{correction.pk}",
-        by="portal:test",
-    )
-    return correction
+    recording.add_to_days([recording.Recorded.of(reversal)])
+    return rating.rate(reversal)
 
 
 def set_issuer(slug: str = "sakura", *, valid_from: date = date(2026, 1, 1)) -> Issuer:
