@@ -51,6 +51,7 @@ ELSEWHERE = {
     "billing/management/commands/record_payment.py": "tests/billing/test_payments.py",
     "billing/management/commands/set_invoice_credit.py": "tests/billing/test_payments.py",
     "billing/management/commands/set_issuer.py": "tests/billing/test_issuers.py",
+    "billing/management/": "tests/billing/test_settlement.py",
     "billing/management/commands/verify_ledger.py": "tests/billing/test_verification.py",
     "billing/models/": "tests/billing/test_holds.py",
     "billing/overview.py": "tests/billing/test_views.py",

@@ -23,6 +23,7 @@ from portal.billing.models.invoices import (
 )
 from portal.billing.models.limits import Budget, Hold
 from portal.billing.models.periods import BillingPeriod, PeriodState
+from portal.billing.models.settlements import RevenueRule, Settlement, SettlementDispute, SettlementLine
 
 __all__ = [
     "GIVEN",
@@ -52,5 +53,9 @@ __all__ = [
     "Payment",
     "PaymentState",
     "PeriodState",
+    "RevenueRule",
+    "Settlement",
+    "SettlementDispute",
+    "SettlementLine",
     "Trial",
 ]
