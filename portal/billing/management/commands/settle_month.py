@@ -16,7 +16,7 @@ from portal.core.periods import BillingMonth
 class Command(BaseCommand):
     help = (
         "Settles a month between members, as far as rules are there (set_revenue_rule), and prints it as JSON: what "
-        "each pair owes, what they pay in the end, and where each member stands. Repeatable. A pair is written down when "
+        "each pair owes, what they pay in the end, and where each member stands. Repeatable. A pair is written when "
         "the contracting member has closed the month with all its customers (close_month). Exit code 1 when a rule is "
         "missing, or charges came into a month that was settled."
     )
