@@ -10,7 +10,9 @@ columns, 21 of them mandatory, that 1.4 is known to have. What its requirements 
   of its total and its hold make up the difference.
 - A correction has the period of the use it corrects, and the billing period it is booked in.
 - No commitments are sold: ContractCommitment has no rows. Columns for them, for split costs and tags are null.
-- InvoiceId and InvoiceDetailId are null: invoices are a dataset of their own.
+- InvoiceId is there from the day on which the invoice is issued. InvoiceDetailId is null: a line of an invoice is found
+  by its grain (service, SKU, sub account, x_Kind, x_OfMonth). Lines of InvoiceDetail are those of the invoice, none is
+  left out; what was paid with credit given for nothing is on an invoice as a line of its own (Credit), not here.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ from django.db import connection, transaction
 from django.db.models import Max
 
 from portal.accounts.models import Organization
-from portal.billing.models import BillingPeriod, Charge, PeriodState
+from portal.billing.models import BillingPeriod, Charge, Invoice, InvoiceLine, LineKind, PeriodState
 from portal.catalog.models import OfferingKind, PriceUnit
 from portal.catalog.pricing import SECONDS
 from portal.core.parquet import Column, Kind, json_text
-from portal.core.periods import BillingMonth
+from portal.core.periods import BillingMonth, interval_of_day
 
 CURRENCY = "JPY"
 _QUANTITY = Decimal("1e-9")
@@ -103,6 +105,7 @@ _UNITS = {
 _CHARGES = """
 SELECT charge.kind, charge.job_code, charge.amount, project.code AS project, project.name AS project_name,
     contracting.name_en AS contracting, service.name_en AS service, host.name_en AS host, settlement.code AS settlement,
+    invoice.number AS invoice,
     coalesce(record.started_at, storage.started_at) AS started_at,
     coalesce(record.ended_at, storage.ended_at) AS ended_at, record.seconds, record.gpus, record.gpu_seconds,
     offering.slug AS offering, offering.name_en AS offering_name, offering.kind AS offering_kind, offering.gpu_model,
@@ -125,6 +128,8 @@ LEFT JOIN catalog_storageprice storage_price ON storage_price.id = charge.storag
 LEFT JOIN billing_settlement settlement ON settlement.month = %(first)s
     AND settlement.contracting_member_id = charge.contracting_member_id
     AND settlement.host_member_id = charge.host_member_id
+LEFT JOIN billing_invoice invoice ON invoice.month = %(first)s AND invoice.corrects_id IS NULL
+    AND invoice.organization_id = charge.organization_id AND invoice.member_id = charge.contracting_member_id
 WHERE charge.organization_id = %(organization)s AND charge.day BETWEEN %(first)s AND %(last)s
 ORDER BY charge.day, charge.id
 """
@@ -166,6 +171,7 @@ def _of_any(charge: dict[str, Any]) -> dict[str, Any]:
         "ChargePeriodEnd": charge["ended_at"],
         "EffectiveCost": charge["amount"],
         "HostProviderName": charge["host"],
+        "InvoiceId": charge["invoice"],
         "InvoiceIssuerName": charge["contracting"],
         "PricingCurrencyEffectiveCost": charge["amount"],
         "ServiceProviderName": charge["service"],
@@ -236,6 +242,56 @@ def _priced(charge: dict[str, Any], quantity: Decimal) -> dict[str, Any]:
     }
 
 
+# --- Invoice Detail --------------------------------------------------------------------------------------------------
+# Without PaymentCurrencyInvoiceDetailId: invoices are paid in the currency and by the lines they are written in.
+INVOICE_DETAIL = _columns("""
+    BilledCost:decimal BillingAccountId BillingCurrency BillingPeriodEnd:instant BillingPeriodStart:instant
+    ChargeCategory InvoiceDetailCreated:instant InvoiceDetailDescription InvoiceDetailGrain:json InvoiceDetailId
+    InvoiceDetailLastUpdated:instant InvoiceId InvoiceIssueDate:instant InvoiceIssueStatus InvoiceIssuerName
+    PaymentCurrency PaymentCurrencyBilledCost:decimal PaymentDueDate:instant PaymentTerms PurchaseOrderNumber
+    ReferenceInvoiceId
+""")
+
+
+def _invoice_detail(organization: Organization, month: BillingMonth) -> Iterator[list[Any]]:
+    whole = month.interval
+    lines = InvoiceLine.objects.filter(invoice__organization=organization, invoice__month=month.first_day)
+    lines = lines.select_related("invoice__member", "invoice__corrects", "offering", "project")
+    for line in lines.order_by("invoice_id", "position").iterator(chunk_size=500):
+        invoice: Invoice = line.invoice
+        grain = {
+            "ServiceName": line.offering_en or None,
+            "SkuId": line.offering.slug if line.offering else None,
+            "SubAccountId": line.project.code if line.project else None,
+            "x_Kind": line.kind,
+            "x_OfMonth": f"{line.of_month:%Y-%m}" if line.of_month else None,
+            "x_TaxPercent": float(line.percent),
+        }
+        yield [
+            line.amount,
+            organization.code,
+            CURRENCY,
+            whole.end,
+            whole.start,
+            "Credit" if line.kind == LineKind.DISCOUNT else "Usage",
+            invoice.created_at,
+            " / ".join(filter(None, (line.service_en, line.offering_en, line.project_name, line.kind))),
+            {name: value for name, value in grain.items() if value is not None},
+            f"{invoice.number}/{line.position}",
+            invoice.created_at,
+            invoice.number,
+            interval_of_day(invoice.issued_on).start,
+            "Issued",
+            invoice.member.name_en,
+            CURRENCY,
+            line.amount,
+            interval_of_day(invoice.due_on).start if invoice.due_on else None,
+            f"Net {(invoice.due_on - invoice.issued_on).days}" if invoice.due_on else "Nothing to pay",
+            invoice.purchase_order or None,
+            invoice.corrects.number if invoice.corrects else invoice.number,
+        ]
+
+
 # --- Billing Period and Contract Commitment --------------------------------------------------------------------------
 BILLING_PERIOD = _columns("""
     BillingPeriodCreated:instant BillingPeriodEnd:instant BillingPeriodLastUpdated:instant BillingPeriodStart:instant
@@ -277,6 +333,7 @@ DATASETS = {
     dataset.name: dataset
     for dataset in (
         Dataset("cost-and-usage", COST_AND_USAGE, _cost_and_usage),
+        Dataset("invoice-detail", INVOICE_DETAIL, _invoice_detail),
         Dataset("billing-period", BILLING_PERIOD, _billing_period),
         Dataset("contract-commitment", CONTRACT_COMMITMENT, _none),
     )

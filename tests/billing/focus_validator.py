@@ -1,9 +1,9 @@
 """FOCUS 1.4 as rules of our own reading, written from its text and not from the exporter.
 
 Source: FinOps-Open-Cost-and-Usage-Spec/FOCUS_Spec, specification/datasets/*/dataset.md, columns/*.md and
-attributes/*.md, read 2026-11-30. The column lists of CostAndUsage, BillingPeriod and ContractCommitment, types and
-whether nulls are allowed are the tables of dataset.md; the column files give allowed values and conditions. What 1.5
-introduces is left out. A file is checked as text, as whoever loads it finds it: `violations` says every breach.
+attributes/*.md, read 2026-11-30. The column lists of all four datasets, types and whether nulls are allowed are the
+tables of dataset.md; the column files give allowed values and conditions. What 1.5 introduces is left out. A file is
+checked as text, as whoever loads it finds it: `violations` says every breach.
 """
 
 from __future__ import annotations
@@ -94,6 +94,20 @@ BILLING_PERIOD: dict[str, Rule] = {
     **_rules(INSTANT, "BillingPeriodCreated BillingPeriodEnd BillingPeriodLastUpdated BillingPeriodStart"),
     **_rules(STRING, "BillingPeriodStatus", allowed=("Open", "Closed")),
     **_rules(STRING, "InvoiceIssuerName"),
+}
+INVOICE_DETAIL: dict[str, Rule] = {
+    **_rules(DECIMAL, "BilledCost"),
+    **_rules(DECIMAL, "PaymentCurrencyBilledCost", mandatory=False),
+    **_rules(STRING, "BillingAccountId InvoiceDetailId InvoiceId InvoiceIssuerName PaymentTerms ReferenceInvoiceId"),
+    **_rules(STRING, "BillingCurrency PaymentCurrency", allowed=("JPY",)),
+    **_rules(STRING, "PaymentCurrencyInvoiceDetailId", mandatory=False),
+    **_rules(STRING, "PurchaseOrderNumber", nulls=True, mandatory=False),
+    **_rules(STRING, "InvoiceDetailDescription", nulls=True),
+    **_rules(STRING, "ChargeCategory", allowed=("Usage", "Purchase", "Tax", "Credit", "Adjustment")),
+    **_rules(STRING, "InvoiceIssueStatus", allowed=("Open", "Issued", "Voided")),
+    **_rules(INSTANT, "BillingPeriodEnd BillingPeriodStart InvoiceDetailCreated InvoiceDetailLastUpdated"),
+    **_rules(INSTANT, "InvoiceIssueDate PaymentDueDate", nulls=True),
+    **_rules(JSON, "InvoiceDetailGrain", nulls=True),
 }
 CONTRACT_COMMITMENT: dict[str, Rule] = {
     **_rules(STRING, "BillingCurrency ContractCommitmentDescription ContractCommitmentUnit", nulls=True),

@@ -6,19 +6,27 @@ from typing import Any
 
 import arro3.io
 import pytest
+import time_machine
 from django.test import Client
 from django.urls import reverse
 
 from portal.accounts.models import Organization, Project, User
-from portal.billing import settlement, summaries
+from portal.billing import invoicing, settlement, summaries
 from portal.billing.focus import DATASETS
-from portal.billing.models import Charge
+from portal.billing.models import BillingProfile, Charge, Invoice, InvoiceLine
 from portal.catalog.models import Provider
 from portal.core.csv import csv_lines
 from portal.core.periods import BillingMonth
-from tests.billing.focus_validator import BILLING_PERIOD, CONTRACT_COMMITMENT, COST_AND_USAGE, Rule, violations
+from tests.billing.focus_validator import (
+    BILLING_PERIOD,
+    CONTRACT_COMMITMENT,
+    COST_AND_USAGE,
+    INVOICE_DETAIL,
+    Rule,
+    violations,
+)
 from tests.factories import PriceFactory, ProjectFactory
-from tests.factories.billing import give_credit, jst, metered
+from tests.factories.billing import give_credit, jst, metered, set_issuer
 from tests.factories.settlements import charged, closed, members, rule, sold, stored
 
 NOVEMBER = BillingMonth(2026, 11)
@@ -71,6 +79,7 @@ def parquet(client: Client, dataset: str) -> dict[str, list[Any]]:
     ("dataset", "rules", "mandatory", "known"),
     [
         ("cost-and-usage", COST_AND_USAGE, 21, 65),
+        ("invoice-detail", INVOICE_DETAIL, 19, 22),
         ("billing-period", BILLING_PERIOD, 6, 6),
         ("contract-commitment", CONTRACT_COMMITMENT, 27, 30),
     ],
@@ -78,6 +87,7 @@ def parquet(client: Client, dataset: str) -> dict[str, list[Any]]:
 def test_a_month_is_what_the_specification_asks_for(
     owner: User,
     november: dict[str, Charge],
+    invoice: Invoice,
     client_of: Any,
     dataset: str,
     rules: dict[str, Rule],
@@ -207,6 +217,37 @@ def _text(value: Any) -> str:
         text = f"{value:f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
     return str(value) if isinstance(value, str) else f"{value:%Y-%m-%dT%H:%M:%SZ}"
+
+
+@pytest.fixture
+def invoice(organization: Organization, november: dict[str, Charge]) -> Invoice:
+    """Of what SAKURA contracts in November."""
+    set_issuer("sakura")
+    BillingProfile.objects.create(organization=organization, name="経理部", address="東京都", purchase_order="PO-7")
+    with time_machine.travel(jst(2026, 12, 3), tick=False):
+        issued = invoicing.close(organization, member=Provider.objects.get(slug="sakura"), month=NOVEMBER, by="test")
+    assert issued is not None
+    return issued
+
+
+def test_the_lines_of_an_invoice_are_all_there_and_charges_name_it(
+    owner: User, invoice: Invoice, client_of: Any
+) -> None:
+    client = client_of(owner)
+    _header, rows = exported(client, "invoice-detail")
+    assert sum(int(row["BilledCost"]) for row in rows) == invoice.total > 0
+    lines = InvoiceLine.objects.filter(invoice=invoice).order_by("position")
+    assert [(row["InvoiceDetailId"], int(row["BilledCost"])) for row in rows] == [
+        (f"{invoice.number}/{line.position}", line.amount) for line in lines
+    ]
+    assert {(row["ReferenceInvoiceId"], row["PurchaseOrderNumber"], row["InvoiceIssueDate"]) for row in rows} == {
+        (invoice.number, "PO-7", "2026-12-02T15:00:00Z")
+    }
+    _header, charges = exported(client, "cost-and-usage")
+    assert {(row["InvoiceIssuerName"], row["InvoiceId"]) for row in charges} == {
+        ("SAKURA internet", invoice.number),
+        ("KDDI", ""),
+    }
 
 
 def test_a_billing_period_is_closed_when_its_invoices_are_issued(

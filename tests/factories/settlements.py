@@ -56,9 +56,7 @@ def charged(
         tax_percent=price.tax_percent, contracting_member_id=offering.contracting_member_id,
         service_member_id=offering.service_member_id, host_member_id=offering.host_member_id,
     )  # fmt: skip
-    if given:
-        credit = Credit.objects.create(organization=project.organization, kind="grant", amount=10**9)
-        CreditUse.objects.create(charge=charge, credit=credit, amount=given)
+    _pay(charge, grant=given, purchased=amount - given)
     return charge
 
 
@@ -88,6 +86,14 @@ def closed(project: Project, month: BillingMonth, *issuers: Provider) -> None:
         )  # fmt: skip
 
 
+def _pay(charge: Charge, **parts: int) -> None:
+    for kind, amount in parts.items():
+        if amount:
+            known = Credit.objects.filter(organization_id=charge.organization_id, kind=kind).first()
+            credit = known or Credit.objects.create(organization_id=charge.organization_id, kind=kind, amount=10**9)
+            CreditUse.objects.create(charge=charge, credit=credit, amount=amount)
+
+
 def stored(project: Project, contracting: Provider, host: Provider, amount: int, *, day: date) -> Charge:
     """A day of a project's storage."""
     whole = interval_of_day(day)
@@ -99,8 +105,10 @@ def stored(project: Project, contracting: Provider, host: Provider, amount: int,
         valid_from=interval_of_day(date(2026, 1, 1)).start,
         defaults={"amount": Decimal(3), "as_of": day, "seller": host},
     )
-    return Charge.objects.create(
+    charge: Charge = Charge.objects.create(
         kind="storage", storage=kept, organization=project.organization, project=project, provider=host,
         storage_price=price, day=day, amount=amount, exact=Decimal(amount), tax_percent=price.tax_percent,
         contracting_member=contracting, service_member=host, host_member=host,
     )  # fmt: skip
+    _pay(charge, purchased=amount)
+    return charge

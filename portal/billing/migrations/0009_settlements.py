@@ -7,7 +7,7 @@ import portal.core.identifiers
 from django.db import migrations, models
 
 import portal.core.models
-from portal.core.append_only import append_only
+from portal.core.append_only import append_only, never_emptied
 
 # Asked at commit, when all its lines are there: a line that comes later would have to change the settlement.
 ADDS_UP = """
@@ -122,8 +122,12 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(('gross', django.db.models.expressions.CombinedExpression(models.F('fee'), '+', models.F('net')))), name='settlement_line_adds_up'),
         ),
         append_only("billing_revenuerule"),
+        never_emptied("billing_revenuerule"),
         append_only("billing_settlement"),
+        never_emptied("billing_settlement"),
         append_only("billing_settlementline"),
+        never_emptied("billing_settlementline"),
         append_only("billing_settlementdispute"),
+        never_emptied("billing_settlementdispute"),
         migrations.RunSQL(ADDS_UP, UNDO),
     ]
