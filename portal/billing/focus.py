@@ -25,6 +25,8 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Max
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from portal.accounts.models import Organization
 from portal.billing.models import BillingPeriod, Charge, Invoice, InvoiceLine, LineKind, PeriodState
@@ -43,6 +45,7 @@ class Dataset:
     """`rows(organization, month)` gives a value or None for each column, in their order, while it reads."""
 
     name: str
+    title: str | Promise
     columns: tuple[Column, ...]
     rows: Callable[[Organization, BillingMonth], Iterator[list[Any]]]
 
@@ -332,9 +335,9 @@ def _none(organization: Organization, month: BillingMonth) -> Iterator[list[Any]
 DATASETS = {
     dataset.name: dataset
     for dataset in (
-        Dataset("cost-and-usage", COST_AND_USAGE, _cost_and_usage),
-        Dataset("invoice-detail", INVOICE_DETAIL, _invoice_detail),
-        Dataset("billing-period", BILLING_PERIOD, _billing_period),
-        Dataset("contract-commitment", CONTRACT_COMMITMENT, _none),
+        Dataset("cost-and-usage", _("Charges (Cost and Usage)"), COST_AND_USAGE, _cost_and_usage),
+        Dataset("invoice-detail", _("Lines of invoices (Invoice Detail)"), INVOICE_DETAIL, _invoice_detail),
+        Dataset("billing-period", _("Billing months (Billing Period)"), BILLING_PERIOD, _billing_period),
+        Dataset("contract-commitment", _("Commitments (Contract Commitment)"), CONTRACT_COMMITMENT, _none),
     )
 }
