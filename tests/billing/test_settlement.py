@@ -345,7 +345,7 @@ def _oracle() -> dict[tuple[int, int], tuple[int, int, int]]:
             continue
         key = (a, h, charge.offering_id, best[1].pk)
         whole[key] += charge.amount
-        paid[key] += charge.amount - sum(use.amount for use in charge.uses.all())
+        paid[key] += charge.amount - sum(use.amount for use in charge.uses.filter(credit__kind="grant"))
         hours[key] += Fraction(charge.record.gpu_seconds, 3600)
         exact[key] = (
             whole[key] * Fraction(best[1].percent) / 100
