@@ -30,7 +30,7 @@ UNDO = "DROP TRIGGER billing_settlement_adds_up ON billing_settlementline; DROP 
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0008_invoices_append_only'),
+        ('billing', '0010_invoices_append_only'),
         ('catalog', '0006_storage_price_seller'),
     ]
 
