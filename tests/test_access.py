@@ -193,6 +193,7 @@ TABLE: dict[str, Pair] = {
     # usage and money
     "usage:overview": (ANY_MEMBER, None),
     "usage:csv": (ANY_MEMBER, None),
+    "usage:focus": (OF_THE_WHOLE, None),
     "usage:budget": (None, MONEY_HERE),
     "usage:invoices": (OF_THE_WHOLE, None),
     "usage:invoice_address": (MONEY_HERE, MONEY_HERE),

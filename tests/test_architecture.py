@@ -52,6 +52,7 @@ ELSEWHERE = {
     "billing/management/commands/set_invoice_credit.py": "tests/billing/test_payments.py",
     "billing/management/commands/set_issuer.py": "tests/billing/test_issuers.py",
     "billing/management/commands/recount_charges.py": "one loop over tests/billing/test_sums.py's function",
+    "billing/management/": "tests/billing/test_settlement.py",
     "billing/management/commands/verify_ledger.py": "tests/billing/test_verification.py",
     "billing/models/": "tests/billing/test_holds.py",
     "billing/budget_list.py": "tests/billing/views/test_budgets.py",

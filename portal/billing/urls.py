@@ -1,6 +1,6 @@
 from django.urls import path
 
-from portal.billing.views import budgets, drilling, invoices, usage
+from portal.billing.views import budgets, drilling, focus, invoices, usage
 
 app_name = "usage"
 urlpatterns = [
@@ -9,6 +9,7 @@ urlpatterns = [
     path("people/", drilling.people, name="people"),
     path("jobs/", drilling.jobs, name="jobs"),
     path("jobs/<str:code>/", drilling.job, name="job"),
+    path("focus/", focus.focus, name="focus"),
     path("budget/", usage.budget, name="budget"),
     path("invoices/", invoices.invoice_list, name="invoices"),
     path("invoices/address/", invoices.address, name="invoice_address"),

@@ -71,6 +71,18 @@ class Architecture(models.TextChoices):
     ARM64 = "arm64", "Arm (arm64)"
 
 
+class SaleForm(models.TextChoices):
+    """Under whose name a member sells another's machines (PRODUCT.md, "What each charge remembers")."""
+
+    NAMED = "named", _("Named")
+    WHITE_LABEL = "white_label", _("White label")
+
+    @classmethod
+    def of(cls, *, contracting: int, service: int, host: int) -> SaleForm:
+        """It follows from the three members, of an offering as of a charge: no second fact that could contradict."""
+        return cls.WHITE_LABEL if service == contracting != host else cls.NAMED
+
+
 class Offering(Bilingual):
     """What a provider lists. `plan` is the provider's own id for it."""
 
@@ -114,6 +126,12 @@ class Offering(Bilingual):
     @property
     def note(self) -> str:
         return self.note_en if (get_language() or "ja").startswith("en") else self.note_ja
+
+    @property
+    def sale_form(self) -> SaleForm:
+        return SaleForm.of(
+            contracting=self.contracting_member_id, service=self.service_member_id, host=self.host_member_id
+        )
 
     def allows_gpus(self, count: int) -> bool:
         return self.gpus_min <= count <= self.gpus_max and (count - self.gpus_min) % self.gpus_step == 0

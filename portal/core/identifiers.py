@@ -36,6 +36,10 @@ def certificate_code() -> str:
     return f"c-{random_code(10).lower()}"
 
 
+def settlement_code() -> str:
+    return f"s-{random_code(10).lower()}"
+
+
 def attempt_code() -> str:
     """Part of the job's name at the provider, where only lower case letters, digits and hyphens are safe."""
     return random_code(12).lower()

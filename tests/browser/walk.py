@@ -300,7 +300,7 @@ WALK = {
 NO_PAGE = {
     "answered with data or a file": (
         "home:healthz", "home:readyz", "catalog:csv", "usage:csv", "usage:invoice_csv", "usage:invoice_pdf", "jobs:log",
-        "jobs:artifact", "datasets:begin",
+        "jobs:artifact", "usage:focus", "datasets:begin",
         "datasets:parts", "datasets:complete", "datasets:states", "datasets:download", "datasets:certificate_json",
         "datasets:manifest", "datasets:fetch", "datasets:fetch_file", "mfa_download_recovery_codes",
         "datasets:residency_csv", "datasets:residency_json", "mfa_login_webauthn", "machine:claim",

@@ -27,6 +27,7 @@ from portal.billing.models.limits import (
     SpendState,
 )
 from portal.billing.models.periods import BillingPeriod, PeriodState
+from portal.billing.models.settlements import RevenueRule, Settlement, SettlementDispute, SettlementLine
 from portal.billing.models.sums import MonthlyCharge, PersonCharge
 
 __all__ = [
@@ -66,6 +67,10 @@ __all__ = [
     "PaymentState",
     "PeriodState",
     "PersonCharge",
+    "RevenueRule",
+    "Settlement",
+    "SettlementDispute",
+    "SettlementLine",
     "SpendRequest",
     "SpendState",
     "Trial",

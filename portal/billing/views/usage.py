@@ -19,6 +19,7 @@ from portal.accounts.context import current_of
 from portal.accounts.models import Organization, Project, User
 from portal.accounts.roles import Permission
 from portal.billing import budgets, summaries
+from portal.billing.focus import DATASETS
 from portal.billing.forms import BudgetForm
 from portal.billing.overview import BREAKDOWNS, Overview, Scope, months_offered
 from portal.billing.overview import overview as read_overview
@@ -198,6 +199,7 @@ def _page(request: HttpRequest, scope: Scope, form: BudgetForm | None, *, status
         "sums_in_words": _sums_in_words(shown),
         "storage": storage_of_month(scope.organization, shown.month, projects=scope.projects),
         "price": storage_price_now(),
+        "exports": DATASETS.values(),
         "budget_url": reverse("usage:budget") + (f"?project={scope.chosen.code}" if scope.chosen else ""),
     }
     return render(request, "billing/overview.html", context, status=status)
