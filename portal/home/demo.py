@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from django.db import transaction
 
 from portal.accounts.models import Membership, Organization, Project, User
 from portal.accounts.roles import Role
+from portal.billing import issuers
 from portal.billing.credits import grant_trial
+from portal.billing.models import Issuer
 from portal.catalog.models import Provider, ProviderAccount
 from portal.providers.registry import CONCURRENT_LIMITS
 
@@ -42,6 +45,8 @@ def seed() -> None:
         raise NotHere
     for access in sorted(settings.EMULATORS_DIR.glob("*/access.json")):
         _connect(json.loads(access.read_text()))
+    for member in Provider.objects.filter(slug__in=PROVIDER_OF.values()):
+        _let_issue(member)
     _invite_people(settings.PORTAL_DATA / "demo-logins.json")
 
 
@@ -71,6 +76,22 @@ def _provider_of(kind: str) -> Provider:
             " add it to PROVIDERS in portal/catalog/seed.py."
         )
     return provider
+
+
+def _let_issue(member: Provider) -> None:
+    """Invoices of the demo are issued by invented companies: the members' own numbers are for the members to give."""
+    if Issuer.objects.filter(member=member).exists():
+        return
+    twelve = f"{member.pk:012}"
+    issuers.set_issuer(
+        member,
+        name=f"架空の発行会社（デモ、{member.short_ja}の代わり）",
+        number=f"T{issuers.check_digit(twelve)}{twelve}",
+        address="東京都千代田区デモ1-1-1",
+        bank="デモ銀行 本店 普通 0000000（架空の口座です。振り込まないでください）",
+        valid_from=date(2026, 1, 1),
+        by="portal:demo",
+    )
 
 
 @transaction.atomic

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from portal.accounts.models import Membership, Organization, Project, User
-from portal.billing.models import Credit
+from portal.billing.models import Credit, Issuer
 from portal.catalog.models import ProviderAccount
 from portal.home import demo
 from tests.factories import ProviderFactory
@@ -50,6 +50,13 @@ def test_three_people_can_sign_in_with_what_is_written_for_this_account_alone(fo
     for login in logins:
         answer = Client().post("/account/login/", {"login": login["email"], "password": login["password"]})
         assert (answer.status_code, answer["Location"]) == (302, "/")
+
+
+def test_the_demos_invoices_are_of_companies_that_say_they_are_invented(folder: Path) -> None:
+    demo.seed()
+    demo.seed()
+    issuer = Issuer.objects.get()
+    assert issuer.name.startswith("架空の発行会社（デモ") and issuer.registration_number.startswith("T")
 
 
 def test_again_changes_nothing_and_what_a_visitor_changed_stays(folder: Path) -> None:

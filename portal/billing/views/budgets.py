@@ -19,6 +19,7 @@ from portal.billing import approvals, budgets
 from portal.billing.budget_list import listing
 from portal.billing.forms import FIXED_ONLY, AnswerForm, TermsForm
 from portal.billing.models import THRESHOLDS, Budget, BudgetAction, BudgetPeriod, SpendRequest
+from portal.billing.overview import Scope
 from portal.billing.spend_requests import concerns_organization
 
 
@@ -39,6 +40,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         raise Http404
     manages = _manages(request)
     context = {
+        "scope": Scope(organization, None if projects is None else [project.pk for project in projects]),
         "page": listing(organization, projects=projects, manages=manages, after=int(after)),
         "may_set": bool(manages),
         "marks": THRESHOLDS[:-1],
