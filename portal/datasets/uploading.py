@@ -81,7 +81,7 @@ def begin(
     """
     _check_may_upload(project, by)
     with transaction.atomic():
-        Project.objects.select_for_update(of=("self",)).get(pk=project.pk)  # one name, one dataset, one file
+        Project.objects.select_for_update(of=("self",), no_key=True).get(pk=project.pk)  # one name, one dataset, one file
         _check_is_kept(dataset)
         file = _unfinished(project, sent, by, dataset, dataset_name) or _there(project, sent, dataset, dataset_name)
         if file is None:
@@ -116,7 +116,7 @@ def begin_plain(
     """For a browser without script: the size is known when it has arrived. Raises as `begin`."""
     _check_may_upload(project, by)
     with transaction.atomic():
-        Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
+        Project.objects.select_for_update(of=("self",), no_key=True).get(pk=project.pk)
         _check_is_kept(dataset)
         into, is_new = (dataset, False) if dataset else _dataset_called(project, dataset_name or _stem(name), by)
         file = _promise(into, FileToSend(name=name, size_bytes=0), by, part_size_bytes=0)
@@ -132,7 +132,7 @@ def keep(project: Project, *, objects: Sequence[StoredObject], origin: str, by: 
     """
     _check_may_upload(project, by)
     with transaction.atomic():
-        Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
+        Project.objects.select_for_update(of=("self",), no_key=True).get(pk=project.pk)
         dataset, is_new = _dataset_called(project, dataset_name, by)
         files = _kept(dataset, objects, by)
         if files:
