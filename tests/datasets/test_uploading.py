@@ -11,7 +11,7 @@ from django.utils import timezone
 from portal.accounts.models import Project, User
 from portal.accounts.roles import Role
 from portal.audit.models import AuditEvent
-from portal.datasets import checks, cleaning, storage, tasks
+from portal.datasets import checks, cleaning, removal, storage, tasks
 from portal.datasets.drafts import make_version
 from portal.datasets.models import DataFile, Dataset, FileState, Leftover
 from portal.datasets.tallies import tally_of
@@ -291,6 +291,40 @@ def test_cancelling_removes_the_parts(client: Client, project: Project) -> None:
     assert answers == [204, 404]
     assert [u for u in storage.open_uploads() if u.key == file.storage_key] == []
     assert (DataFile.objects.count(), Leftover.objects.count()) == (0, 0)
+
+
+def test_a_dataset_in_which_nothing_ever_arrived_goes_with_its_last_cancelled_upload(
+    client: Client, project: Project
+) -> None:
+    one, two = (begin(client, project=project.code, dataset_name="new", name=name).json() for name in ("a", "b"))
+    kept = DataFileFactory(dataset=DatasetFactory(project=project, name="kept"))
+    beside = begin(client, dataset=kept.dataset.code, name="c").json()
+    left = []
+    for made in (one, beside, two):
+        client.post(made["urls"]["cancel"], headers={"accept": "application/json"})
+        left.append(sorted(Dataset.objects.values_list("name", flat=True)))
+
+    assert left == [["kept", "new"], ["kept", "new"], ["kept"]]
+    again = begin(client, project=project.code, dataset_name="new", name="a")
+    assert (again.status_code, again.json()["dataset"] != one["dataset"]) == (201, True)
+    assert AuditEvent.objects.filter(act="dataset.discarded").values_list("subject", "detail").get() == (
+        f"dataset:{one['dataset']}", {"name": "new"},
+    )  # fmt: skip
+
+
+def test_a_dataset_whose_files_were_all_deleted_stays_when_an_upload_into_it_is_cancelled(
+    client: Client, project: Project, member: User
+) -> None:
+    made = begin(client, project=project.code, dataset_name="emptied").json()
+    send(client, made, b"words")
+    complete(client, made, b"words")
+    checks.verify(file_of(made).pk)
+    removal.delete_file(file_of(made), by=member)
+    more = begin(client, dataset=made["dataset"], name="b").json()
+
+    client.post(more["urls"]["cancel"])
+
+    assert Dataset.objects.get().name == "emptied"
 
 
 def test_uploads_silent_for_a_day_are_given_up(client: Client, project: Project) -> None:
