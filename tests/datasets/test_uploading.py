@@ -355,6 +355,16 @@ def test_uploads_that_nobody_wrote_down_are_aborted_when_old() -> None:
     assert (young, old >= 1, [u for u in storage.open_uploads() if u.key == key]) == (0, True, [])
 
 
+def test_the_plain_form_says_its_limit_and_what_the_store_answers_beyond_it_before_it_is_sent(
+    client: Client, project: Project
+) -> None:
+    step_two = client.post("/datasets/form/", {"project": project.code, "dataset_name": "plain", "name": "a"})
+    page = client.get(step_two["Location"]).content.decode()
+
+    for words in ("A larger file than 100.0 MB is not taken", "EntityTooLarge", "AccessDenied", "15 minutes", "Back"):
+        assert words in page
+
+
 def test_the_plain_form_works_without_script(client: Client, project: Project) -> None:
     page = client.post("/datasets/form/", {"project": project.code, "dataset_name": "plain", "name": "言葉.txt"})
     file = DataFile.objects.get()
