@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Uploads files and folders to the GPU Alliance portal from a terminal. Needs Python 3.8 and nothing else.
 
-    PORTAL_URL=https://... PORTAL_TOKEN=... python3 portal-upload.py [--dataset NAME] [--parallel 4] FILE_OR_FOLDER ...
+    PORTAL_URL=https://... PORTAL_TOKEN=... python3 portal-upload.py [--dataset NAME] [--parallel 4] [--no-version]
+        [--follow-links] FILE_OR_FOLDER ...
 
 The portal shows this command with a token that lives an hour. Parts go straight to the storage, several at a time, each
 with its SHA-256; a file is done when the portal has read it back and found it equal. Run it again after an
-interruption: only what is missing is sent. Exit status: 0 all verified, 1 something is missing
-(it says what), 2 it cannot begin.
+interruption: only what is missing is sent. When all have arrived the portal is asked to make a version of the dataset
+as soon as they are verified (not with --no-version). Symbolic links in folders are left out unless --follow-links is
+given. Exit status: 0 all verified, 1 something is missing (it says what), 2 it cannot begin.
 """
 
 import argparse
@@ -33,6 +35,8 @@ JAPANESE = {
     "no_token": "PORTAL_URL と PORTAL_TOKEN を設定してください。ポータルのデータセット画面でコマンドを作れます。",
     "not_there": "{path}: ファイルがありません。名前を確かめてください。",
     "odd": "{path}: 通常のファイルではないため、送りません。",
+    "link": "{path}: シンボリックリンクのため、送りません（--follow-links を付けると送ります）。",
+    "loop": "{path}: すでにたどったフォルダーへのリンクのため、たどりません。",
     "nothing": "送るファイルがありません。",
     "sending": "{percent}%  {done} / {total}  {speed}/秒  残り約{left}",
     "waiting": "ストレージでSHA-256を確認しています: 残り{n}件",
@@ -43,12 +47,18 @@ JAPANESE = {
     "full": "ストレージに空きがありません。サポート窓口に知らせてください。届いた分は残っています。",
     "odd_answer": "ポータルの応答を読めません（{why}）。PORTAL_URL を確かめてください。",
     "summary": "{good}件を確認しました。{bad}件は届いていません。",
+    "made": "バージョン{n}を作りました: {url}",
+    "waiting_version": "すべてのファイルの確認が済み次第、バージョン{n}を作ります: {url}",
+    "unchanged": "バージョン{n}から変わっていないため、新しいバージョンは作りません: {url}",
+    "no_version": "バージョンを作れませんでした: {why}",
     "stopped": "中断しました。もう一度実行すると、残りだけを送ります。",
 }
 ENGLISH = {
     "no_token": "Set PORTAL_URL and PORTAL_TOKEN. The portal's dataset page makes the command.",
     "not_there": "{path}: there is no such file. Check the name.",
     "odd": "{path}: not a plain file, so it is not sent.",
+    "link": "{path}: a symbolic link, so it is not sent (with --follow-links it is).",
+    "loop": "{path}: a link to a folder that was walked already, so it is not followed.",
     "nothing": "There is no file to send.",
     "sending": "{percent}%  {done} of {total}  {speed} per second  about {left} left",
     "waiting": "Verifying the SHA-256 in the storage: {n} left",
@@ -59,6 +69,10 @@ ENGLISH = {
     "full": "the storage is full. Tell the support desk; what has arrived is kept.",
     "odd_answer": "the portal's answer cannot be read ({why}). Check PORTAL_URL.",
     "summary": "{good} verified, {bad} not there.",
+    "made": "Version {n} was made: {url}",
+    "waiting_version": "Version {n} is made as soon as every file of the dataset is verified: {url}",
+    "unchanged": "Nothing differs from version {n}, so no new one is made: {url}",
+    "no_version": "no version was made: {why}",
     "stopped": "Stopped. Run it again to send the rest.",
 }
 
@@ -160,7 +174,8 @@ def pause(tries):
 
 class Progress:
     def __init__(self, total):
-        self.total, self.done, self.moved, self.begun, self.shown = total, 0, 0, time.monotonic(), 0.0
+        self.total, self.done, self.moved, self.begun = total, 0, 0, time.monotonic()
+        self.shown = self.begun  # a speed is known after a while
         self.lock, self.is_terminal = threading.Lock(), sys.stderr.isatty()
 
     def add(self, count, moved=True):
@@ -291,10 +306,11 @@ class Upload:
             if status == 200:
                 return
             self.progress.add(-sent[0])
+            if status == 507 or b"StorageFull" in said or b"QuotaExceeded" in said:
+                raise Trouble(say("full"))
             if tries < TRIES:
                 time.sleep(pause(tries))
-        is_full = status == 507 or b"StorageFull" in said or b"QuotaExceeded" in said
-        raise Trouble(say("full") if is_full else say("away", why=why))
+        raise Trouble(say("away", why=why))
 
     def start(self, number):
         return (number - 1) * self.made["part_size"]
@@ -326,19 +342,29 @@ class Upload:
         return found.hexdigest()
 
 
-def files_in(arguments):
-    """(path, name) of each plain file; a folder is sent with its own name. Raises Trouble for what is not there."""
+def files_in(arguments, follow_links=False):
+    """(path, name) of each plain file; a folder is sent with its own name. Links in folders are followed when it is
+    asked for, those to folders once. Raises Trouble for what is not there."""
+    walked = set()
     for argument in arguments:
         argument = os.path.normpath(argument)
         if os.path.isfile(argument):
             yield argument, os.path.basename(argument)
         elif os.path.isdir(argument):
             above = os.path.dirname(os.path.abspath(argument))
-            for folder, folders, names in os.walk(argument):
+            for folder, folders, names in os.walk(argument, followlinks=follow_links):
+                walked.add(os.path.realpath(folder))
+                for name in sorted(folders):
+                    path = os.path.join(folder, name)
+                    if os.path.islink(path) and (not follow_links or os.path.realpath(path) in walked):
+                        folders.remove(name)
+                        print(say("loop" if follow_links else "link", path=path), file=sys.stderr)
                 folders.sort()
                 for name in sorted(names):
                     path = os.path.join(folder, name)
-                    if os.path.isfile(path):
+                    if os.path.islink(path) and not follow_links:
+                        print(say("link", path=path), file=sys.stderr)
+                    elif os.path.isfile(path):
                         yield path, os.path.relpath(os.path.abspath(path), above).replace(os.sep, "/")
                     else:
                         print(say("odd", path=path), file=sys.stderr)
@@ -383,13 +409,24 @@ def settle(portal, uploads, progress):
     return bad
 
 
-def run(portal, paths, dataset_name="", parallel=4):
+def make_version(portal, url):
+    """What there is to say of it. The portal waits for what is still to be verified, also when this ends before."""
+    try:
+        made = portal.ask(url, {"wait": "1"})
+    except Trouble as wrong:
+        return say("no_version", why=wrong)
+    words = {"made": "made", "waiting": "waiting_version"}.get(made["state"], "unchanged")
+    return say(words, n=made["number"], url=portal.url + made["url"])
+
+
+def run(portal, paths, dataset_name="", parallel=4, version=True, follow_links=False):
     """The number of files that are not there in the end. Raises Trouble when it cannot begin."""
-    files = list(files_in(paths))
+    files = list(files_in(paths, follow_links))
     if not files:
         raise Trouble(say("nothing"))
     progress = Progress(sum(os.stat(path).st_size for path, _name in files))
     dataset, bad, sent, stop = Dataset(dataset_name), [], {}, threading.Event()
+    version_url = []
     with ThreadPoolExecutor(parallel) as parts, ThreadPoolExecutor(FILES_AT_ONCE) as several:
 
         def one(path, name):
@@ -399,6 +436,7 @@ def run(portal, paths, dataset_name="", parallel=4):
             try:
                 made = Upload(portal, parts, progress, path, name, dataset).send()
                 sent[made["file"]] = name
+                version_url.append(made["urls"]["version"])
             except (Trouble, OSError) as wrong:
                 bad.append(name)
                 progress.line(say("failed", path=name, why=wrong))
@@ -414,8 +452,11 @@ def run(portal, paths, dataset_name="", parallel=4):
             print("\n" + say("stopped"), file=sys.stderr, flush=True)
             os._exit(1)
     good = len(sent)
+    said = make_version(portal, version_url[0]) if version and good and not bad else ""
     failed = settle(portal, sent, progress)
     progress.line(say("summary", good=good - failed, bad=len(bad) + failed))
+    if said:
+        progress.line(said)
     return len(bad) + failed
 
 
@@ -424,12 +465,22 @@ def main():
     parser.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER")
     parser.add_argument("--dataset", default="", metavar="NAME")
     parser.add_argument("--parallel", type=int, default=4)
+    parser.add_argument("--no-version", action="store_true")
+    parser.add_argument("--follow-links", action="store_true")
     options = parser.parse_args()
     url, token = os.environ.get("PORTAL_URL", ""), os.environ.get("PORTAL_TOKEN", "")
     if not url.startswith(("http://", "https://")) or not token:
         sys.exit(say("no_token"))
     try:
-        sys.exit(1 if run(Portal(url, token), options.paths, options.dataset, max(1, options.parallel)) else 0)
+        missing = run(
+            Portal(url, token),
+            options.paths,
+            options.dataset,
+            max(1, options.parallel),
+            version=not options.no_version,
+            follow_links=options.follow_links,
+        )
+        sys.exit(1 if missing else 0)
     except Trouble as wrong:
         print(wrong, file=sys.stderr)
         sys.exit(2)

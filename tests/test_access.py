@@ -23,6 +23,7 @@ from portal.accounts.models import Invitation, Membership, Organization, Project
 from portal.accounts.roles import Role
 from portal.datasets import fetching, storage
 from portal.jobs import claims
+from tests.datasets.test_fetching import session_of
 from tests.factories import (
     ArtifactFactory,
     AttemptFactory,
@@ -304,7 +305,7 @@ def tenant(organization: Organization, project: Project, settings: Any) -> dict[
         "claim": claims.address_of(attempt).rstrip("/").rpartition("/")[2],
         "artifact": ArtifactFactory(job=job, storage_key=data_file.storage_key).pk,
         "file": data_file.code,
-        "fetch": fetching.token_for(version, owner),
+        "fetch": fetching.token_for(version, owner, session_of(owner)),
         "sending": sending.code,
         "dataset": data_file.dataset.code,
         "certificate": DeletionCertificateFactory(dataset__project=project).code,

@@ -168,7 +168,7 @@ def edit_person(user: User, *, family_name: str, given_name: str, language: str)
 
 
 def lock(organization: Organization) -> Organization:
-    return Organization.objects.select_for_update().get(pk=organization.pk)
+    return Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
 
 
 def require_power(by: User, organization: Organization, project: Project | None, *, over: tuple[str, ...]) -> None:

@@ -56,7 +56,9 @@ def close_project(project: Project, *, by: User) -> None:
 def reopen_project(project: Project, *, by: User) -> None:
     """A last day in the past is taken away, or the project would stay closed. Raises NotPermitted."""
     require(by, Permission.MANAGE_PROJECTS, project)
-    project = Project.objects.select_for_update(of=("self",)).select_related("organization").get(pk=project.pk)
+    project = (
+        Project.objects.select_for_update(of=("self",), no_key=True).select_related("organization").get(pk=project.pk)
+    )
     if project.is_open:
         return
     project.closed_at = None

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from portal.accounts.models import User
 from portal.audit.recording import record
-from portal.datasets import copies, emails, quota, sites, storage
+from portal.datasets import copies, emails, quota, residency, sites, storage
 from portal.datasets.models import Copy, DataFile, DeletionEntry, FileFailure, FileState, Leftover, StorageSite
 
 SILENCE = timedelta(hours=24)
@@ -87,7 +87,8 @@ def _abort_unknown_at(store: storage.Store, now: datetime) -> int:
 def remove_leftovers(now: datetime) -> int:
     """Each may be tried twice: removing what is gone is fine. Raises StorageUnavailable; the rest stays listed."""
     removed = 0
-    for leftover in Leftover.objects.filter(due_at__lte=now).order_by("pk")[:500]:
+    due = Leftover.objects.filter(due_at__lte=now).select_related("entry__certificate__dataset")
+    for leftover in due.order_by("pk")[:500]:
         if leftover.upload_id:
             storage.abort_upload(leftover.storage_key, leftover.upload_id)
         storage.delete(leftover.storage_key)
@@ -99,6 +100,9 @@ def remove_leftovers(now: datetime) -> int:
                 removed_at=removed_at, confirmed_at=timezone.now()
             )
         with transaction.atomic():
+            if leftover.entry is not None and not leftover.entry.file_code:
+                dataset, number = leftover.entry.certificate.dataset, leftover.entry.path.rpartition("@")[2]
+                residency.manifest_left(dataset.code, int(number), at=timezone.now())
             copies.give_up(leftover.storage_key)  # at the other sites too, and in the place log
             leftover.delete()
         removed += 1

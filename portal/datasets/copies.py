@@ -159,8 +159,8 @@ class Held:
     """How much of some files is verified at one site: for placing a job near its data."""
 
     site: str  # slug
+    name: str  # in the language of who asks
     provider: str  # catalog.Provider's slug, or empty
-    region: str
     failing: bool
     files: int
     size_bytes: int
@@ -198,23 +198,19 @@ def addresses_for(files: Sequence[DataFile], provider: str, *, expires_s: int) -
 
 
 def held_at(files: QuerySet[DataFile]) -> list[Held]:
-    """One row for each site that has any of these files, most bytes first."""
+    """One row for each site that has any of these files, most bytes first. Two statements."""
     rows = (
         Copy.objects.filter(file__in=files, state=CopyState.VERIFIED, site__enabled=True)
-        .values("site__slug", "site__provider", "site__region", "site__failing_since")
+        .values("site")
         .annotate(files=Count("pk"), size=Sum("size_bytes"))
         .order_by("-size", "site__slug")
     )
+    found = list(rows)
+    sites = StorageSite.objects.in_bulk([row["site"] for row in found])
     return [
-        Held(
-            row["site__slug"],
-            row["site__provider"],
-            row["site__region"],
-            row["site__failing_since"] is not None,
-            row["files"],
-            row["size"],
-        )
-        for row in rows
+        Held(site.slug, site.name, site.provider, site.failing_since is not None, row["files"], row["size"])
+        for row in found
+        for site in [sites[row["site"]]]
     ]
 
 

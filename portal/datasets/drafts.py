@@ -23,7 +23,9 @@ from portal.datasets.models import (
     Dataset,
     DatasetTally,
     DatasetVersion,
+    FileState,
     Leftover,
+    PlaceEvent,
 )
 
 NAMES_SHOWN = 3
@@ -54,6 +56,25 @@ def take_out(file: DataFile, dataset: Dataset) -> bool:
     file.delete()
     quota.give_back(file)
     return False
+
+
+def discard_if_nothing_arrived(dataset: Dataset, *, by: User) -> None:
+    """After an upload was cancelled: a dataset in which no file ever arrived goes with its last one. The caller's
+    transaction has locked the project, so that none begins meanwhile."""
+    rest = DataFile.objects.filter(dataset=dataset)
+    if rest.exclude(state=FileState.ABANDONED).exists() or dataset.latest_number or dataset.removed_at:
+        return
+    if PlaceEvent.objects.filter(dataset_code=dataset.code).exists():
+        return
+    rest.delete()
+    Dataset.objects.filter(pk=dataset.pk).delete()
+    record(
+        "dataset.discarded",
+        f"dataset:{dataset.code}",
+        actor=f"user:{by.pk}",
+        chain=dataset.organization.code,
+        detail={"name": dataset.name},
+    )
 
 
 def make_room(file: DataFile, dataset: Dataset) -> bool:

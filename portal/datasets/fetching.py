@@ -1,16 +1,19 @@
 """Every file of a version for a program on a person's own computer: lists of addresses that live a day.
 
-An address names the version, the person and its end, signed by us; what that person may see is asked again for every
-file. The bytes come from the store: each address answers with a fresh one of the store's own, good for 300 s.
+An address names the version, the person and its end, signed by us. It ends with the browser session that it was made
+in and with the person's password, as the upload's token does; what that person may see is asked again for every file.
+The bytes come from the store: each address answers with a fresh one of the store's own, good for 300 s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from allauth.usersessions.models import UserSession
 from django.core import signing
 
 from portal.accounts.models import User
+from portal.datasets import tokens
 from portal.datasets.manifests import files_of
 from portal.datasets.models import DataFile, DatasetVersion
 
@@ -18,20 +21,20 @@ LIFETIME_S = 24 * 3600
 _SALT = "datasets.fetching"
 
 
-def token_for(version: DatasetVersion, person: User) -> str:
-    return signing.dumps([person.pk, version.pk], salt=_SALT)
+def token_for(version: DatasetVersion, person: User, session: UserSession) -> str:
+    return signing.dumps({**tokens.signed_in(person, session), "v": version.pk}, salt=_SALT)
 
 
 def opened(token: str) -> tuple[User, DatasetVersion] | None:
-    """Who asks, and for what. None: not ours, too old, or no longer theirs to see."""
+    """Who asks, and for what. None: not ours, too old, taken back, or no longer theirs to see."""
     try:
-        person_pk, version_pk = signing.loads(token, salt=_SALT, max_age=LIFETIME_S)
-    except (signing.BadSignature, ValueError, TypeError):
+        said = signing.loads(token, salt=_SALT, max_age=LIFETIME_S)
+    except signing.BadSignature:
         return None
-    person = User.objects.filter(pk=person_pk, is_active=True).first()
+    person = tokens.still_signed_in(said) if isinstance(said, dict) else None  # those of old were lists
     if person is None:
         return None
-    version = DatasetVersion.objects.visible_to(person).select_related("dataset__organization").filter(pk=version_pk)
+    version = DatasetVersion.objects.visible_to(person).select_related("dataset__organization").filter(pk=said["v"])
     found = version.first()
     return (person, found) if found else None
 

@@ -11,11 +11,16 @@ in bytes. The version's hash is the SHA-256 of these bytes. It is an object in t
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 
-from portal.datasets import storage
+from django.db import transaction
+from django.utils import timezone
+
+from portal.datasets import residency, storage
 from portal.datasets.models import DataFile, DatasetVersion, VersionState
+from portal.datasets.sites import primary_site
 
 PAGE = 5_000  # files read at once
 PIECE_BYTES = 256 * 1024
@@ -53,10 +58,25 @@ def write(version_id: int) -> bool:
         return False
     sums = {"file_count": 0, "size_bytes": 0}
     stored = storage.put_stream(key_of(version), _pieces(_lines(version, sums)))
-    changed = making.update(
-        state=VersionState.READY, manifest_sha256=stored.sha256, manifest_key=key_of(version), **sums
-    )
+    _read_back(key_of(version), stored)
+    version.manifest_sha256, version.manifest_key = stored.sha256, key_of(version)
+    with transaction.atomic():
+        changed = making.update(
+            state=VersionState.READY, manifest_sha256=stored.sha256, manifest_key=version.manifest_key, **sums
+        )
+        if changed:
+            residency.manifest_arrived(
+                version, primary_site(), storage.primary(), size_bytes=stored.size_bytes, at=timezone.now()
+            )
     return bool(changed)
+
+
+def _read_back(key: str, stored: storage.Stored) -> None:
+    found = hashlib.sha256()
+    for piece in storage.pieces(key):
+        found.update(piece)
+    if found.hexdigest() != stored.sha256:
+        raise storage.StorageUnavailable("the manifest came back with other bytes")
 
 
 def to_write() -> list[int]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import MD5, Collate, Left, Now
 from django.utils import timezone
 from django.utils.translation import get_language, pgettext_lazy
@@ -31,6 +31,13 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
 
     def kept(self) -> DatasetQuerySet:
         return self.filter(removed_at=None)
+
+    def begun_for(self, user: User) -> DatasetQuerySet:
+        """Without those in which nothing is but uploads of others, under way or given up."""
+        files = DataFile.objects.filter(dataset=OuterRef("pk"))
+        waiting = files.filter(state__in=NEVER_ARRIVED)
+        more = files.filter(~Q(state__in=NEVER_ARRIVED) | Q(created_by=user))
+        return self.filter(~Exists(waiting) | Q(created_by=user) | Exists(more))
 
 
 def _in_view_of(user: User, prefix: str) -> Q:
@@ -150,6 +157,7 @@ PATH_BEGINNING = Collate(Left("name", 255), "C")
 LAST_LETTER = "\U0010ffff"
 UNFINISHED = ("uploading", "verifying")
 NOT_READY = (*UNFINISHED, "failed", "abandoned")
+NEVER_ARRIVED = ("uploading", "abandoned")
 
 
 class DataFileQuerySet(models.QuerySet["DataFile"]):
@@ -431,10 +439,8 @@ class StorageAllowance(models.Model):
 
     @property
     def percent(self) -> int:
-        """Rounded up, so that whoever keeps anything sees it; 100 is said only where nothing is free."""
-        if not self.free_bytes:
-            return 100
-        return min(99, -(-100 * self.used_bytes // self.limit_bytes))
+        """Rounded down: 100 only where nothing is free. 0 where bytes are used is for people "under 1%"."""
+        return 100 * self.used_bytes // self.limit_bytes if self.free_bytes else 100
 
     @property
     def tone(self) -> str:

@@ -17,6 +17,9 @@ FOLDER_LETTERS = 90
 
 # Letters that reorder what stands beside them: "fdp.exe" must not read as "exe.pdf".
 _DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Letters that nobody sees, so that two names look alike, and code points that are no letters. The joiners U+200C and
+# U+200D are not here: scripts and emoji are written with them.
+_UNSEEN = re.compile("[\u00ad\u180e\u200b\u2060-\u2064\ufeff\ufdd0-\ufdef\ufff9-\ufffb]")
 
 
 def file_path_from(raw: str) -> str:
@@ -44,7 +47,7 @@ def file_name_from(raw: str) -> str:
         raise ValidationError(_("Enter a file name."))
     if name in (".", "..") or "/" in name or "\\" in name:
         raise ValidationError(_("A file name cannot contain / or \\. Rename the file and choose it again."))
-    if _DIRECTION.search(name) or any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
+    if _DIRECTION.search(name) or _UNSEEN.search(name) or any(_is_control(letter) for letter in name):
         raise ValidationError(
             _("The file name contains invisible control characters. Rename the file and choose it again.")
         )
@@ -53,6 +56,10 @@ def file_name_from(raw: str) -> str:
             _("The file name is longer than 255 bytes (about 85 Japanese characters). Shorten it and choose it again.")
         )
     return name
+
+
+def _is_control(letter: str) -> bool:
+    return unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or ord(letter) & 0xFFFE == 0xFFFE
 
 
 def folder_from(dataset_name: str, *, is_taken: Callable[[str], bool]) -> str:

@@ -5,6 +5,7 @@ The kind is what the bytes say, not what the name or the sender says; the name o
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 from dataclasses import dataclass
@@ -22,7 +23,12 @@ _IMAGES = {
     b"GIF89a": "image/gif",
 }
 _JSON_LINES, _TABLES = (".jsonl", ".ndjson"), {".csv": ",", ".tsv": "\t", ".tab": "\t"}
-_ENCODINGS = (("utf-8-sig", "UTF-8"), ("cp932", "Shift_JIS"), ("euc_jp", "EUC-JP"))
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig", "UTF-8"),
+    (codecs.BOM_UTF16_LE, "utf-16", "UTF-16 LE"),
+    (codecs.BOM_UTF16_BE, "utf-16", "UTF-16 BE"),
+)
+_ENCODINGS = (("utf-8", "UTF-8"), ("cp932", "Shift_JIS"), ("euc_jp", "EUC-JP"))
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,8 @@ Preview = Text | Table | Image | parquet.Schema | Nothing
 
 
 def preview_of(name: str, *, key: str, size_bytes: int) -> Preview:
-    """At most 64 KiB are read, of Parquet 512 KiB. Raises StorageError."""
-    head = storage.read(key, length=HEAD_BYTES)
+    """At most 64 KiB are read, of Parquet 512 KiB. Raises StorageError, after few seconds: somebody waits."""
+    head = storage.read(key, length=HEAD_BYTES, in_haste=True)
     if head[:4] == b"PAR1":
         return _parquet(key, size_bytes)
     return from_head(name, head, is_cut=size_bytes > len(head))
@@ -86,20 +92,22 @@ def from_head(name: str, head: bytes, *, is_cut: bool) -> Preview:
 
 def _parquet(key: str, size_bytes: int) -> Preview:
     try:
-        length = parquet.footer_length(storage.read(key, start=max(0, size_bytes - parquet.TAIL_BYTES)))
+        length = parquet.footer_length(storage.read(key, start=max(0, size_bytes - parquet.TAIL_BYTES), in_haste=True))
         start = size_bytes - parquet.TAIL_BYTES - length
         if start < 4:
             raise parquet.NotParquet("a footer that is longer than the file")
-        return parquet.schema_of(storage.read(key, start=start, length=min(length, parquet.FOOTER_MAX)))
+        footer = storage.read(key, start=start, length=min(length, parquet.FOOTER_MAX), in_haste=True)
+        return parquet.schema_of(footer)
     except parquet.NotParquet:
         return Nothing()
 
 
 def _decoded(head: bytes, *, is_cut: bool) -> tuple[str, str] | None:
     """None for what is no text. A letter that was cut in half at the end is left out."""
-    if b"\0" in head:
+    marked = [(codec, label) for mark, codec, label in _MARKS if head.startswith(mark)]
+    if b"\0" in head and not marked:
         return None
-    for codec, label in _ENCODINGS:
+    for codec, label in marked or _ENCODINGS:
         for end in range(len(head), max(len(head) - (4 if is_cut else 1), 0), -1):
             try:
                 text = head[:end].decode(codec)

@@ -1,4 +1,7 @@
-"""The place log: where the bytes of each file came to, were verified, and left. The report is made of it alone."""
+"""The place log: where the bytes of each file came to, were verified, and left. The report is made of it alone.
+
+Versions' manifests are objects too. They lie at the primary site, and their code is v-<number> where files have f-….
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from itertools import groupby
 
-from portal.datasets.models import Copy, DataFile, PlaceAct, PlaceEvent, StorageSite
+from portal.datasets.models import Copy, DataFile, DatasetVersion, PlaceAct, PlaceEvent, StorageSite
 from portal.datasets.storage import Store
 
 # --- the log ---------------------------------------------------------------------------------------------------------
@@ -63,6 +66,41 @@ def note_stray(copy: Copy, store: Store, *, at: datetime) -> None:
     PlaceEvent.objects.bulk_create(_like(came, act=act, at=at, **place) for act in (PlaceAct.ARRIVED, PlaceAct.LEFT))
 
 
+def manifest_arrived(
+    version: DatasetVersion, site: StorageSite, store: Store, *, size_bytes: int, at: datetime
+) -> None:
+    """It came and was read back equal. `version` has its key and hash, its dataset and organization."""
+    came = PlaceEvent(
+        file_code=code_of_manifest(version.number),
+        dataset_code=version.dataset.code,
+        organization_code=version.dataset.organization.code,
+        name=f"manifest-v{version.number}.jsonl",
+        site=site.slug,
+        region=site.region,
+        country=site.country,
+        endpoint=store.endpoint,
+        bucket=store.bucket,
+        storage_key=version.manifest_key,
+        act=PlaceAct.ARRIVED,
+        at=at,
+        sha256=version.manifest_sha256,
+        size_bytes=size_bytes,
+    )
+    PlaceEvent.objects.bulk_create([came, _like(came, act=PlaceAct.VERIFIED)])
+
+
+def manifest_left(dataset_code: str, number: int, *, at: datetime) -> None:
+    """Nothing is noted of one that never was there."""
+    of_manifest = PlaceEvent.objects.filter(dataset_code=dataset_code, file_code=code_of_manifest(number))
+    newest = of_manifest.order_by("-pk").first()
+    if newest is not None and newest.act != PlaceAct.LEFT:
+        _like(newest, act=PlaceAct.LEFT, at=at).save()
+
+
+def code_of_manifest(number: int) -> str:
+    return f"v-{number}"
+
+
 def _like(event: PlaceEvent, **changes: object) -> PlaceEvent:
     same = {field.attname: getattr(event, field.attname) for field in PlaceEvent._meta.fields if field.name != "id"}
     return PlaceEvent(**{**same, **changes})
@@ -90,6 +128,11 @@ class Stay:
     verified_at: datetime | None
     damaged_at: datetime | None
     left_at: datetime | None
+
+    @property
+    def manifest_of(self) -> int | None:
+        """The number of the version whose manifest this is; None: a file."""
+        return int(self.file[2:]) if self.file.startswith("v-") else None
 
 
 COLUMNS = tuple(field.name for field in fields(Stay))

@@ -42,7 +42,9 @@ def share(dataset: Dataset, *, with_project: Project | None, until: datetime | N
     if until is None and receiver.pk != dataset.organization_id:
         raise SharingRefused(_("Enter the last day: what goes to another organization needs one."), "last_day")
     with transaction.atomic():
-        Dataset.objects.select_for_update(of=("self",)).get(pk=dataset.pk)  # two at once: one after the other
+        Dataset.objects.select_for_update(of=("self",), no_key=True).get(
+            pk=dataset.pk
+        )  # two at once: one after the other
         to_same = dataset.shares.filter(to_organization=receiver, to_project=with_project, ended_at=None)
         if same := to_same.live().filter(until=until).first():
             return same

@@ -217,11 +217,14 @@ def send_part(key: str, upload_id: str, number: int, part: bytes, *, at: Store |
     return StoredPart(number, len(part), answer["ETag"])
 
 
-def read(key: str, *, start: int = 0, length: int | None = None, at: Store | None = None) -> bytes:
-    """Raises NotInStorage. Beyond the end there are no bytes, and that is not an error."""
+def read(
+    key: str, *, start: int = 0, length: int | None = None, at: Store | None = None, in_haste: bool = False
+) -> bytes:
+    """Raises NotInStorage. Beyond the end there are no bytes, and that is not an error. `in_haste`: a person waits, so
+    a store that says nothing for 5 s is away."""
     if length == 0:
         return b""
-    with _asking(at) as (client, bucket):
+    with _asking(at, in_haste=in_haste) as (client, bucket):
         try:
             answer = client.get_object(Bucket=bucket, Key=key, **_range(start, length))
         except _client_error() as refused:
@@ -383,7 +386,7 @@ def _portal_origins() -> list[str]:
 
 # --- inside ---
 
-_clients: dict[tuple[Store, str], Any] = {}
+_clients: dict[tuple[Store, str, bool], Any] = {}
 _making = Lock()
 
 
@@ -391,18 +394,19 @@ def _public(store: Store) -> Any:
     return _client(store, store.public_endpoint)
 
 
-def _client(store: Store, endpoint: str) -> Any:
+def _client(store: Store, endpoint: str, in_haste: bool = False) -> Any:
     """One per store, endpoint and process: clients may be shared between threads, making one may not."""
-    known = _clients.get((store, endpoint))
+    kind = (store, endpoint, in_haste)
+    known = _clients.get(kind)
     if known is None:
         with _making:
-            known = _clients.get((store, endpoint))
+            known = _clients.get(kind)
             if known is None:
-                known = _clients[(store, endpoint)] = _make_client(store, endpoint)
+                known = _clients[kind] = _make_client(*kind)
     return known
 
 
-def _make_client(store: Store, endpoint: str) -> Any:
+def _make_client(store: Store, endpoint: str, in_haste: bool) -> Any:
     if place_of(endpoint) is None:
         raise OutsideJapan(f"{endpoint} is on no list of stores in Japan")
     import boto3  # here: 25 MB that a process without a first use never pays
@@ -421,8 +425,8 @@ def _make_client(store: Store, endpoint: str) -> Any:
             response_checksum_validation="when_required",
             # Three tries are over before the lease of a hand-over (45 s), whose worker can then say what it waits for.
             connect_timeout=3,
-            read_timeout=12,
-            retries={"mode": "standard", "total_max_attempts": 3},
+            read_timeout=5 if in_haste else 12,
+            retries={"mode": "standard", "total_max_attempts": 1 if in_haste else 3},
             max_pool_connections=16,
             proxies={},  # none from the environment
         ),
@@ -441,10 +445,10 @@ def _status(refused: Any) -> int:
 
 
 @contextmanager
-def _asking(at: Store | None = None) -> Iterator[tuple[Any, str]]:
+def _asking(at: Store | None = None, *, in_haste: bool = False) -> Iterator[tuple[Any, str]]:
     """Client and bucket, for calls to the store: its errors become ours."""
     store = at or primary()
-    client = _client(store, store.endpoint)
+    client = _client(store, store.endpoint, in_haste)
     from botocore.exceptions import BotoCoreError, ClientError  # imported with the first client
 
     try:

@@ -1,4 +1,5 @@
-"""A word with which a terminal may upload for an hour, as the person who asked for it, into one project or one dataset.
+"""A word with which a terminal may upload for an hour, as the person who asked for it, into one project or one dataset,
+and make a version of what it sent.
 
 It is signed and stored nowhere. It ends with the browser session that it was made in, so signing out (here, or
 everywhere) takes it back, and with the person's password; what the person may do is asked anew at each request.
@@ -7,6 +8,7 @@ everywhere) takes it back, and with the person's password; what the person may d
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from allauth.usersessions.models import UserSession
 from django.core import signing
@@ -21,7 +23,7 @@ _SALT = "portal.datasets.tokens"
 
 @dataclass(frozen=True)
 class Scope:
-    """What the bearer may touch: uploads of this person into this project, or into this dataset alone."""
+    """What the bearer may touch: uploads of this person into this project or into this dataset alone, and versions."""
 
     user: User
     project: Project
@@ -32,7 +34,7 @@ class Scope:
 
 
 def issue(*, by: User, session: UserSession, project: Project, dataset: Dataset | None = None) -> str:
-    said = {"u": by.pk, "h": _password(by), "s": session.pk, "p": project.pk, "d": dataset.pk if dataset else 0}
+    said = {**signed_in(by, session), "p": project.pk, "d": dataset.pk if dataset else 0}
     return signing.dumps(said, salt=_SALT)
 
 
@@ -42,17 +44,28 @@ def scope_of(token: str) -> Scope | None:
         said = signing.loads(token, salt=_SALT, max_age=LIFETIME_S)
     except signing.BadSignature:
         return None
-    session = UserSession.objects.select_related("user").filter(pk=said["s"], user_id=said["u"]).first()
-    if session is None or not session.user.is_active or not session.exists():
-        return None
-    user = session.user
-    if not isinstance(user, User) or not constant_time_compare(said["h"], _password(user)):
+    user = still_signed_in(said)
+    if user is None:
         return None
     project = Project.objects.select_related("organization").filter(pk=said["p"]).first()
     dataset = Dataset.objects.filter(pk=said["d"]).first()
     if project is None or (said["d"] and dataset is None):
         return None
     return Scope(user, project, dataset)
+
+
+def signed_in(by: User, session: UserSession) -> dict[str, Any]:
+    """What a token says of its person, for `still_signed_in`."""
+    return {"u": by.pk, "h": _password(by), "s": session.pk}
+
+
+def still_signed_in(said: dict[str, Any]) -> User | None:
+    """None: the person has signed out of that session since, has a new password, or is locked out."""
+    session = UserSession.objects.select_related("user").filter(pk=said["s"], user_id=said["u"]).first()
+    if session is None or not session.user.is_active or not session.exists():
+        return None
+    user = session.user
+    return user if isinstance(user, User) and constant_time_compare(said["h"], _password(user)) else None
 
 
 def _password(user: User) -> str:

@@ -22,7 +22,7 @@ from portal.accounts.models import Project, User
 from portal.accounts.roles import Permission
 from portal.audit.recording import record
 from portal.celery import nudge
-from portal.datasets import quota, storage, tasks
+from portal.datasets import drafts, quota, storage, tasks
 from portal.datasets.models import UNFINISHED, DataFile, Dataset, FileState, Leftover
 from portal.datasets.names import folder_from
 
@@ -81,7 +81,8 @@ def begin(
     """
     _check_may_upload(project, by)
     with transaction.atomic():
-        Project.objects.select_for_update(of=("self",)).get(pk=project.pk)  # one name, one dataset, one file
+        # One name, one dataset, one file.
+        Project.objects.select_for_update(of=("self",), no_key=True).get(pk=project.pk)
         _check_is_kept(dataset)
         file = _unfinished(project, sent, by, dataset, dataset_name) or _there(project, sent, dataset, dataset_name)
         if file is None:
@@ -116,7 +117,7 @@ def begin_plain(
     """For a browser without script: the size is known when it has arrived. Raises as `begin`."""
     _check_may_upload(project, by)
     with transaction.atomic():
-        Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
+        Project.objects.select_for_update(of=("self",), no_key=True).get(pk=project.pk)
         _check_is_kept(dataset)
         into, is_new = (dataset, False) if dataset else _dataset_called(project, dataset_name or _stem(name), by)
         file = _promise(into, FileToSend(name=name, size_bytes=0), by, part_size_bytes=0)
@@ -132,7 +133,7 @@ def keep(project: Project, *, objects: Sequence[StoredObject], origin: str, by: 
     """
     _check_may_upload(project, by)
     with transaction.atomic():
-        Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
+        Project.objects.select_for_update(of=("self",), no_key=True).get(pk=project.pk)
         dataset, is_new = _dataset_called(project, dataset_name, by)
         files = _kept(dataset, objects, by)
         if files:
@@ -216,9 +217,11 @@ def posted(file: DataFile) -> None:
 
 
 def cancel(file: DataFile, *, by: User) -> None:
-    """The upload is forgotten and its parts are removed. Completed meanwhile: nothing happens."""
+    """The upload is forgotten and its parts are removed, and the dataset with it where no file ever arrived. Completed
+    meanwhile: nothing happens."""
     require(by, Permission.UPLOAD, file.dataset.project)
     with transaction.atomic():
+        Project.objects.select_for_update(of=("self",), no_key=True).get(pk=file.dataset.project_id)
         locked = DataFile.objects.select_for_update().filter(pk=file.pk, state=FileState.UPLOADING).first()
         if locked is None:
             return
@@ -228,6 +231,7 @@ def cancel(file: DataFile, *, by: User) -> None:
         locked.delete()
         quota.give_back(locked)
         _note("upload.cancelled", file, by)
+        drafts.discard_if_nothing_arrived(file.dataset, by=by)
         transaction.on_commit(tasks.remove_leftovers.delay, robust=True)
 
 

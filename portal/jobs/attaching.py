@@ -17,6 +17,7 @@ from django.db.models import F, OuterRef, Q
 from django.utils.translation import gettext as _
 
 from portal.accounts.models import Project
+from portal.datasets.copies import Held, held_at
 from portal.datasets.manifests import files_of
 from portal.datasets.models import DataFile, Dataset, DatasetVersion, FileState, VersionState
 from portal.jobs.models import Job
@@ -52,8 +53,17 @@ class Choices:
 NO_CHOICES = Choices()
 
 
+@dataclass(frozen=True)
+class Places:
+    """What sites hold of the chosen data, most bytes first, and how many files that is in all."""
+
+    held: Sequence[Held]
+    files: int
+
+
 def choices_for(project: Project, words: Iterable[str], versions: Iterable[str] = ()) -> Choices:
-    """The newest datasets and what is chosen beside them: two statements, three where there are files to list."""
+    """The newest datasets and what is chosen beside them, first what is chosen: two statements, three where there are
+    files to list."""
     words, wanted = set(words), _numbers([*versions, *words])
     codes = {word for word in words if word.startswith("f-")}
     newest = Dataset.objects.attachable_to(project).filter(latest_number__gt=0).order_by("-pk")
@@ -80,10 +90,13 @@ def choices_for(project: Project, words: Iterable[str], versions: Iterable[str] 
         chosen = next((v for v in listed if v.number == wanted.get(dataset.code)), listed[0])
         own = [f for f in files if f.dataset_id == dataset.pk and f.code in codes and f.added_in is not None]
         choices.append(Choice(dataset, listed, chosen, dataset.code in attached, own))
+    choices.sort(key=lambda choice: not (choice.is_attached or choice.files))
     listed_too = {file.pk for choice in choices for file in choice.files}
-    alone = sorted((f for f in files if f.pk not in listed_too), key=lambda f: (f.dataset.name, f.dataset_id, f.name))
-    chosen_alone = {f.code for f in alone if f.dataset.code in attached and not f.dataset.latest_number}
-    return Choices(choices, alone, frozenset(codes | chosen_alone))
+    alone = [f for f in files if f.pk not in listed_too]
+    ticked = codes | {f.code for f in alone if f.dataset.code in attached and not f.dataset.latest_number}
+    first = {f.dataset_id for f in alone if f.code in ticked}
+    alone.sort(key=lambda f: (f.dataset_id not in first, f.dataset.name, f.dataset_id, f.code not in ticked, f.name))
+    return Choices(choices, alone, frozenset(ticked))
 
 
 def _files_beside(project: Project, codes: set[str]) -> list[DataFile]:
@@ -154,6 +167,24 @@ def resolve(
     attached += [Attached(version, tuple(some)) for version, some in chosen_files.items()]
     check_count(sum(one.file_count for one in attached) + len(alone))
     return tuple(attached), tuple(alone)
+
+
+def places_of(project: Project, words: Sequence[str], versions: Iterable[str] = ()) -> Places | None:
+    """Where the bytes of what is chosen lie. None: nothing is chosen, or not what can be read."""
+    if not words:
+        return None
+    try:
+        attached, alone = resolve(project, words, versions)
+    except ValidationError:
+        return None
+    chosen = Q(pk__in=[file.pk for file in alone])
+    for one in attached:
+        if one.files is None:
+            chosen |= Q(pk__in=DataFile.objects.of_version(one.version).values("pk"))
+        else:
+            chosen |= Q(pk__in=[file.pk for file in one.files])
+    count = sum(one.file_count for one in attached) + len(alone)
+    return Places(held_at(DataFile.objects.filter(chosen)), count)
 
 
 def _in_no_version(project: Project, code: str) -> list[DataFile]:

@@ -20,6 +20,7 @@ from portal.catalog.models import CapacityObservation, Offering, OfferingKind, P
 from portal.catalog.pricing import per_gpu_hour, prices_at
 from portal.core.caching import Briefly
 from portal.core.templatetags import formats
+from portal.jobs.attaching import Places
 from portal.jobs.estimates import Quote, quote
 from portal.jobs.fields import WholeNumber
 from portal.jobs.placement import longest_s
@@ -97,6 +98,34 @@ def offers_at(at: datetime, *, organization: Organization) -> list[Offer]:
     }
     offers = [Offer(o, prices[o.pk], standing[o.pk].seen) for o in found if o.pk in prices]
     return sorted(offers, key=lambda offer: (offer.per_gpu_hour, offer.offering.provider.position, offer.slug))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An offer, and what is said there of the chosen data ("" where none is chosen, or nobody knows where it is)."""
+
+    offer: Offer
+    data: str = ""
+    is_near: bool = False  # all of it is at the provider's own storage site, which answers
+
+
+def plans_for(offers: Sequence[Offer], places: Places | None) -> list[Plan]:
+    """In the order of the offers; of those at one price first where the data is."""
+    plans = [_plan(offer, places) for offer in offers]
+    return sorted(plans, key=lambda plan: (plan.offer.per_gpu_hour, not plan.is_near))
+
+
+def _plan(offer: Offer, places: Places | None) -> Plan:
+    if places is None or not places.held:
+        return Plan(offer)
+    # The primary site has all that is ready; a copy that does not answer is as good as none.
+    own = [held for held in places.held if held.provider == offer.offering.provider.slug and not held.failing]
+    most = max((held.files for held in own), default=0)
+    if most >= places.files:
+        return Plan(offer, _("Data here"), is_near=True)
+    if most:
+        return Plan(offer, _("%(n)s of %(all)s files here") % {"n": f"{most:,}", "all": f"{places.files:,}"})
+    return Plan(offer, _("Data at %(site)s") % {"site": places.held[0].name})
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,6 @@ onmessage = ({ data: { id, blob } }) => {
     try {
       const digest = await crypto.subtle.digest('SHA-256', await blob.arrayBuffer());
       postMessage({ id, digest: [...new Uint8Array(digest)].map((b) => b.toString(16).padStart(2, '0')).join('') });
-    } catch { postMessage({ id }); }
+    } catch (e) { postMessage({ id, why: e.name }); }
   });
 };

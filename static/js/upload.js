@@ -8,7 +8,7 @@
   // The words stand on an element around the form: a field called "dataset" hides the form's own `dataset`.
   const t = root.dataset, form = $('form'), inputs = [$('[data-files]'), $('[data-folder]')], problem = $('[data-error]');
   const LANES = matchMedia('(pointer: coarse)').matches ? 2 : 4; // parts under way at once, of one large file or of several small ones
-  const MIB = 2 ** 20, PART = 8 * MIB, WHOLE = 64 * MIB, TRIES = 7, STALL_MS = 60000;
+  const MIB = 2 ** 20, PART = 8 * MIB, WHOLE = 64 * MIB, BUFFERS = 4 * MIB, TRIES = 7, STALL_MS = 60000, SILENT_MS = 8000;
   const ROWS = 20; // more files than that show only what is under way or failed, and a line for all
   const all = new Set(), checking = new Map(), T = { samples: [], quarter: 0 };
   let queue = [], used = 0, paused = false, watching = false, refreshing = 0, resuming = null;
@@ -38,14 +38,16 @@
   function hash(blob) {
     if (!worker) {
       worker = new Worker(t.worker);
-      worker.onmessage = ({ data: { id, digest } }) => {
+      worker.onmessage = ({ data: { id, digest, why } }) => {
         const [resolve, reject] = waiting.get(id); waiting.delete(id);
-        if (digest) resolve(digest); else reject(new Refused(t.tUnreadable));
+        if (digest) resolve(digest); else reject(unreadable(why));
       };
       worker.onerror = () => { for (const [, reject] of waiting.values()) reject(new Refused(t.tPortal)); waiting.clear(); };
     }
     return new Promise((...both) => { waiting.set(++asked, both); worker.postMessage({ id: asked, blob }); });
   }
+  // A file that changed since it was chosen can no longer be read; what was sent of it is of no use. One that is not there may be again.
+  const unreadable = (why) => (why === 'NotReadableError' ? new Refused(t.tChanged, { changed: true }) : new Refused(t.tUnreadable));
   const raw = (hex) => Uint8Array.from(hex.match(/../g), (pair) => parseInt(pair, 16));
 
   // --- the portal
@@ -64,14 +66,16 @@
   async function insist(u, act) {
     for (let tries = 1; ; tries++) {
       if (u.halted) throw new Halted();
+      u.asked = Date.now();
       try { return await act(); } catch (e) {
         if (u.halted) throw new Halted();
         if (!(e instanceof Lost)) throw e;
         let pause = Math.min(30, 2 ** (tries - 1)) * (500 + Math.random() * 500);
         if (!navigator.onLine) { meta(u, t.tOffline); await Promise.race([online(), u.stopped]); tries = 0; continue; }
         if (e.after) { pause = e.after * 1000; tries = 0; } else if (tries >= TRIES) throw new Refused(e.message || t.tStopped, { again: true });
+        if (e.message) { u.asked = 0; meta(u, e.message); }
         await Promise.race([wait(pause), u.stopped]);
-      }
+      } finally { u.asked = 0; }
     }
   }
 
@@ -103,7 +107,7 @@
   const share = (bytes, of) => (of ? Math.min(100, Math.floor((bytes / of) * 100)) : 0);
   const percent = (u) => share(sent(u), u.file.size);
   function paint(x, name, bytes, of, before = '') {
-    const now = performance.now();
+    const now = performance.now(); x.hushed = false;
     x.samples.push([now, bytes]); while (now - x.samples[0][0] > 8000) x.samples.shift();
     const [at, from] = x.samples[0], speed = Math.max(0, (bytes - from) / ((now - at) / 1000)) || 0, p = share(bytes, of);
     bar(x, p, '');
@@ -112,7 +116,29 @@
     x.quarter = Math.floor(p / 25);
     if (p < 100 && (x === T || all.size < 2)) say(fill(t.tSaid, { name, percent: x.quarter * 25 }));
   }
-  function progress(u) { if (!u.halted) u.painting ||= setTimeout(() => { u.painting = 0; if (u.state === 'running' && !u.halted) paint(u, u.path, sent(u), u.file.size); }, 250); total(); }
+  // Since when nothing has been heard although something was asked; 0: all is well.
+  function silent(u) {
+    const at = u.state === 'running' && !u.halted && navigator.onLine && (u.requests.size || u.failing ? u.moved : u.asked);
+    return at && Date.now() - at > SILENT_MS ? at : 0;
+  }
+  function hush(x, text, at, bytes, of) {
+    if (!x.row) return;
+    const time = new Date(at).toLocaleTimeString('ja', { timeZone: 'Asia/Tokyo', hour: '2-digit', minute: '2-digit', second: '2-digit' });
+    bar(x, share(bytes, of), 'warn'); meta(x, fill(text, { time, percent: share(bytes, of), done: size(bytes), total: size(of) }));
+    x.samples = [];
+    if (!x.hushed && (x === T || all.size < 2)) say($('.meta', x.row).textContent);
+    x.hushed = true;
+  }
+  function tell(u) {
+    const at = silent(u);
+    if (at) hush(u, u.requests.size || u.failing ? t.tSilent : t.tAway, at, sent(u), u.file.size); else if (u.loaded.size) paint(u, u.path, sent(u), u.file.size);
+  }
+  setInterval(() => {
+    const running = some('running');
+    for (const u of running) if (silent(u)) tell(u);
+    if (running.length && running.every(silent)) total();
+  }, 1000);
+  function progress(u) { if (!u.halted) u.painting ||= setTimeout(() => { u.painting = 0; if (u.state === 'running' && !u.halted) tell(u); }, 250); total(); }
   function total() { T.painting ||= setTimeout(draw, 250); }
   function draw() {
     T.painting = 0;
@@ -124,6 +150,8 @@
     if (!T.row) { row(T, name, { pause: pauseAll, resume: resumeAll, cancel: cancelAll }); $('[data-rows]').prepend(T.row); }
     $('b', T.row).textContent = name;
     buttons(T, going && !paused ? 'pause' : '', n.halted + n.failed || (going && paused) ? 'resume' : '', going + n.halted + n.failed ? 'cancel' : '');
+    const running = some('running'), at = running.length && running.every(silent) && Math.max(...running.map(silent));
+    if (at) { hush(T, t.tSilent, at, bytes, of); return; }
     if (going) { paint(T, name, bytes, of, `${words} `); return; }
     T.samples = [];
     bar(T, share(bytes, of), n.failed ? 'err' : n.halted ? 'warn' : n.sent ? '' : 'ok'); meta(T, n.sent ? `${words} ${t.tVerifying}` : words);
@@ -140,7 +168,7 @@
     }
   }
   function enqueue(u) {
-    u.halted = false; u.state = 'queued'; u.stopped = new Promise((stop) => { u.stop = stop; });
+    u.halted = u.failing = false; u.state = 'queued'; u.stopped = new Promise((stop) => { u.stop = stop; });
     if (all.size <= ROWS) show(u);
     buttons(u, 'cancel'); bar(u, percent(u), ''); meta(u, t.tWaiting);
     queue.push(u); pump(); total();
@@ -155,6 +183,7 @@
     } catch (e) {
       if (u.gone) { forget(u); return; }
       show(u);
+      if (e.body?.changed) { forget(u); Object.assign(u, { urls: null, changed: true, loaded: new Map(), hashes: [] }); failed(u, e.message); return; }
       if (e instanceof Halted) { u.state = 'halted'; bar(u, percent(u), 'warn'); meta(u, fill(t.tPaused, { percent: percent(u) })); buttons(u, 'resume', 'cancel'); total(); return; }
       failed(u, e instanceof Refused ? e.message : t.tPortal, e.body?.again || u.urls);
       u.old?.removeAttribute('hidden');
@@ -169,6 +198,7 @@
     const { file, batch } = u, ends = file.size > WHOLE;
     show(u); meta(u, t.tPreparing); buttons(u, 'cancel');
     const digest = await hash(ends ? new Blob([file.slice(0, PART), file.slice(-PART)]) : file);
+    meta(u, t.tWaiting);
     // The first file makes the dataset; the others chosen with it wait, and follow there.
     while (!batch.dataset && batch.opening) await batch.opening;
     let opened; if (!batch.dataset) batch.opening = new Promise((go) => { opened = go; });
@@ -227,19 +257,31 @@
     if (u.halted) throw new Halted();
     await new Promise((resolve, reject) => {
       const x = new XMLHttpRequest(); let stall;
+      if (!u.requests.size && !u.failing) u.moved = Date.now();
       const alive = () => { clearTimeout(stall); stall = setTimeout(() => x.abort(), STALL_MS); };
       x.open('PUT', url);
       for (const [name, value] of Object.entries(headers)) x.setRequestHeader(name, value);
-      x.upload.onprogress = (e) => { alive(); u.loaded.set(n, e.loaded); progress(u); };
+      // Of a part that is sent again the first bytes only fill the line's buffers: they say nothing of the store.
+      const moved = () => { u.moved = Date.now(); u.failing = false; };
+      x.upload.onprogress = (e) => { alive(); if (e.loaded > Math.min(u.tried[n] ?? 0, BUFFERS)) moved(); u.loaded.set(n, e.loaded); progress(u); };
       x.onloadend = () => {
         clearTimeout(stall); u.requests.delete(x);
-        if (x.status === 200) { u.loaded.set(n, piece(u, n).size); progress(u); resolve(); } else { u.loaded.delete(n); reject(new Lost(x.status === 507 || /StorageFull|QuotaExceeded/.test(x.responseText) ? t.tFull : '')); }
+        if (x.status === 200) { moved(); u.loaded.set(n, piece(u, n).size); progress(u); resolve(); return; }
+        u.tried[n] = Math.max(u.tried[n] ?? 0, u.loaded.get(n) ?? 0); u.failing = true; u.loaded.delete(n);
+        if (x.status === 507 || /StorageFull|QuotaExceeded/.test(x.responseText)) { reject(new Refused(t.tFull, { again: true })); return; }
+        // A file that changed breaks the request as a cut line does: only reading it tells.
+        piece(u, n).slice(0, 1).arrayBuffer().then(() => reject(new Lost()), (e) => reject(unreadable(e.name)));
       };
       u.requests.add(x); alive(); x.send(piece(u, n));
     });
   }
   function halt(u) { u.halted = true; u.stop(); for (const x of u.requests) x.abort(); }
-  function forget(u) { if (u.urls && !u.there) ask(u.urls.cancel, {}).catch(() => {}); }
+  function forget(u) {
+    if (!u.urls || u.there) return;
+    ask(u.urls.cancel, {}).catch(() => {});
+    // A dataset in which nothing arrived goes with its last upload: what waits begins anew.
+    if (![...all].some((o) => o !== u && o.batch === u.batch && o.urls)) u.batch.dataset = u.batch.chosen.dataset;
+  }
   function drop(u) {
     const idle = u.state !== 'running';
     u.gone = true; halt(u); queue = queue.filter((other) => other !== u); all.delete(u); hide(u);
@@ -302,11 +344,12 @@
     if (!found.length) { complain(t.tEmpty); return; }
     // A new choice after all has ended begins a new account.
     if (!some('queued', 'running', 'halted', 'failed', 'sent').length) { for (const u of all) hide(u); all.clear(); T.samples = []; T.quarter = 0; hide(T); }
+    for (const u of [...all].filter((o) => o.changed && found.some(([, path]) => path === o.path))) { all.delete(u); hide(u); } // chosen again
     const { project, dataset, dataset_name: name } = form.elements;
     const chosen = old ? { resume: old.dataset.unfinished } : { project: project?.value ?? '', dataset: dataset?.value ?? '', dataset_name: name?.value ?? '' };
     if (old) { old.hidden = true; found.length = 1; }
     const batch = { chosen, dataset: chosen.dataset, left: found.length, sent: 0 };
-    const fresh = found.map(([file, path]) => ({ file, path, batch, old, hashes: [], loaded: new Map(), samples: [], requests: new Set(), asking: [], quarter: 0 }));
+    const fresh = found.map(([file, path]) => ({ file, path, batch, old, hashes: [], tried: [], loaded: new Map(), samples: [], requests: new Set(), asking: [], quarter: 0 }));
     for (const u of fresh) { u.state = 'queued'; all.add(u); }
     T.quarter = 0;
     for (const u of fresh) enqueue(u);

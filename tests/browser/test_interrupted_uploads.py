@@ -134,3 +134,65 @@ def test_a_file_survives_three_cuts_and_a_killed_browser(
     print(f"{size // MIB} MiB in {count} parts: {took} taken with an answer; {share:.3f} x its bytes were sent")
     assert set(first) <= held and set(wire.parts) == set(range(1, count + 1)) - held
     assert max([*first.values(), *wire.parts.values()]) == 1
+
+
+@pytest.fixture
+def choosing(portal: Portal, chromium: Callable[[], Page]) -> Page:
+    page = chromium()
+    sign_in(page, portal.logins()["member"])
+    page.goto("/datasets/")
+    return page
+
+
+def test_a_file_that_changes_on_disk_is_said_at_once_and_can_be_chosen_again(
+    choosing: Page, wire: StoreWire, tmp_path: Path
+) -> None:
+    path, row = tmp_path / f"変わる {time.monotonic_ns()}.bin", choosing.locator("[data-rows] .meta")
+    path.write_bytes(os.urandom(40 * MIB))
+    choosing.set_input_files("[data-files]", path)
+    until(lambda: wire.received > MIB, choosing)
+    wire.hold()
+    path.write_bytes(os.urandom(41 * MIB))
+    wire.mend()
+
+    expect(row).to_have_text(
+        "選んだ後に、このコンピューターでファイルが変わりました。もう一度選んでください。最初から送ります。",
+        timeout=15_000,
+    )
+    choosing.set_input_files("[data-files]", path)
+    expect(row).to_contain_text("SHA-256 確認済み", timeout=120_000)
+
+
+def test_a_full_store_is_said_at_once(choosing: Page, wire: StoreWire, tmp_path: Path) -> None:
+    path, row = tmp_path / f"満杯 {time.monotonic_ns()}.bin", choosing.locator("[data-rows] .meta")
+    path.write_bytes(os.urandom(MIB))
+    puts: list[str] = []
+    choosing.on("request", lambda request: puts.append(request.url) if request.method == "PUT" else None)
+    wire.answer_puts(507, "XMinioStorageFull")
+    choosing.set_input_files("[data-files]", path)
+
+    expect(row).to_contain_text("ストレージに空きがありません", timeout=15_000)
+    assert len(puts) == 1
+    wire.mend()
+    choosing.click("[data-rows] [data-act=resume]")
+    expect(row).to_contain_text("SHA-256 確認済み", timeout=120_000)
+
+
+def test_a_store_that_hangs_is_said_with_the_time_and_without_a_speed(
+    choosing: Page, wire: StoreWire, tmp_path: Path
+) -> None:
+    path, row = tmp_path / f"止まる {time.monotonic_ns()}.bin", choosing.locator("[data-rows] .meta")
+    path.write_bytes(os.urandom(64 * MIB))
+    choosing.set_input_files("[data-files]", path)
+    until(lambda: wire.received > MIB, choosing)
+    wire.hold()
+
+    expect(row).to_have_text(
+        re.compile(
+            r"^\d+%、67\.1 MB中[\d.]+ MB。\d\d:\d\d:\d\d からストレージの応答がありません。"
+            r"自動で続けます。届いた分は残ります。$"
+        ),
+        timeout=30_000,
+    )
+    wire.mend()
+    expect(row).to_contain_text("SHA-256 確認済み", timeout=120_000)

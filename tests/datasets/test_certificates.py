@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -15,7 +16,7 @@ from django.utils import timezone
 
 from portal.accounts.models import Project, User
 from portal.audit.models import AuditEvent
-from portal.datasets import certificates, cleaning, copies, copying, storage, tasks
+from portal.datasets import certificates, cleaning, copies, copying, drafts, manifests, residency, sites, storage, tasks
 from portal.datasets.models import (
     Copy,
     DataFile,
@@ -237,3 +238,53 @@ def test_lists_of_certificates_and_entries_need_the_same_few_statements(
                 assert client.get(url).status_code == 200
             counts.append(len(asked))
     assert counts == [counts[0], counts[1]] * 3 and max(counts) <= 10, counts
+
+
+def test_the_place_log_knows_every_entry_and_that_it_left(
+    dataset: Dataset, member: User, client_of: Callable[..., Client]
+) -> None:
+    stored(dataset, "a.csv")
+    manifests.write(drafts.make_version(dataset, by=member).pk)
+    while copies.place_unplaced():
+        pass
+    client = client_of(member, "en")
+    page = f"/datasets/{dataset.code}/residency/"
+    before = client.get(page).content.decode()
+    certificate = delete_dataset(dataset, by=member, reason="x")
+    tasks.certify_deletions()
+    copying.work(sites.primary_site(), for_s=30)
+    tasks.certify_deletions()
+
+    certificate.refresh_from_db()
+    stays = list(residency.report(dataset.code))
+    assert sorted((stay.key, stay.left_at is not None) for stay in stays) == sorted(
+        (entry.storage_key, entry.confirmed_at is not None) for entry in certificate.entries.all()
+    )
+    assert (len(stays), certificate.completed_at is not None) == (2, True)
+    assert [("Manifest of version 1" in said) for said in (before, client.get(page).content.decode())] == [True, True]
+
+
+def test_a_fresh_certificate_says_that_it_is_being_listed_and_nothing_else(
+    dataset: Dataset, member: User, client_of: Callable[..., Client]
+) -> None:
+    stored(dataset, "a.csv")
+    certificate = delete_dataset(dataset, by=member, reason="x")
+    page = client_of(member, "en").get(f"/datasets/certificates/{certificate.code}/").content.decode()
+
+    assert "the entries are being listed, then removed and confirmed." in page
+    assert [words for words in ("0 of 0", "held no files", "(0 B)") if words in page] == []
+
+
+def test_sites_are_named_in_the_language_of_the_reader(
+    dataset: Dataset, member: User, second_site: StorageSite, client_of: Callable[..., Client]
+) -> None:
+    stored(dataset, "a.csv")
+    dataset.keepings.create(site=second_site, added_by=member, planned=True)
+    while copies.place_unplaced():
+        pass
+    certificate = delete_dataset(dataset, by=member, reason="x")
+    tasks.certify_deletions()
+    page = client_of(member, "en").get(f"/datasets/certificates/{certificate.code}/").content.decode()
+
+    names = ("Second store", "第二ストレージ", "this computer (demo)", "このコンピューター")
+    assert [name in page for name in names] == [True, False, True, False]

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
-from django.utils import timezone
+from django.utils import timezone, translation
 from pytest_django import DjangoAssertNumQueries
 
 from portal.datasets import copies, copying, sites
@@ -128,7 +128,8 @@ def test_placement_knows_how_much_is_where(second_site: StorageSite, settings: A
     last = DataFile.objects.latest("pk")
     copying.work(second_site, for_s=30)
     Copy.objects.filter(file=last, site=second_site).update(state="broken")
-    assert copies.held_at(dataset.files.all()) == [
-        Held("primary", "", settings.S3_REGION, False, 3, 6),
-        Held("second", "", "jp-test-2", False, 2, 3),
-    ]
+    with translation.override("en"):
+        assert copies.held_at(dataset.files.all()) == [
+            Held("primary", "Demo store A (this computer)", "", False, 3, 6),
+            Held("second", "Second store", "", False, 2, 3),
+        ]

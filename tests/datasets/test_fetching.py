@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 import time_machine
+from allauth.usersessions.models import UserSession
 from django.test import Client
 from django.utils import timezone
 
@@ -37,6 +38,17 @@ def version(project: Project, storage_ready: None) -> DatasetVersion:
     return DatasetVersionFactory(dataset=dataset, number=1, file_count=len(FILES))
 
 
+def token_of(version: DatasetVersion, person: User) -> str:
+    return fetching.token_for(version, person, session_of(person))
+
+
+def session_of(person: User) -> UserSession:
+    browser = Client()
+    browser.force_login(person)
+    key = browser.session.session_key
+    return UserSession.objects.update_or_create(session_key=key, defaults={"user": person, "ip": "127.0.0.1"})[0]
+
+
 def lines(client: Client, token: str, kind: str) -> list[str]:
     answer = client.get(f"/datasets/fetch/{token}/?as={kind}")
     assert answer.status_code == 200
@@ -45,7 +57,7 @@ def lines(client: Client, token: str, kind: str) -> list[str]:
 
 @pytest.mark.django_db
 def test_each_list_names_every_file_of_the_version(version: DatasetVersion, viewer: User) -> None:
-    token, client = fetching.token_for(version, viewer), Client()
+    token, client = token_of(version, viewer), Client()
     ordered = sorted(FILES, key=str.encode)
     urls = lines(client, token, "urls")
     codes = dict(version.dataset.files.values_list("name", "code"))
@@ -67,7 +79,7 @@ def test_each_list_names_every_file_of_the_version(version: DatasetVersion, view
 
 @pytest.mark.django_db
 def test_an_address_leads_to_the_store_for_five_minutes(version: DatasetVersion, viewer: User) -> None:
-    token = fetching.token_for(version, viewer)
+    token = token_of(version, viewer)
     file = version.dataset.files.get(name="日本 語.csv")
     answer = Client().get(f"/datasets/fetch/{token}/{file.code}/")
     query = parse_qs(urlsplit(answer["Location"]).query)
@@ -78,7 +90,7 @@ def test_an_address_leads_to_the_store_for_five_minutes(version: DatasetVersion,
 
 @pytest.mark.django_db
 def test_an_address_ends_with_its_day_and_with_the_right_to_see(version: DatasetVersion, viewer: User) -> None:
-    token, client = fetching.token_for(version, viewer), Client()
+    token, client = token_of(version, viewer), Client()
     file = version.dataset.files.get(name="train/deep/c")
     later = version.dataset.files.get(name="later")
     foreign = DataFileFactory(added_in=1)
@@ -97,12 +109,33 @@ def test_an_address_ends_with_its_day_and_with_the_right_to_see(version: Dataset
 
 
 @pytest.mark.django_db
+def test_an_address_ends_with_the_session_it_was_made_in_and_with_the_password(
+    version: DatasetVersion, viewer: User
+) -> None:
+    file = version.dataset.files.get(name="train/deep/c")
+
+    def statuses(token: str) -> list[int]:
+        urls = (f"/datasets/fetch/{token}/?as=urls", f"/datasets/fetch/{token}/{file.code}/")
+        return [Client().get(url).status_code for url in urls]
+
+    session = session_of(viewer)
+    signed_out, with_old_password = fetching.token_for(version, viewer, session), token_of(version, viewer)
+    before = statuses(signed_out)
+    session.end()
+    after = statuses(signed_out)
+    still = statuses(with_old_password)
+    viewer.set_password("another long password 2026")
+    viewer.save()
+    assert (before, after, still, statuses(with_old_password)) == ([200, 302], [404] * 2, [200, 302], [404] * 2)
+
+
+@pytest.mark.django_db
 def test_a_person_may_fetch_so_many_files_a_minute(
     version: DatasetVersion, viewer: User, settings: Any, time_machine: Any
 ) -> None:
     time_machine.move_to(timezone.now(), tick=False)  # one minute, not the end of one and the beginning of the next
     settings.LIMITS = {**settings.LIMITS, "fetch": 1}
-    token = fetching.token_for(version, viewer)
+    token = token_of(version, viewer)
     url = f"/datasets/fetch/{token}/{version.dataset.files.get(name='train/deep/c').code}/"
     answers = [Client().get(url) for _ in range(2)]
     assert ([a.status_code for a in answers], "Retry-After" in answers[1]) == ([302, 429], True)

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from portal.accounts.models import User
-from portal.datasets import drafts, manifests, storage
+from portal.datasets import drafts, manifests, residency, storage
 from portal.datasets.models import DatasetVersion
 from tests.factories import DataFileFactory, DatasetFactory
 
@@ -35,6 +35,25 @@ def test_the_manifest_is_the_documented_bytes_and_its_hash_is_theirs(member: Use
         "ready", hashlib.sha256(stored).hexdigest(), 5, 25,
     )  # fmt: skip
     assert version.manifest_key == f"t/{dataset.organization.code}/versions/{dataset.code}/1"
+    (stay,) = residency.report(dataset.code)
+    assert (stay.manifest_of, stay.name, stay.site, stay.key, stay.size_bytes, stay.sha256) == (
+        1, "manifest-v1.jsonl", "primary", version.manifest_key, len(stored), version.manifest_sha256,
+    )  # fmt: skip
+    assert (stay.arrived_at, stay.left_at) == (stay.verified_at, None)
+
+
+def test_a_manifest_that_comes_back_with_other_bytes_is_not_ready(
+    member: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = DatasetFactory()
+    DataFileFactory(dataset=dataset)
+    version = drafts.make_version(dataset, by=member)
+    monkeypatch.setattr(storage, "pieces", lambda key: [b"other"])
+
+    with pytest.raises(storage.StorageUnavailable):
+        manifests.write(version.pk)
+    version.refresh_from_db()
+    assert (version.state, list(residency.report(dataset.code))) == ("making", [])
 
 
 def test_many_files_are_read_some_at_a_time(member: User, monkeypatch: pytest.MonkeyPatch) -> None:

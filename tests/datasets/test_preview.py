@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from portal.datasets import storage
 from portal.datasets.parquet import Schema
 from portal.datasets.preview import Image, Nothing, Preview, Table, Text, from_head, preview_of
 from tests.datasets.test_parquet import END
+from tests.datasets.wire import StoreWire
 
 
 def picture(kind: str) -> bytes:
@@ -40,7 +43,16 @@ def picture(kind: str) -> bytes:
         ("a.webp", picture("WEBP"), Image("image/webp")),
         ("a.png", b"<svg onload=alert(1)>", Text("<svg onload=alert(1)>", "UTF-8", False)),
         ("a.bin", b"\0\1\2", Nothing()),
-        ("a.bin", b"\xff\xfe\xfd\xfc", Nothing()),
+        ("a.bin", b"\xff\xfd\xfc\xfb", Nothing()),
+        ("a.txt", "日本語の文\r\nb".encode("utf-16"), Text("日本語の文\nb", "UTF-16 LE", False)),
+        (
+            "a.csv",
+            b"\xfe\xff" + "名,値\n1,2\n".encode("utf-16-be"),
+            Table(["名", "値"], [["1", "2"]], "UTF-16 BE", False),
+        ),
+        ("a.txt", b"\xff\xfe" + "語".encode("utf-16-le") + b"\0", Nothing()),
+        ("a.txt", b"\xef\xbb\xbf" + "語".encode("cp932"), Nothing()),
+        ("a.bin", "words".encode("utf-32"), Nothing()),
         ("a.txt", b"", Nothing(is_empty=True)),
     ],
 )
@@ -50,6 +62,7 @@ def test_the_kind_is_what_the_bytes_say(name: str, head: bytes, seen: Preview) -
 
 def test_what_was_cut_is_shown_whole_and_said() -> None:
     assert from_head("a.txt", "語語".encode()[:-1], is_cut=True) == Text("語", "UTF-8", True)
+    assert from_head("a.txt", "語語".encode("utf-16")[:-1], is_cut=True) == Text("語", "UTF-16 LE", True)
     assert from_head("a.csv", b"a,b\n1,2\n3", is_cut=True) == Table(["a", "b"], [["1", "2"]], "UTF-8", True)
     assert from_head("a.jsonl", b'{"a": 1}\n{"a"', is_cut=True) == Table(["a"], [["1"]], "UTF-8", True)
 
@@ -76,3 +89,15 @@ def test_of_a_parquet_file_the_end_is_read() -> None:
     assert isinstance(seen, Schema)
     assert (len(seen.columns), seen.rows) == (10, 3)
     assert preview_of("a.parquet", key="t/preview/cut", size_bytes=len(whole) - 20) == Nothing()
+
+
+def test_a_store_that_hangs_is_said_within_seconds(settings: Any) -> None:
+    storage.put_bytes("t/preview/held", b"words")
+    with StoreWire(settings.S3_ENDPOINT) as wire:
+        settings.S3_ENDPOINT = wire.url
+        assert preview_of("a.txt", key="t/preview/held", size_bytes=5) == Text("words", "UTF-8", False)
+        wire.hold()
+        began = time.monotonic()
+        with pytest.raises(storage.StorageUnavailable):
+            preview_of("a.txt", key="t/preview/held", size_bytes=5)
+        assert time.monotonic() - began < 20  # three tries of 12 s were 37

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import importlib
 import io
 import threading
@@ -8,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from django.apps import apps
 from django.core.management import CommandError, call_command
@@ -18,10 +20,10 @@ from django.utils import timezone, translation
 from portal.accounts.models import Project, User
 from portal.audit.models import AuditEvent
 from portal.datasets import checks, cleaning, migrations, quota, storage, uploading
-from portal.datasets.models import DataFile, Dataset, Leftover, StorageAllowance
+from portal.datasets.models import DataFile, Dataset, Leftover, StorageAllowance, StoredBytes
 from portal.datasets.quota import PLAIN_MAX_BYTES, OverQuota
 from portal.datasets.removal import delete_file
-from portal.datasets.uploading import FileToSend
+from portal.datasets.uploading import FileToSend, StoredObject
 from portal.datasets.verification import verify
 from tests.datasets.sending import begin, complete, send
 from tests.factories import DataFileFactory, DatasetFactory
@@ -243,3 +245,73 @@ def test_what_was_there_before_there_were_limits_is_counted_once(project: Projec
 def test_leftovers_hold_nothing(project: Project) -> None:
     Leftover.objects.create(storage_key="t/x", due_at=timezone.now())
     assert used(project) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("act", ["begin", "begin_plain", "keep"])
+def test_what_begins_while_a_days_first_bytes_arrive_waits_in_no_ring(project: Project, member: User, act: str) -> None:
+    """The day's row of metered bytes refers to the project, and the allowance is locked when that is checked."""
+    first = uploading.begin(project, sent=FileToSend(name="a.bin", size_bytes=5), by=member, dataset_name="d")
+    acts: dict[str, Callable[[], object]] = {
+        "begin": lambda: uploading.begin(project, sent=FileToSend("b.bin", 5), by=member, dataset_name="d"),
+        "begin_plain": lambda: uploading.begin_plain(project, name="b.bin", by=member, dataset_name="d"),
+        "keep": lambda: uploading.keep(
+            project, objects=[StoredObject("b.bin", 5, "0" * 64, "t/x")], origin="job:x", by=member, dataset_name="d"
+        ),
+    }
+    failed: list[Exception] = []
+
+    def other() -> None:
+        try:
+            acts[act]()
+        except Exception as why:
+            failed.append(why)
+        finally:
+            connection.close()
+
+    beside = threading.Thread(target=other)
+    with transaction.atomic():
+        DataFile.objects.filter(pk=first.pk).update(state="verifying")
+        quota.arrived(first, size_bytes=5)
+        beside.start()
+        while not _somebody_waits_for_a_lock():
+            pass
+    beside.join()
+    assert (failed, DataFile.objects.count()) == ([], 2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sixteen_clients_begin_and_complete_at_once_in_a_project_where_nothing_was(
+    project: Project, member: User
+) -> None:
+    together = threading.Barrier(16)
+    failed: list[Exception] = []
+
+    def client(number: int) -> None:
+        data = f"words {number:02}".encode()
+        digest = hashlib.sha256(data).hexdigest()
+        together.wait()
+        try:
+            sent = FileToSend(name=f"{number}.txt", size_bytes=len(data), sha256=digest)
+            file = uploading.begin(project, sent=sent, by=member, dataset_name=f"d{number % 4}")
+            part = uploading.addresses(file, {1: digest})[1]
+            assert httpx.put(part.url, headers=part.headers, content=data, timeout=60).status_code == 200
+            uploading.complete(file, parts_sha256="")
+        except Exception as why:
+            failed.append(why)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=client, args=[number]) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (failed, quota.allowance_of(project).used_bytes) == ([], 16 * 8)
+    assert list(StoredBytes.objects.values_list("closing_bytes", flat=True)) == [16 * 8]
+
+
+def _somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")
+        return bool(cursor.fetchone()[0])

@@ -181,7 +181,14 @@ def test_a_plain_form_is_bound_to_key_and_size_and_leads_back(key: str) -> None:
 
     too_large, elsewhere, fits = send(b"x" * 11), send(b"x", key="t/other/1"), send(b"0123456789")
 
+    late = httpx.post(
+        (old := storage.presigned_form(key, max_bytes=10, redirect_to=back, expires_s=-60)).url,
+        data=old.fields,
+        files={"file": ("x.txt", b"words", "text/plain")},
+    )
+
     assert (too_large.status_code, elsewhere.status_code, fits.status_code) == (400, 403, 303)
+    assert ("EntityTooLarge" in too_large.text, "AccessDenied" in late.text) == (True, True), late.text
     assert fits.headers["location"].split("?")[0] == back
     assert storage.read(key) == b"0123456789"
 

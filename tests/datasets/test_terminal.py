@@ -20,8 +20,8 @@ from django.test import Client
 from portal.accounts.models import Membership, Project, User
 from portal.accounts.roles import Role
 from portal.audit.models import AuditEvent
-from portal.datasets import checks
-from portal.datasets.models import DataFile, FileState
+from portal.datasets import checks, drafts
+from portal.datasets.models import DataFile, Dataset, FileState
 from tests.datasets.sending import MIB, begin, over_parts, send, sha256
 from tests.factories import MembershipFactory, ProjectFactory
 from tests.factories.datasets import DatasetFactory
@@ -148,11 +148,12 @@ def test_a_token_reaches_its_own_place_alone(
             terminal.post(made["urls"]["parts"], {"parts": f'{{"1": "{sha256(b"words")}"}}'}).status_code,
             terminal.post(made["urls"]["complete"], {"parts_sha256": "0" * 64}).status_code,
             terminal.post(made["urls"]["cancel"]).status_code,
+            terminal.post(made["urls"]["version"], {"wait": "1"}).status_code,
             len(terminal.get("/datasets/files/states/", {"files": made["file"]}).json()["files"]),
         ]
 
     wide, tight = bearer(token), bearer(narrow)
-    assert [statuses(wide, outside), statuses(tight, outside), statuses(tight, beside)] == [[404] * 6 + [0]] * 3
+    assert [statuses(wide, outside), statuses(tight, outside), statuses(tight, beside)] == [[404] * 7 + [0]] * 3
     assert statuses(tight, colleagues)[1:6] == [404] * 5
     assert begin(tight, name="y", project=elsewhere.project.code).json()["dataset"] == dataset.code
     assert begin(wide, name="z", project=elsewhere.project.code, dataset_name="new").status_code == 201
@@ -244,11 +245,59 @@ def test_the_script_sends_files_and_folders_and_again_only_what_is_missing(
     again = terminal.run(tmp_path / "学習 用", "--dataset", "コーパス")
 
     names = sorted(["学習 用/深い/大.bin", "学習 用/空", *(f"学習 用/{n}.txt" for n in range(12))])
-    assert (first[0], first[1].splitlines()[-1], again[0]) == (0, "14 verified, 0 not there.", 0)
-    assert sorted(line.split("  ")[2] for line in first[1].splitlines()[:-1]) == names
-    assert f"verified  {sha256(data)}  学習 用/深い/大.bin" in first[1].splitlines()
+    *lines, summary, version = first[1].splitlines()
+    assert (first[0], summary, again[0]) == (0, "14 verified, 0 not there.", 0)
+    assert sorted(line.split("  ")[2] for line in lines) == names
+    dataset = Dataset.objects.get()
+    address = f"{terminal.environment['PORTAL_URL']}/datasets/{dataset.code}/"
+    assert version in (
+        f"Version 1 was made: {address}",
+        f"Version 1 is made as soon as every file of the dataset is verified: {address}",
+    )
+    drafts.make_wanted(dataset.pk)
+    assert dataset.versions.count() == 1
+    unchanged = terminal.run(tmp_path / "学習 用", "--dataset", "コーパス")[1].splitlines()[-1]
+    assert unchanged == f"Nothing differs from version 1, so no new one is made: {address}"
+    assert f"verified  {sha256(data)}  学習 用/深い/大.bin" in lines
+    assert " 0 B per second" not in first[2]
     assert sorted(DataFile.objects.values_list("dataset__name", "name", "state")) == [
         ("コーパス", name, "ready") for name in names
+    ]
+
+
+def test_the_script_makes_no_version_where_it_is_told_not_to(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+
+    code, printed, _ = terminal.run(tmp_path / "a.txt", "--no-version")
+
+    dataset = Dataset.objects.get()
+    assert (code, printed.splitlines()[1:]) == (0, ["1 verified, 0 not there."])
+    assert (dataset.version_wanted_by, dataset.versions.count()) == (None, 0)
+
+
+def test_the_script_says_which_links_it_does_not_follow(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("not meant")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/b.txt").write_text("b")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "a.txt").write_text("a")
+    (folder / "file").symlink_to(tmp_path / "secret")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "round").symlink_to(folder)
+
+    without = terminal.run(folder, "--no-version")
+    names = list(DataFile.objects.order_by("name").values_list("name", flat=True))
+    followed = terminal.run(folder, "--no-version", "--follow-links")
+
+    left_out = "a symbolic link, so it is not sent (with --follow-links it is)."
+    assert (without[0], names) == (0, ["data/a.txt"])
+    assert without[2].splitlines() == [f"{folder / name}: {left_out}" for name in ("linked", "round", "file")]
+    assert (followed[0], sorted(DataFile.objects.values_list("name", flat=True))) == (
+        0, ["data/a.txt", "data/file", "data/linked/b.txt"],
+    )  # fmt: skip
+    assert followed[2].splitlines() == [
+        f"{folder / 'round'}: a link to a folder that was walked already, so it is not followed."
     ]
 
 
@@ -288,6 +337,8 @@ def test_the_steps_with_curl_that_the_help_shows(terminal: Terminal, tmp_path: P
         time.sleep(0.05)
     assert (done.returncode, done.stderr, file.name, file.state) == (0, b"", "売上 2026.bin", "ready")
     assert (file.part_count, file.sha256) == (2, sha256(data))
+    drafts.make_wanted(file.dataset_id)
+    assert file.dataset.versions.count() == 1
 
 
 @pytest.mark.parametrize(

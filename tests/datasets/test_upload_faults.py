@@ -216,6 +216,13 @@ def test_a_store_that_stays_bad_is_said_and_the_next_run_goes_on(
     assert (upload(data), list(DataFile.objects.values_list("state", flat=True))) == (0, ["ready"])
 
 
+def test_a_full_store_is_asked_once_a_part(upload: Any, wire: StoreWire, data: Path, capsys: Any) -> None:
+    wire.answer_puts(507, "XMinioStorageFull")
+
+    assert upload(data) == 1
+    assert wire.received <= data.stat().st_size
+
+
 def test_a_file_that_changes_while_it_is_sent_is_not_completed(upload: Any, wire: StoreWire, data: Path) -> None:
     wire.answer_puts(503, "SlowDown")
 

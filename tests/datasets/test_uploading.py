@@ -11,7 +11,7 @@ from django.utils import timezone
 from portal.accounts.models import Project, User
 from portal.accounts.roles import Role
 from portal.audit.models import AuditEvent
-from portal.datasets import checks, cleaning, storage, tasks
+from portal.datasets import checks, cleaning, removal, storage, tasks
 from portal.datasets.drafts import make_version
 from portal.datasets.models import DataFile, Dataset, FileState, Leftover
 from portal.datasets.tallies import tally_of
@@ -293,6 +293,40 @@ def test_cancelling_removes_the_parts(client: Client, project: Project) -> None:
     assert (DataFile.objects.count(), Leftover.objects.count()) == (0, 0)
 
 
+def test_a_dataset_in_which_nothing_ever_arrived_goes_with_its_last_cancelled_upload(
+    client: Client, project: Project
+) -> None:
+    one, two = (begin(client, project=project.code, dataset_name="new", name=name).json() for name in ("a", "b"))
+    kept = DataFileFactory(dataset=DatasetFactory(project=project, name="kept"))
+    beside = begin(client, dataset=kept.dataset.code, name="c").json()
+    left = []
+    for made in (one, beside, two):
+        client.post(made["urls"]["cancel"], headers={"accept": "application/json"})
+        left.append(sorted(Dataset.objects.values_list("name", flat=True)))
+
+    assert left == [["kept", "new"], ["kept", "new"], ["kept"]]
+    again = begin(client, project=project.code, dataset_name="new", name="a")
+    assert (again.status_code, again.json()["dataset"] != one["dataset"]) == (201, True)
+    assert AuditEvent.objects.filter(act="dataset.discarded").values_list("subject", "detail").get() == (
+        f"dataset:{one['dataset']}", {"name": "new"},
+    )  # fmt: skip
+
+
+def test_a_dataset_whose_files_were_all_deleted_stays_when_an_upload_into_it_is_cancelled(
+    client: Client, project: Project, member: User
+) -> None:
+    made = begin(client, project=project.code, dataset_name="emptied").json()
+    send(client, made, b"words")
+    complete(client, made, b"words")
+    checks.verify(file_of(made).pk)
+    removal.delete_file(file_of(made), by=member)
+    more = begin(client, dataset=made["dataset"], name="b").json()
+
+    client.post(more["urls"]["cancel"])
+
+    assert Dataset.objects.get().name == "emptied"
+
+
 def test_uploads_silent_for_a_day_are_given_up(client: Client, project: Project) -> None:
     made = begin(client, project=project.code).json()
     send(client, made, b"words")
@@ -319,6 +353,16 @@ def test_uploads_that_nobody_wrote_down_are_aborted_when_old() -> None:
     old = cleaning.abort_unknown_uploads(timezone.now() + timedelta(days=8))
 
     assert (young, old >= 1, [u for u in storage.open_uploads() if u.key == key]) == (0, True, [])
+
+
+def test_the_plain_form_says_its_limit_and_what_the_store_answers_beyond_it_before_it_is_sent(
+    client: Client, project: Project
+) -> None:
+    step_two = client.post("/datasets/form/", {"project": project.code, "dataset_name": "plain", "name": "a"})
+    page = client.get(step_two["Location"]).content.decode()
+
+    for words in ("A larger file than 100.0 MB is not taken", "EntityTooLarge", "AccessDenied", "15 minutes", "Back"):
+        assert words in page
 
 
 def test_the_plain_form_works_without_script(client: Client, project: Project) -> None:

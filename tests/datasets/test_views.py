@@ -17,7 +17,7 @@ from portal.datasets.models import DataFile, Dataset
 from portal.datasets.views import versions as version_views
 from portal.jobs.models import JobInput
 from tests.factories import JobFactory, MembershipFactory, ProjectFactory
-from tests.factories.datasets import DataFileFactory, DatasetFactory, DatasetVersionFactory
+from tests.factories.datasets import DataFileFactory, DatasetFactory, DatasetShareFactory, DatasetVersionFactory
 
 pytestmark = pytest.mark.django_db
 Sign = Callable[..., Client]
@@ -39,6 +39,50 @@ def test_the_list_shows_the_place_the_person_works_in(
     assert names_on(client_of(member), "/datasets/") == ["also ours", "ours"]
     assert names_on(client_of(guest), "/datasets/") == ["ours"]
     assert names_on(client_of(stranger), "/datasets/") == []
+
+
+def test_a_dataset_is_listed_to_others_from_its_first_file_on(
+    client_of: Sign, project: Project, member: User, manager: User
+) -> None:
+    def made(name: str, *states: str) -> None:
+        dataset = DatasetFactory(project=project, name=name, created_by=member)
+        for state in states:
+            DataFileFactory(dataset=dataset, state=state, created_by=member)
+
+    made("empty")
+    made("coming", "uploading")
+    made("given up", "abandoned")
+    made("arrived", "uploading", "verifying")
+    made("ready", "uploading", "ready")
+
+    assert names_on(client_of(manager), "/datasets/") == ["ready", "arrived", "empty"]
+    assert names_on(client_of(member), "/datasets/") == ["ready", "arrived", "given up", "coming", "empty"]
+
+
+def test_files_of_the_draft_are_listed_by_path(client_of: Sign, project: Project, member: User) -> None:
+    dataset = DatasetFactory(project=project)
+    names = [f"d{number % 3}/{number:02}" for number in range(60)]
+    for name in names:
+        DataFileFactory(dataset=dataset, name=name)
+    client, url, seen = client_of(member), f"/datasets/{dataset.code}/", []
+    while url:
+        context = client.get(url).context
+        seen.append([file.name for file in context["files"]])
+        url = context["older_url"]
+
+    assert [name for page in seen for name in page] == sorted(names)
+    assert [len(page) for page in seen] == [25, 25, 10]
+
+
+def test_those_it_is_shared_with_are_told_of_no_next_version(client_of: Sign, project: Project, member: User) -> None:
+    reader = MembershipFactory(role=Role.VIEWER)
+    dataset = DatasetFactory(project=project, latest_number=1)
+    DatasetVersionFactory(dataset=dataset, number=1)
+    DataFileFactory(dataset=dataset, added_in=1)
+    DatasetShareFactory(dataset=dataset, to_project=ProjectFactory(organization=reader.organization))
+    pages = [client_of(user, "en").get(f"/datasets/{dataset.code}/").content.decode() for user in (member, reader.user)]
+
+    assert ["Files of the next version" in page for page in pages] == [True, False]
 
 
 def test_people_without_a_right_to_see_data(client_of: Sign, project: Project, billing: User) -> None:
@@ -304,7 +348,7 @@ def test_the_draft_says_what_differs_from_the_newest_version(client_of: Sign, ve
     client, url = client_of(member, "en"), f"/datasets/{versioned.code}/"
     draft, removed, begun = client.get(url), client.get(f"{url}?show=removed"), client.get(f"{url}?q=train/")
     words = " ".join(draft.content.decode().split())
-    assert (paths(draft), paths(removed), paths(begun)) == (["d", "train/b", "a"], ["train/c", "train/b"], ["train/b"])
+    assert (paths(draft), paths(removed), paths(begun)) == (["a", "d", "train/b"], ["train/c", "train/b"], ["train/b"])
     assert "Since version 1: 1 added, 1 replaced, " in words and ">1 removed</a>" in words
     assert (words.count(">Added<"), words.count(">Replaced<"), "Make version 2" in words) == (1, 1, True)
     assert [(v.number, v.note) for v in draft.context["versions"]] == [(1, "初版")]

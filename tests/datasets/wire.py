@@ -32,6 +32,8 @@ class StoreWire:
         self._is_cut = False
         self._answer = b""
         self._flip = False
+        self._going = threading.Event()
+        self._going.set()
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -46,6 +48,7 @@ class StoreWire:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
+        self._going.set()
 
     # --- how it is spoilt; each lasts until `mend` ---
 
@@ -72,8 +75,13 @@ class StoreWire:
         """In each body the first byte arrives as another one."""
         self._flip = True
 
+    def hold(self) -> None:
+        """Nothing breaks, and nothing is read or answered any more."""
+        self._going.clear()
+
     def mend(self) -> None:
         self._is_cut, self._cut_at, self._answer, self._flip = False, None, b"", False
+        self._going.set()
 
     @property
     def is_cut(self) -> bool:
@@ -122,6 +130,7 @@ class StoreWire:
         if not spoilt:
             server.sendall(head)
         while length:
+            self._going.wait()
             block = rest or client.recv(min(BLOCK, length))
             rest = b""
             if not block:
@@ -138,6 +147,7 @@ class StoreWire:
                     block, self._flip = bytes([block[0] ^ 1]) + block[1:], False
             if not spoilt:
                 server.sendall(block)
+        self._going.wait()
         if spoilt:
             client.sendall(spoilt)
             return True

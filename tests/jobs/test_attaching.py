@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.utils import translation
+from django.utils import timezone, translation
 from pytest_django import DjangoAssertNumQueries
 
 from portal.accounts.models import Project
-from portal.datasets.models import DataFile, Dataset, DatasetVersion
+from portal.datasets.copies import Held
+from portal.datasets.models import Copy, DataFile, Dataset, DatasetVersion, StorageSite
 from portal.jobs import attaching
-from portal.jobs.attaching import choices_for, files_to_read, resolve, told
+from portal.jobs.attaching import Places, choices_for, files_to_read, places_of, resolve, told
 from portal.jobs.request import Attached
 from tests.factories import DataFileFactory, DatasetFactory, DatasetVersionFactory
 
@@ -147,3 +148,42 @@ def test_what_was_chosen_is_chosen_again(project: Project, dataset: Dataset) -> 
         (False, 2, [c], [d], {c.code, d.code}),
         (True, 1, [], [d], set()),
     ]
+
+
+def test_where_the_chosen_data_lies_takes_the_same_statements_for_one_file_and_for_many(
+    project: Project, dataset: Dataset, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    sakura = StorageSite.objects.create(
+        slug="ishikari", provider="sakura", name_ja="石狩", name_en="Ishikari", region="jp", endpoint="https://x",
+        public_endpoint="https://x", bucket="b",
+    )  # fmt: skip
+    for name in ("b", "c", "d"):
+        one = file(name)
+        Copy.objects.create(file=one, dataset=dataset, site=sakura, storage_key=one.storage_key, size_bytes=5)
+    Copy.objects.filter(file__name__in=["b", "d"]).update(
+        state="verified", arrival=1, verified_at=timezone.now()
+    )  # c is still under way
+
+    def places(*words: str) -> Places | None:
+        with translation.override("en"):
+            return places_of(project, words)
+
+    assert places(f"{dataset.code}@2") == Places([Held("ishikari", "Ishikari", "sakura", False, 1, 5)], 2)
+    with django_assert_num_queries(3):
+        places(f"{dataset.code}@2")
+    single = [file("b").code, file("d").code]
+    with django_assert_num_queries(4):
+        assert places(*single) == Places([Held("ishikari", "Ishikari", "sakura", False, 2, 10)], 2)
+    assert [places(), places("d-gone"), places("x")] == [None, None, None]
+
+
+def test_what_is_chosen_is_listed_first(project: Project, dataset: Dataset) -> None:
+    for number in range(3):
+        newer = DatasetFactory(project=project, name=f"newer {number}", latest_number=1)
+        DatasetVersionFactory(dataset=newer, number=1)
+        DataFileFactory(dataset=DatasetFactory(project=project, name=f"A {number}"), name=f"loose {number}")
+
+    chosen = choices_for(project, [f"{dataset.code}@1", file("loose 2").code])
+
+    assert [choice.dataset.name for choice in chosen.datasets] == ["texts", "newer 2", "newer 1", "newer 0"]
+    assert [one.name for one in chosen.files] == ["loose 2", "loose 0", "loose 1", "d"]

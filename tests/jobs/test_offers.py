@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from portal.catalog.models import CapacityObservation
-from portal.jobs.offers import Offer, choice_of, offers_at, time_values
+from portal.datasets.copies import Held
+from portal.jobs.attaching import Places
+from portal.jobs.offers import Offer, choice_of, offers_at, plans_for, time_values
 from tests.factories import OfferingFactory, OrganizationFactory, PriceFactory, ProviderAccountFactory, ProviderFactory
 
 
@@ -69,3 +72,29 @@ def test_what_was_seen_free_five_minutes_ago_is_not_known_any_more(db):
         (offer,) = offers_at(now, organization=organization)
         seen.append(offer.seen)
     assert seen == [None, None, row]
+
+
+def test_each_plan_says_where_the_data_is_and_at_one_price_the_nearest_comes_first(db):
+    offers = []
+    for slug, amount in (("cheap", "0.1"), ("far", "0.3"), ("slow", "0.3"), ("near", "0.3"), ("part", "0.4")):
+        offering = OfferingFactory(slug=slug, provider=ProviderFactory(slug=slug))
+        offers.append(Offer(offering, PriceFactory(offering=offering, amount=Decimal(amount)), None))
+    held = [
+        Held("primary", "Ishikari", "elsewhere", False, 3, 9),
+        Held("n", "Near", "near", False, 3, 9),
+        Held("s", "Slow", "slow", True, 3, 9),
+        Held("p", "Part", "part", False, 2, 6),
+    ]
+
+    def said(places):
+        with translation.override("en"):
+            return [(plan.offer.slug, plan.data, plan.is_near) for plan in plans_for(offers, places)]
+
+    assert said(Places(held, 3)) == [
+        ("cheap", "Data at Ishikari", False),
+        ("near", "Data here", True),
+        ("far", "Data at Ishikari", False),
+        ("slow", "Data at Ishikari", False),
+        ("part", "2 of 3 files here", False),
+    ]
+    assert said(None) == said(Places([], 3)) == [(offer.slug, "", False) for offer in offers]

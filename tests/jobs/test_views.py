@@ -18,7 +18,7 @@ from portal.billing.budgets import Terms, create, set_limit
 from portal.billing.credits import grant_trial
 from portal.billing.models import BudgetAction, BudgetPeriod, SpendRequest
 from portal.catalog.models import Price
-from portal.datasets.models import Dataset
+from portal.datasets.models import Copy, Dataset, StorageSite
 from portal.jobs.models import Attempt, Draft, Job, JobEvent, JobInput
 from portal.jobs.request import SCRIPT_MAX_BYTES
 from portal.jobs.starters import STARTERS, starter
@@ -91,6 +91,34 @@ def fields(project, plan, /, **changes):
 
 def page_of(response):
     return response.content.decode()
+
+
+def test_each_plan_says_whether_the_chosen_data_is_there(client_of, member, project, container_plan, cluster_plan):
+    dataset = DatasetFactory(project=project, latest_number=1)
+    file = DataFileFactory(dataset=dataset, added_in=1)
+    DatasetVersionFactory(dataset=dataset, number=1, file_count=1)
+    site = StorageSite.objects.create(
+        slug="ishikari", provider=container_plan.provider.slug, name_ja="石狩", name_en="Ishikari", region="jp",
+        endpoint="https://x", public_endpoint="https://x", bucket="b",
+    )  # fmt: skip
+    Copy.objects.create(
+        file=file, dataset=dataset, site=site, storage_key=file.storage_key, size_bytes=5, state="verified",
+        arrival=1, verified_at=timezone.now(),
+    )  # fmt: skip
+    client = client_of(member, "en")
+
+    badge = r'<span class="badge[^>]*>(?:<svg.*?</svg>)?([^<]*)</span>'
+
+    def said(url, **query):
+        page = page_of(client.get(url, query, headers=HTMX if "quote" in url else {}))
+        return dict(re.findall(rf'id="data-([^"]+)"[^>]*>(?:{badge})?</span>', page))
+
+    near, far = str(container_plan.pk), str(cluster_plan.pk)
+    here = {near: "Data here", far: "Data at Ishikari"}
+    assert said("/jobs/new/", input=dataset.code, version=f"{dataset.code}@1") == here
+    assert said("/jobs/new/") == {near: "", far: ""}
+    chosen = {"offering": "cluster", "project": project.code, "files_for": project.code, "inputs": dataset.code}
+    assert said("/jobs/new/quote/", **chosen, versions=f"{dataset.code}@1") == here
 
 
 # --- the form ---------------------------------------------------------------------------------------------------------

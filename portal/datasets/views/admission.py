@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from allauth.usersessions.models import UserSession
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
@@ -40,6 +41,12 @@ def browser_or_terminal(view: View) -> View:
         return view(request, *args, **kwargs)
 
     return wrapped
+
+
+def session_of(request: HttpRequest) -> UserSession:
+    """The browser's, which tokens made in it end with."""
+    UserSession.objects.create_from_request(request)  # where the browser signed in before we kept a row of it
+    return UserSession.objects.get(session_key=request.session.session_key)
 
 
 def scope_in(request: HttpRequest) -> Scope | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.db.models import Count, Q, Sum
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -17,7 +18,8 @@ from portal.accounts.roles import Permission
 from portal.core.htmx import respond
 from portal.core.limits import limited
 from portal.datasets import certificates
-from portal.datasets.models import DeletionCause, DeletionCertificate
+from portal.datasets.models import DeletionCause, DeletionCertificate, StorageSite
+from portal.datasets.places import storage_place
 from portal.datasets.views.finding import find_certificate, page_of, user_of
 
 
@@ -41,6 +43,11 @@ def certificate(request: HttpRequest, code: str) -> HttpResponse:
     """While the store has not confirmed everything, the page refreshes by itself."""
     found = find_certificate(request, code)
     entries, newer_url, older_url = page_of(request, found.entries.all())
+    names = {site.slug: site.name for site in StorageSite.objects.all()}
+    for entry in entries:
+        # In the reader's language; the entry keeps the name that it was listed with, under its hash.
+        primary = storage_place() if entry.endpoint == settings.S3_ENDPOINT else entry.site
+        entry.place = names.get(entry.copy_site, entry.site) if entry.copy_site else primary
     sums = found.entries.aggregate(
         entries=Count("pk"),
         confirmed=Count("pk", filter=Q(confirmed_at__isnull=False)),

@@ -41,7 +41,7 @@ def dataset_list(request: HttpRequest) -> HttpResponse:
     if current.organization is None:
         return respond(request, "datasets/list.html", "datasets/_list.html", {"nowhere": True})
     projects = projects_to_upload(user, current)
-    own = _in_place(Dataset.objects.visible_to(user).kept(), user, current)
+    own = _in_place(Dataset.objects.visible_to(user).kept().begun_for(user), user, current)
     received = _received_in_place(user, current)
     shared = Dataset.objects.filter(pk__in=received.values("dataset")).exclude(pk__in=own.values("pk"))
     with_names = [
@@ -66,8 +66,8 @@ def dataset_list(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_safe
 def detail(request: HttpRequest, code: str) -> HttpResponse:
-    """The draft, newest first, what differs from the newest version, and the versions. `q`: the files whose path begins
-    so, by path. While something on the page is on its way, it refreshes by itself."""
+    """The draft by path, what differs from the newest version, and the versions. `q`: the files whose path begins
+    so. While something on the page is on its way, it refreshes by itself."""
     user, dataset = user_of(request), find_dataset(request, code)
     is_own = access_of(user).may_in(dataset.project, Permission.VIEW)
     tally = tally_of(dataset)
@@ -205,16 +205,15 @@ def _files(
         files, newer_url, older_url = page_of(
             request, every.filter(removed_in=dataset.next_number, added_in__isnull=False)
         )
-    elif beginning:
+    else:
         after = _text(request, "after_path")
         found = every.draft().exclude(state=FileState.UPLOADING).in_path_order(beginning=beginning, after=after)
         files = list(found[: PAGE + 1])
-        more = {"q": beginning, "after_path": files[PAGE - 1].name} if len(files) > PAGE else {}
-        newer_url = f"{request.path}?{urlencode({'q': beginning})}" if after else ""
+        searched = {"q": beginning} if beginning else {}
+        more = {**searched, "after_path": files[PAGE - 1].name} if len(files) > PAGE else {}
+        newer_url = f"{request.path}?{urlencode(searched)}" if after else ""
         older_url = f"{request.path}?{urlencode(more)}" if more else ""
         files = files[:PAGE]
-    else:
-        files, newer_url, older_url = page_of(request, every.draft().exclude(state=FileState.UPLOADING))
     for file in files:
         file.dataset = dataset
     return files, newer_url, older_url

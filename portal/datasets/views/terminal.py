@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 
-from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.db import transaction
@@ -18,6 +17,7 @@ from portal.audit.recording import record
 from portal.core.htmx import respond
 from portal.core.limits import limited
 from portal.datasets import tokens
+from portal.datasets.views.admission import session_of
 from portal.datasets.views.finding import find_dataset, find_project, user_of
 
 
@@ -30,8 +30,7 @@ def token(request: HttpRequest) -> HttpResponse:
     dataset = find_dataset(request, code) if code else None
     project = dataset.project if dataset else find_project(request, request.POST.get("project", ""))
     require(user, Permission.UPLOAD, project)
-    UserSession.objects.create_from_request(request)  # where the browser signed in before we kept a row of it
-    session = UserSession.objects.get(session_key=request.session.session_key)
+    session = session_of(request)
     with transaction.atomic():
         made = tokens.issue(by=user, session=session, project=project, dataset=dataset)
         record(

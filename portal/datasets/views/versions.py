@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -24,13 +24,14 @@ from portal.datasets import fetching, storage, versions
 from portal.datasets.drafts import NothingNew, VersionRefused
 from portal.datasets.forms import VersionForm
 from portal.datasets.models import DataFile, DatasetVersion, VersionState
+from portal.datasets.views.admission import browser_or_terminal, is_covered, session_of
 from portal.datasets.views.finding import find_dataset, find_version, user_of
 
 PAGE = 100
 LINK_S = 300
 
 
-@login_required
+@browser_or_terminal
 @require_POST
 def make_version(request: HttpRequest, code: str) -> HttpResponse:
     """`note` as it is; with `wait` what is still on its way is waited for.
@@ -38,6 +39,8 @@ def make_version(request: HttpRequest, code: str) -> HttpResponse:
     JSON where it is accepted: {"state": "made" | "waiting" | "unchanged", "number", "url"}, or {"error"} with 422.
     """
     dataset = find_dataset(request, code)
+    if not is_covered(request, dataset):
+        raise Http404
     require(request.user, Permission.UPLOAD, dataset.project)
     form = VersionForm(request.POST)
     if not form.is_valid():
@@ -103,7 +106,7 @@ def manifest(request: HttpRequest, code: str, number: int) -> HttpResponse:
 def download(request: HttpRequest, code: str, number: int) -> HttpResponse:
     """Commands that fetch every file, each with an address that lives a day."""
     found = find_version(request, code, number)
-    token = fetching.token_for(found, user_of(request))
+    token = fetching.token_for(found, user_of(request), session_of(request))
     address = request.build_absolute_uri(reverse("datasets:fetch", args=[token]))
     folder = shlex.quote(f"{found.dataset.folder}-v{number}")
     context: dict[str, Any] = {

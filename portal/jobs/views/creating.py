@@ -27,10 +27,10 @@ from portal.catalog.models import PriceUnit
 from portal.catalog.pricing import cost_of_job
 from portal.core.htmx import respond
 from portal.core.limits import limited
-from portal.jobs.attaching import DATASETS_SHOWN, NO_CHOICES, Choices, choices_for
+from portal.jobs.attaching import DATASETS_SHOWN, NO_CHOICES, Choices, Places, choices_for, places_of
 from portal.jobs.forms import JobForm, values_of_job, values_of_starter
 from portal.jobs.models import Draft, Job, SubmitKey
-from portal.jobs.offers import Offer, choice_of, least_sentence, no_choice_because, offers_now
+from portal.jobs.offers import Offer, choice_of, least_sentence, no_choice_because, offers_now, plans_for
 from portal.jobs.places import Refused
 from portal.jobs.request import JobRequest
 from portal.jobs.starters import STARTERS, USUAL_IMAGE, Starter, starter
@@ -74,6 +74,7 @@ def quote_now(request: HttpRequest) -> HttpResponse:
     new_files = request.GET.get("files_for", project.code) != project.code
     choices = _choices(project, {}) if new_files else NO_CHOICES
     context["form"] = JobForm(initial=values, projects=projects, offers=offers, choices=choices)
+    context["plans"] = plans_for(offers, None if new_files else _places(project, values))
     context |= {"new_files": new_files, "datasets_shown": DATASETS_SHOWN}
     return respond(request, "jobs/quote.html", "jobs/_quote.html", context)
 
@@ -233,6 +234,10 @@ def _choices(project: Project, values: Mapping[str, Any]) -> Choices:
     return choices_for(project, values.get("inputs") or (), values.get("versions") or ())
 
 
+def _places(project: Project, values: Mapping[str, Any]) -> Places | None:
+    return places_of(project, values.get("inputs") or (), values.get("versions") or ())
+
+
 def forget_draft(user: User, project: Project) -> None:
     """One statement. A queryset's own delete() opens a transaction for what might hang on a row; nothing does here."""
     Draft.objects.filter(user=user, project=project)._raw_delete("default")
@@ -290,7 +295,7 @@ def _page(
     chosen = starter(str(values["template"] or ""))
     context = {
         "form": form,
-        "offers": offers,
+        "plans": plans_for(offers, _places(project, values)),
         "project": project,
         "starters": [(s, _usual_cost(s, offers)) for s in STARTERS],
         "chosen": chosen,

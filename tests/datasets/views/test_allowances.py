@@ -37,7 +37,8 @@ def test_who_sees_what_the_projects_keep(
 
 @pytest.mark.parametrize(
     ("used", "limit", "percent", "tone"),
-    [(0, 10**12, 0, ""), (1, 10**12, 1, ""), (79, 100, 79, ""), (80, 100, 80, "warn"), (999, 1000, 99, "warn"),
+    [(0, 10**12, 0, ""), (1, 10**12, 0, ""), (79, 100, 79, ""), (900_000_001, 10**9, 90, "warn"), (80, 100, 80, "warn"),
+     (999, 1000, 99, "warn"),
      (1000, 1000, 100, "err"), (0, 0, 100, "err")],
 )  # fmt: skip
 def test_how_full_it_looks(used: int, limit: int, percent: int, tone: str) -> None:
@@ -63,3 +64,9 @@ def test_a_page_of_projects_needs_the_same_few_statements(client_of: Sign, proje
             assert client.get("/datasets/storage/").status_code == 200
         counts.append(len(asked))
     assert counts == [5, 5, 5]
+
+
+def test_a_little_is_said_to_be_under_one_percent(client_of: Sign, project: Project, member: User) -> None:
+    quota.reserve(DataFileFactory(dataset=DatasetFactory(project=project), size_bytes=373_000_000))
+    page = client_of(member, "en").get("/datasets/storage/").content.decode()
+    assert ("under 1%" in page, "1%</" in page.replace("under 1%", "")) == (True, False)
