@@ -84,7 +84,7 @@ def test_clocks_that_run_apart_give_no_negative_durations() -> None:
         ({"state": "running"}, None, "Running"),
         ({"state": "running"}, "unknown", "Being checked"),
         ({"state": "cancelled"}, "unknown", "Stopped"),
-        ({"state": "expired", "failure": FailureClass.OVER_BUDGET}, None, "Cost cap reached"),
+        ({"state": "expired", "failure": FailureClass.OVER_BUDGET}, None, "Cost cap or budget reached"),
         ({"state": "expired", "failure": FailureClass.TIME_LIMIT}, None, "Time limit reached"),
         ({"state": "expired"}, None, "Ended at a limit"),
     ],
