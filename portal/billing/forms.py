@@ -180,7 +180,10 @@ class TermsForm(forms.Form):
     )
     first_day = Day(label=_("First day"), required=False, help_text=_("Only for a budget from a day to a day."))
     last_day = Day(label=_("Last day"), required=False, help_text=_("Only for a budget from a day to a day."))
-    limit = YenField(label=_("Limit (yen, tax included)"), required=False)
+    limit = YenField(
+        label=_("Limit (yen, tax included)"),
+        error_messages={"required": _("Enter the limit as a whole number of yen, e.g. 300000.")},
+    )
     at_50 = forms.ChoiceField(label=_("At 50%"), choices=BudgetAction.choices)
     at_80 = forms.ChoiceField(label=_("At 80%"), choices=BudgetAction.choices)
     at_100 = forms.ChoiceField(label=_("At 100%"), choices=BudgetAction.choices)
