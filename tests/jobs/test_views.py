@@ -121,6 +121,30 @@ def test_each_plan_says_whether_the_chosen_data_is_there(client_of, member, proj
     assert said("/jobs/new/quote/", **chosen, versions=f"{dataset.code}@1") == here
 
 
+def test_at_one_price_the_plan_where_the_data_is_comes_first_and_is_chosen(client_of, member, project):
+    plans = [OfferingFactory(slug=slug, provider=ProviderFactory(slug=slug)) for slug in ("alpha", "beta")]
+    for plan in plans:
+        PriceFactory(offering=plan)
+        ProviderAccountFactory(provider=plan.provider)
+    dataset = DatasetFactory(project=project, latest_number=1)
+    file = DataFileFactory(dataset=dataset, added_in=1)
+    DatasetVersionFactory(dataset=dataset, number=1, file_count=1)
+    site = StorageSite.objects.create(
+        slug="b", provider="beta", region="jp", endpoint="https://x", public_endpoint="https://x", bucket="b"
+    )
+    Copy.objects.create(
+        file=file, dataset=dataset, site=site, storage_key=file.storage_key, size_bytes=5, state="verified",
+        arrival=1, verified_at=timezone.now(),
+    )  # fmt: skip
+
+    def plans_on(url):
+        page = page_of(client_of(member).get(url))
+        return re.findall(r'name="offering" value="([^"]+)"( checked)?', page)
+
+    assert plans_on("/jobs/new/") == [("alpha", " checked"), ("beta", "")]
+    assert plans_on(f"/jobs/new/?input={dataset.code}") == [("beta", " checked"), ("alpha", "")]
+
+
 # --- the form ---------------------------------------------------------------------------------------------------------
 
 

@@ -227,7 +227,7 @@ def _filled(
         values["inputs"] = [word.replace("\0", "") for word in wanted.getlist("input")]
         values["versions"] = [word.replace("\0", "") for word in wanted.getlist("version")]
     values["project"] = project.code
-    return project, _completed(values, offers), notes
+    return project, _completed(values, offers, project), notes
 
 
 def _choices(project: Project, values: Mapping[str, Any]) -> Choices:
@@ -249,11 +249,11 @@ def _draft(request: HttpRequest, projects: list[Project]) -> Draft | None:
     return drafts.select_related("project").order_by("-updated_at").first()
 
 
-def _completed(values: dict[str, Any], offers: list[Offer]) -> dict[str, Any]:
+def _completed(values: dict[str, Any], offers: list[Offer], project: Project) -> dict[str, Any]:
     """Plan, image, time and cap get a beginning, so that there is a quote to read from the first moment."""
     known = {o.slug for o in offers}
     if values.get("offering") not in known and offers:
-        values["offering"] = offers[0].slug
+        values["offering"] = plans_for(offers, _places(project, values))[0].offer.slug
     values["image"] = values.get("image") or USUAL_IMAGE
     values.setdefault("time_amount", 1)
     values.setdefault("time_unit", "hours")
