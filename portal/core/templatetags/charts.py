@@ -66,6 +66,9 @@ def stacked_days(
     def y(value: Decimal) -> float:
         return top + plot_h - plot_h * float(value) / highest
 
+    crowded: set[int] = (
+        set(range(1, len(days), 2)) if months and len(days) > 6 else set()
+    )  # a phone has room for six words
     parts = [_patterns(series, prefix), _grid(highest, 0, "100%", y)]
     labelled = set(range(len(days))) if months else _labelled_days(days, today)
     for i, d in enumerate(days):
@@ -77,7 +80,7 @@ def stacked_days(
                 format_html(
                     '<text{} x="{}%" y="{}" text-anchor="middle">{}</text>'
                     '<text x="{}%" y="{}" text-anchor="middle">{}</text>',
-                    SafeString(' class="tday"') if is_today else "",
+                    SafeString(' class="tday"' if is_today else ' class="wide-only"' if i in crowded else ""),
                     _f(x + bar_w / 2), height - bottom + 17, month_of_year(d.on) if months else _day_label(d.on),
                     _f(x + bar_w / 2), height - bottom + 34,
                     (d.on.year if i == 0 or d.on.month == 1 else "") if months else weekday(d.on),

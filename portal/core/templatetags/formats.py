@@ -187,8 +187,9 @@ def month(value: BillingMonth | date | datetime | None) -> str:
     return f"{on.year}年{on.month}月" if is_japanese() else f"{_MONTHS[on.month - 1]} {on.year}"
 
 
+@register.filter
 def month_of_year(on: date) -> str:
-    """4月, Apr: under a bar of a chart."""
+    """4月, Apr: where the year stands beside it."""
     return f"{on.month}月" if is_japanese() else _MONTHS[on.month - 1][:3]
 
 
