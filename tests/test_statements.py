@@ -169,7 +169,7 @@ def _invoices(project: Project, owner: User, count: int) -> None:
     kept = Invoice.objects.filter(organization=project.organization)
     first = kept.first() or InvoiceFactory(organization=project.organization)
     _copy(
-        "billing_invoice", first.pk, count - kept.count(), number=f"'X-' || (n + {count})",
+        "billing_invoice", first.pk, count - kept.count(), number=f"'COPY-' || (n + {count})",
         sequence=f"n + {count}", month=f"date '1900-01-01' + n + {count}",
     )  # fmt: skip
 

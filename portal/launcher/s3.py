@@ -113,6 +113,9 @@ def _store(directory: Path, *, log: Path, name: str, title: str, memory: str) ->
             ],
             environment={
                 "WEED_S3_SSE_KEY": own.sse_key,
+                # A bucket takes as many volumes at its first object, of as many as the disk has free GB: with the usual
+                # seven a small disk has no room for a handful of buckets ("InternalError").
+                "WEED_MASTER_VOLUME_GROWTH_COPY_1": "2",
                 # Without these, filer and volume ports hand any object to any local user.
                 "WEED_JWT_SIGNING_KEY": own.volume_key,
                 "WEED_JWT_SIGNING_READ_KEY": own.volume_key,

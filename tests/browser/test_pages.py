@@ -60,7 +60,7 @@ def test_no_page_has_a_violation_or_scrolls_sideways(
             stop.open(page, world, persona)
             assert page.get_attribute("html", "lang") == language
             problems += look(page, f"{language} {stop.label}")
-    assert problems == []
+    assert not problems, "\n".join(problems)
 
 
 @pytest.mark.parametrize("language", ["ja", "en"])
@@ -73,7 +73,7 @@ def test_error_pages_of_an_unwell_portal_have_no_violation(
     for status in DRAWN_ERRORS:
         _show_at(page, f"/drawn/{status}/", drawn_error(status, language=language))
         problems += look(page, f"{language} error {status} drawn")
-    assert problems == []
+    assert not problems, "\n".join(problems)
 
 
 @pytest.mark.parametrize("name", FIRST_VIEW)

@@ -264,7 +264,7 @@ OWNER = (
     Stop("usage:overview", "/usage/?month=2026fy", "a year"),
     Stop("usage:people", "/usage/people/"),
     Stop("usage:jobs", "/usage/jobs/"),
-    Stop("usage:job", "/usage/jobs/{job}/"),
+    Stop("usage:job", "/usage/jobs/{done}/"),
     Stop("accounts:members", "/organization/members/", "rows"),
     Stop("accounts:invite", "/organization/members/invite/"),
     Stop("accounts:member", "/organization/members/{membership}/"),
