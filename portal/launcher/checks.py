@@ -35,9 +35,8 @@ def check_and_test(pytest_arguments: Sequence[str]) -> int:
 
 
 def side_by_side(cores: int) -> list[str]:
-    """Pytest's words for all tests: several processes share them, file by file (tests/conftest.py). One more than
-    cores, as a third of the time is spent waiting: for Slurm, for deadlines, for a killed server to be back."""
-    return ["-n", str(min(max(cores, 2), 4) + 1), "--no-loadscope-reorder"]
+    """Pytest's words for all tests: several processes share them, file by file (tests/conftest.py)."""
+    return ["-n", str(min(max(cores, 2), 4)), "--no-loadscope-reorder"]
 
 
 def check_locks(root: Path = ROOT) -> bool:
