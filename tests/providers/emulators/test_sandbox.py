@@ -64,5 +64,5 @@ def _started(folder: Path, environment: dict[str, str], *, lines: int) -> tuple[
     ) as process:
         assert process.stdout is not None
         said = [process.stdout.readline() for _ in range(lines)]
-        process.terminate()
+        process.kill()  # it may not listen to signals yet
     return said, json.loads((folder / "s/access.json").read_text())
