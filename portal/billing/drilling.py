@@ -34,14 +34,11 @@ class People:
     storage: int  # yen that no person's job cost
     more: int  # people beyond those shown
     rest: int  # what they cost
+    gpu_seconds: int  # of all of them
 
     @property
     def amount(self) -> int:
         return sum(line.amount for line in self.lines) + self.rest + self.storage
-
-    @property
-    def gpu_seconds(self) -> int:
-        return sum(line.gpu_seconds for line in self.lines)
 
 
 def people_of(scope: Scope, month: BillingMonth, *, described: Collection[int] | None) -> People:
@@ -61,17 +58,17 @@ def people_of(scope: Scope, month: BillingMonth, *, described: Collection[int] |
         cursor.execute(_STORAGE.format(where=where), values)
         (storage,) = cursor.fetchone()
     lines = []
-    for pk, family_name, given_name, email, people, amount, gpu_seconds, _all, _sum in rows:
+    for pk, family_name, given_name, email, people, amount, gpu_seconds, *_of_all in rows:
         name = str(User(family_name=family_name, given_name=given_name, email=email)) if pk else ""
         lines.append(PersonLine(pk, name, people, int(amount), int(gpu_seconds)))
-    whole, everybody = (int(rows[0][-1]), rows[0][-2]) if rows else (0, 0)
+    everybody, whole, whole_gpu_seconds = map(int, rows[0][-3:]) if rows else (0, 0, 0)
     rest = whole - sum(line.amount for line in lines)
-    return People(lines, int(storage), max(0, everybody - len(lines)), rest)
+    return People(lines, int(storage), everybody - len(lines), rest, whole_gpu_seconds)
 
 
 _PEOPLE = """
     SELECT person.id, person.family_name, person.given_name, person.email, people, amount, gpu_seconds,
-        count(*) OVER () AS everybody, sum(amount) OVER () AS whole
+        count(*) OVER () AS everybody, sum(amount) OVER () AS whole, sum(gpu_seconds) OVER () AS whole_gpu_seconds
     FROM (
         SELECT CASE WHEN %(all_described)s OR project_id = ANY(%(described)s) THEN user_id END AS shown,
             count(DISTINCT user_id) AS people, sum(amount) AS amount, sum(gpu_seconds) AS gpu_seconds

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from portal.billing.overview import BREAKDOWNS, Line, Scope, breakdown, change
 from portal.billing.summaries import Cell, Use, provider_columns, provider_of
 from portal.catalog.models import Provider
-from portal.core.periods import BillingMonth, FiscalSpan, billing_month, fiscal_year
+from portal.core.periods import BillingMonth, FiscalSpan, billing_month, fiscal_year, fiscal_year_of_day
 from portal.core.templatetags.charts import ChartDay
 from portal.core.units import HoursThatAddUp
 
@@ -52,14 +52,10 @@ class SpanPage:
 def spans_offered(begun: date, now: date) -> list[FiscalSpan]:
     """Years and their halves, newest first, none that has not begun or was over before the organization began."""
     spans: list[FiscalSpan] = []
-    newest = fiscal_year_of(now)
-    for year in range(newest, max(newest - YEARS_OFFERED, fiscal_year_of(begun) - 1), -1):
+    newest = fiscal_year_of_day(now)
+    for year in range(newest, max(newest - YEARS_OFFERED, fiscal_year_of_day(begun) - 1), -1):
         spans += [FiscalSpan(year), FiscalSpan(year, 2), FiscalSpan(year, 1)]
     return [s for s in spans if s.months[0].first_day <= now and s.months[-1].last_day >= begun]
-
-
-def fiscal_year_of(day: date) -> int:
-    return day.year if day.month >= 4 else day.year - 1
 
 
 def span_page(scope: Scope, span: FiscalSpan, *, by: str) -> SpanPage:

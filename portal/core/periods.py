@@ -172,7 +172,10 @@ def interval_of_day(day: date) -> Interval:
 
 def fiscal_year(instant: datetime) -> int:
     """The Japanese fiscal year, April to March, named by the year in which it begins."""
-    day = day_of(instant)
+    return fiscal_year_of_day(day_of(instant))
+
+
+def fiscal_year_of_day(day: date) -> int:
     return day.year if day.month >= 4 else day.year - 1
 
 

@@ -153,3 +153,20 @@ def test_people_come_as_a_file_too(used: Project, owner: User, client_of: SignIn
     lines = client.get("/usage/people/?month=2026-11&format=csv").getvalue().decode().lstrip("\ufeff").splitlines()
     assert lines[0] == 'Person,GPU-seconds,"Cost (yen, tax included)"' and len(lines) == 1 + 3 + 1
     assert re.fullmatch(r".+,\d+,\d+", lines[1])
+
+
+def test_people_beyond_those_shown_are_in_the_totals_and_the_file(
+    used: Project, owner: User, client_of: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, url = client_of(owner, "en"), "/usage/people/?month=2026-11"
+    everybody = client.get(url).context["people"]
+    monkeypatch.setattr("portal.billing.drilling.PEOPLE_SHOWN", 1)
+    some = client.get(url).context["people"]
+    assert (len(everybody.lines), len(some.lines), some.more) == (3, 1, 2)
+    assert (some.amount, some.gpu_seconds) == (everybody.amount, everybody.gpu_seconds)
+    files = []
+    for shown in (1, 3):
+        monkeypatch.setattr("portal.billing.drilling.PEOPLE_SHOWN", shown)
+        rows = [row.split(",") for row in client.get(f"{url}&format=csv").getvalue().decode().splitlines()[1:-1]]
+        files.append((sum(int(row[1]) for row in rows), sum(int(row[2]) for row in rows)))
+    assert files[0] == files[1] == (everybody.gpu_seconds, everybody.amount)

@@ -12,6 +12,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
 
 from portal.accounts.access import access_of
@@ -40,6 +41,11 @@ def people(request: HttpRequest) -> HttpResponseBase:
     if request.GET.get("format") == "csv":
         header = [_("Person"), _("GPU-seconds"), _("Cost (yen, tax included)")]
         rows = [[line.name or _("Other projects’ people"), line.gpu_seconds, line.amount] for line in found.lines]
+        if found.more:
+            rest = found.gpu_seconds - sum(line.gpu_seconds for line in found.lines)
+            rows.append(
+                [ngettext("%(n)s more person", "%(n)s more people", found.more) % {"n": found.more}, rest, found.rest]
+            )
         return csv_response(f"people-{month}.csv", header, [*rows, [_("Storage"), None, found.storage]])
     return render(request, "billing/people.html", _context(request, scope, month) | {"people": found})
 
