@@ -165,12 +165,12 @@ def _registries(project: Project, owner: User, count: int) -> None:
 
 
 def _invoices(project: Project, owner: User, count: int) -> None:
-    """One more a month: the same month is not invoiced twice."""
+    """One more a month: the same month is not invoiced twice. The numbers are beyond those that the factory counts."""
     kept = Invoice.objects.filter(organization=project.organization)
     first = kept.first() or InvoiceFactory(organization=project.organization)
     _copy(
         "billing_invoice", first.pk, count - kept.count(), number=f"'COPY-' || (n + {count})",
-        sequence=f"n + {count}", month=f"date '1900-01-01' + n + {count}",
+        sequence=f"n + {1_000_000 + count}", month=f"date '1900-01-01' + n + {count}",
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ def respond(
     etag: str | None = None,
 ) -> HttpResponse:
     """The whole page, or only its fragment when htmx will swap just that. `etag` is the version the fragment shows: it
-    goes out for the ptag extension, and a poll that already has it gets 304 and no body."""
+    goes out for htmx to send back (portal.js), and a poll that already has it gets 304 and no body."""
     if etag is not None and (unchanged := not_modified(request, etag)):
         return unchanged
     fragment = wants_fragment(request)

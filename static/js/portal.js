@@ -33,6 +33,11 @@
     if ($(ctx.sourceElement.dataset.autosave || ':not(*)')?.hasAttribute('data-sent')) { e.preventDefault(); return; }
     if (ctx.target instanceof Element && !ctx.sourceElement.hasAttribute('data-quiet')) ctx.target.setAttribute('aria-busy', 'true');
   });
+  // The version that an element shows goes with its request (the ptag extension registers itself too late where scripts come slowly).
+  on('htmx:config:request', (e) => {
+    const { sourceElement, request } = e.detail.ctx, version = sourceElement.getAttribute('hx-ptag');
+    if (version) request.headers['HX-PTag'] = version;
+  });
   on('htmx:finally:request', (e) => { const target = e.detail?.ctx?.target; if (target instanceof Element) target.removeAttribute('aria-busy'); });
   // Answers bring markup, never behaviour: the policy would let a script of our own host run.
   on('htmx:before:swap', (e) => { for (const task of e.detail.tasks ?? []) $$('script', task.fragment).forEach((s) => s.remove()); });

@@ -33,8 +33,7 @@ class Site:
                 {},
                 f"""<!doctype html><html lang="ja" data-theme="light"><head><title>t</title>{config}
                 <script src="/static/js/portal.js" defer></script>
-                <script src="/static/vendor/htmx.org/dist/htmx.min.js" defer></script>
-                <script src="/static/vendor/htmx.org/dist/ext/hx-ptag.min.js" defer></script></head>
+                <script src="/static/vendor/htmx.org/dist/htmx.min.js" defer></script></head>
                 <body>{body}<div id="live"></div><div id="toast"></div>
                 <template id="portal-texts" data-failed="failed" data-denied="denied" data-found="found {{n}}"
                  data-copied="copied" data-copy-failed="not copied"></template></body></html>""",
