@@ -121,6 +121,8 @@ def resolve(
     """What is attached, and single files that are in no version. Raises ValidationError with the sentence to show."""
     gone = ValidationError(_("A chosen dataset or file is no longer available. Choose again."))
     words = sorted({word for word in words if word})
+    if not words:
+        return (), ()
     if not all(_WORD.fullmatch(word) for word in words):
         raise gone
     singles, whole = [w for w in words if w.startswith("f-")], [w for w in words if w.startswith("d-")]

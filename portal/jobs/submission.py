@@ -224,6 +224,8 @@ def _quoted(place: Place, request: JobRequest) -> Quote:
 def _inputs(project: Project, request: JobRequest) -> dict[str, DataFile]:
     """Files by the path at which the job sees them. Within reach are verified files of this very project and of
     datasets that are shared with it now."""
+    if not (request.attached or request.inputs):
+        return {}
     gone = Refused(_("An input file is no longer there. Choose the input again."), "inputs")
     try:
         check_count(sum(one.file_count for one in request.attached) + len(request.inputs))

@@ -1,6 +1,7 @@
 """Every page, in Japanese and English, light and dark, wide and narrow: nothing for axe-core to report.
 
-The page does not change between the themes and the widths, so it is opened once per language and looked at four times.
+The markup is the same in every look, so every run has each page wide in Japanese and narrow in English, light and dark.
+    .venv/bin/python -m pytest tests/browser/test_pages.py -m pages_full     # each language at both widths
 SCREENSHOTS=folder keeps a picture of each look.
 """
 
@@ -30,6 +31,13 @@ LOOK = """async (runOnly) => {
 }"""
 OVERFLOW = "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
+WIDE, NARROW = 1440, 390
+LOOKS = [
+    ("ja", (WIDE,)),
+    ("en", (NARROW,)),
+    pytest.param("ja", (WIDE, NARROW), marks=pytest.mark.pages_full),
+    pytest.param("en", (WIDE, NARROW), marks=pytest.mark.pages_full),
+]
 
 FIRST_VIEW = {
     "catalog": "/catalog/", "jobs": "/jobs/", "job": "/jobs/{done}/", "usage": "/usage/", "datasets": "/datasets/",
@@ -44,10 +52,10 @@ def test_every_url_name_is_on_the_walk_or_said_to_have_no_page() -> None:
     assert set(_names(get_resolver())) == walked | pageless
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("language", ["ja", "en"])
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(("language", "widths"), LOOKS)
 def test_no_page_has_a_violation_or_scrolls_sideways(
-    language: str, jobs_under_way: World, page_for: Callable[..., Page]
+    language: str, widths: tuple[int, ...], jobs_under_way: World, page_for: Callable[..., Page]
 ) -> None:
     world, problems = jobs_under_way, []
     for persona, stops in WALK.items():
@@ -56,10 +64,10 @@ def test_no_page_has_a_violation_or_scrolls_sideways(
         _prepare(page)
         sign_in_as(persona, page, world)
         for stop in stops:
-            page.set_viewport_size({"width": 1440, "height": 900})
+            page.set_viewport_size({"width": WIDE, "height": 900})
             stop.open(page, world, persona)
             assert page.get_attribute("html", "lang") == language
-            problems += look(page, f"{language} {stop.label}")
+            problems += look(page, f"{language} {stop.label}", widths)
     assert not problems, "\n".join(problems)
 
 
@@ -72,7 +80,7 @@ def test_error_pages_of_an_unwell_portal_have_no_violation(
     problems: list[str] = []
     for status in DRAWN_ERRORS:
         _show_at(page, f"/drawn/{status}/", drawn_error(status, language=language))
-        problems += look(page, f"{language} error {status} drawn")
+        problems += look(page, f"{language} error {status} drawn", (WIDE, NARROW))
     assert not problems, "\n".join(problems)
 
 
@@ -90,10 +98,10 @@ def test_first_view_is_light(name: str, world: World, page_for: Callable[..., Pa
     assert len(responses) <= MOST_REQUESTS, sizes
 
 
-def look(page: Page, label: str) -> list[str]:
-    """What is wrong with the page that is open, at both widths in both themes."""
+def look(page: Page, label: str, widths: tuple[int, ...]) -> list[str]:
+    """What is wrong with the page that is open, at these widths in both themes, and at the narrowest that is read."""
     problems = []
-    for width in (1440, 390):
+    for width in widths:
         page.set_viewport_size({"width": width, "height": 900})
         for theme, rules in (("light", {"type": "tag", "values": TAGS}), ("dark", {"type": "rule", "values": COLOURS})):
             page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
