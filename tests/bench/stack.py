@@ -1,6 +1,9 @@
 """The hand-off over HTTP, and the portal at rest, measured on a whole `manage.py start`.
 
-    .venv/bin/python -m tests.bench.stack [--jobs 200] [--idle 60]
+    .venv/bin/python -m tests.bench.stack [--jobs 200] [--idle 60] [--python PATH]
+
+`--python`: of an environment that `manage.py start` made, without what only tests need. structlog imports rich where it
+is installed, which costs each process 4 MiB that no user pays.
 
 Prints: POST of a job and POST to accepted by the provider, idle; a burst by 8 clients; what Celery itself needs to hand
 a no-op to an idle worker on the same broker; CPU and memory of web, workers and beat at rest. It submits to the
@@ -43,10 +46,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--idle", type=float, default=60)
+    parser.add_argument("--python", default=sys.executable)
     options = parser.parse_args()
     os.environ["LIMIT_SUBMITS"] = "1000000"  # one person sends what a thousand would
     folder = Path(tempfile.mkdtemp(prefix="portal-bench-"))
-    portal = Portal(folder, free_port())
+    portal = Portal(folder, free_port(), python=options.python)
     print(f"start (first, with an empty folder): {portal.start():.1f} s")
     portal.stop()
     print(f"start (second): {portal.start():.1f} s")

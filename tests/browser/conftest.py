@@ -43,6 +43,7 @@ class Portal:
     folder: Path
     port: int
     environment: dict[str, str] = field(default_factory=dict)
+    python: str = sys.executable
     process: subprocess.Popen[bytes] | None = None
     output: list[str] = field(default_factory=list)
 
@@ -55,7 +56,7 @@ class Portal:
         begun = time.monotonic()
         log = (self.folder / "start.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "start"],
+            [self.python, "manage.py", "start"],
             cwd=ROOT,
             env={**self._own(), "PORT": str(self.port), "LANG": "C.UTF-8", "HANDOFF_LISTING_LAG_MIN_S": "3"},
             stdout=log,
