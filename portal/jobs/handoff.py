@@ -15,7 +15,7 @@ from typing import Any, cast
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -23,6 +23,7 @@ from portal.accounts.access import access_of
 from portal.accounts.roles import Permission
 from portal.billing import holds
 from portal.billing.budgets import stops_of
+from portal.billing.models import Budget
 from portal.catalog.models import ProviderAccount
 from portal.catalog.provider_accounts import adapter_of
 from portal.celery import stopping
@@ -78,6 +79,7 @@ class Taken:
     was: AttemptState
     sent_ago: timedelta | None  # by the database's clock
     since: float  # by this process's own clock: it was claimed after that
+    may_be_stopped: bool = True  # some budget of the organization stops jobs at a threshold; most have none
 
 
 # One statement, so one short transaction; the clock is the database's. tasks.due_by_account counts the same rows.
@@ -124,7 +126,8 @@ def take(account: ProviderAccount) -> Taken | None:
     attempt, row = claimed[0], cast(Any, claimed[0])  # with two columns more
     failpoint("handoff.after_claim")
     jobs = Job.objects.select_related("organization", "project", "submitted_by", "offering")
-    job = jobs.get(pk=attempt.job_id)
+    stops = Budget.objects.that_may_stop().filter(organization=OuterRef("organization"))
+    job = jobs.annotate(may_be_stopped=Exists(stops)).get(pk=attempt.job_id)
     attempt.job = job
     if attempt.offering_id == job.offering_id:
         attempt.offering = job.offering
@@ -133,7 +136,7 @@ def take(account: ProviderAccount) -> Taken | None:
         with transaction.atomic(durable=True):
             job.touch(waiting_reason="")
             _note(job, "handoff", "worker_lost", {})
-    return Taken(attempt, job, was, row.sent_ago, since)
+    return Taken(attempt, job, was, row.sent_ago, since, cast(Any, job).may_be_stopped)
 
 
 def _claim(account: ProviderAccount, *, may_send: bool) -> list[Attempt]:
@@ -183,7 +186,7 @@ def _send(taken: Taken, adapter: Adapter, done: Round) -> None:
         return _end_unsent(taken, JobState.CANCELLED, "stopped_before_sending")
     if not access_of(job.submitted_by).may_in(job.project, Permission.SUBMIT) or not job.project.is_open:
         return _end_unsent(taken, JobState.FAILED, "no_longer_allowed", failure=FailureClass.ACCESS_REFUSED)
-    if job.project in stops_of([job.organization_id]):
+    if taken.may_be_stopped and job.project in stops_of([job.organization_id]):
         return _end_unsent(taken, JobState.EXPIRED, "budget_stopped", failure=FailureClass.OVER_BUDGET)
     try:
         spec = staging.prepare(attempt, adapter, key=key_of(attempt))

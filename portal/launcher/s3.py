@@ -21,7 +21,7 @@ S3_PARTS = ("s3", "filer", "volume", "master")
 
 def s3(directory: Path, *, log: Path) -> Definition:
     """The store of all data."""
-    definition, own = _store(directory, log=log, name="s3", title="SeaweedFS (S3)", memory="384MiB")
+    definition, own = _store(directory, log=log, name="s3", title="SeaweedFS (S3)")
     return replace(
         definition,
         environment={
@@ -36,8 +36,8 @@ def s3(directory: Path, *, log: Path) -> Definition:
 
 
 def s3_copies(directory: Path, *, log: Path) -> Definition:
-    """A second store beside it, for copies: a process and a folder of its own, with little memory."""
-    definition, own = _store(directory, log=log, name="s3copies", title="SeaweedFS (copies)", memory="128MiB")
+    """A second store beside it, for copies: a process and a folder of its own."""
+    definition, own = _store(directory, log=log, name="s3copies", title="SeaweedFS (copies)")
     site = {
         "slug": "demo-b",
         "name_ja": "デモ用ストレージB（このコンピューター）",
@@ -51,7 +51,7 @@ def s3_copies(directory: Path, *, log: Path) -> Definition:
     return replace(definition, environment={"STORAGE_SITES": json.dumps([site], ensure_ascii=False)})
 
 
-def _store(directory: Path, *, log: Path, name: str, title: str, memory: str) -> tuple[Definition, "_S3Settings"]:
+def _store(directory: Path, *, log: Path, name: str, title: str) -> tuple[Definition, "_S3Settings"]:
     sockets = short_folder(directory)
     own = _s3_settings(directory)
     identities = directory / "identities.json"
@@ -121,7 +121,9 @@ def _store(directory: Path, *, log: Path, name: str, title: str, memory: str) ->
                 "WEED_JWT_SIGNING_READ_KEY": own.volume_key,
                 "WEED_JWT_FILER_SIGNING_KEY": own.filer_key,
                 "WEED_JWT_FILER_SIGNING_READ_KEY": own.filer_key,
-                "GOMEMLIMIT": memory,  # 2.3 GB after large uploads otherwise
+                # 2.3 GB after large uploads otherwise. Below about 256 MiB its garbage is collected without end, also when
+                # it has nothing to do: a tenth of a core.
+                "GOMEMLIMIT": "384MiB",
                 "GOGC": "50",
             },
             log=log,
