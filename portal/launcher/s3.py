@@ -121,8 +121,8 @@ def _store(directory: Path, *, log: Path, name: str, title: str) -> tuple[Defini
                 "WEED_JWT_SIGNING_READ_KEY": own.volume_key,
                 "WEED_JWT_FILER_SIGNING_KEY": own.filer_key,
                 "WEED_JWT_FILER_SIGNING_READ_KEY": own.filer_key,
-                # 2.3 GB after large uploads otherwise. Below about 256 MiB its garbage is collected without end, also when
-                # it has nothing to do: a tenth of a core.
+                # 2.3 GB after large uploads otherwise. Below about 256 MiB its garbage is collected without end, which
+                # takes a tenth of a core also when there is nothing to do.
                 "GOMEMLIMIT": "384MiB",
                 "GOGC": "50",
             },

@@ -65,13 +65,12 @@ def test_ports_are_chosen_anew_only_when_one_was_taken_and_keys_stay(tmp_path):
     assert keys(after.environment) == keys(before.environment)
 
 
-def test_the_store_for_copies_is_another_one_with_little_memory_and_says_so(tmp_path):
+def test_the_store_for_copies_is_another_one_and_says_so(tmp_path):
     first, second = s3(tmp_path / "s3", log=tmp_path / "log"), s3_copies(tmp_path / "copies", log=tmp_path / "log")
     (site,) = json.loads(second.environment["STORAGE_SITES"])
 
     assert (site["endpoint"], site["name_en"]) == (second.url, "Demo store B (this computer)")
     assert {site["access_key"], site["secret_key"]} & set(first.environment.values()) == set()
-    assert (first.program.environment["GOMEMLIMIT"], second.program.environment["GOMEMLIMIT"]) == ("384MiB", "128MiB")
     assert (first.program.name, second.program.name) == ("s3", "s3copies")
 
 
