@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
+from portal.launcher.definitions import short_folder
 from portal.launcher.processes import started_at
 from tests.browser.conftest import Portal, free_port
 
@@ -67,14 +69,35 @@ def submit_everywhere(client: httpx.Client) -> dict[str, str]:
 
 def assert_all_ended_once(portal: Portal, jobs: dict[str, str], interrupted: frozenset[str] = frozenset()) -> None:
     """One attempt, one job at the provider, results of those that ran to their end, and the money settled."""
-    told = _told_when(portal, lambda told: told["settled"] and told["held"] == 0)
+    _wait_until(portal, "SELECT NOT EXISTS (SELECT 1 FROM jobs_attempt WHERE collected_at IS NULL) AND NOT EXISTS"
+                " (SELECT 1 FROM billing_billingaccount WHERE held <> 0)")  # fmt: skip
+    out = portal.manage("shell", "-c", "from tests.faults.inspection import report; report()")
+    told: dict[str, Any] = json.loads(out.splitlines()[-1])
     assert {code: told["jobs"][code] for code in jobs} == {
         code: ["failed", "interrupted", 1, [], True] if code in interrupted else ["succeeded", "", 1, [path], True]
         for code, path in jobs.items()
     }
     assert set(told["remote"].values()) == {1}
-    assert (told["settled"], told["held"]) == (True, 0)
-    assert json.loads(portal.manage("verify_ledger"))["problems"] == []
+    assert (told["settled"], told["held"], told["problems"]) == (True, 0, [])
+
+
+def assert_all_come_to(portal: Portal, state: str, jobs: Iterable[str]) -> None:
+    codes = sorted(jobs)
+    left = "SELECT code, state FROM jobs_job WHERE code = ANY(%s) AND state <> %s"
+    _wait_until(portal, f"SELECT NOT EXISTS ({left})", codes, state)
+    assert _sql(portal, left, codes, state) == []
+
+
+def _wait_until(portal: Portal, statement: str, *values: object) -> None:
+    """Until it answers true, or for long enough: what then is, the caller tells."""
+    deadline = time.monotonic() + 150
+    while not _sql(portal, statement, *values)[0][0] and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+
+def _sql(portal: Portal, statement: str, *values: object) -> list[Any]:
+    with psycopg.connect(host=str(short_folder(portal.folder / "postgres")), user="portal", dbname="portal") as base:
+        return base.execute(statement, values).fetchall()  # type: ignore[arg-type]
 
 
 def test_workers_killed(portal: Portal, client: httpx.Client) -> None:
@@ -109,26 +132,10 @@ def test_supervisor_killed(portal: Portal, client: httpx.Client) -> None:
     """The pretend providers die with it, and the machines that run their jobs with them."""
     interrupted = {submit(client, offering, HANGING): "" for offering in OFFERINGS}
     ended = {submit(client, offering, SHORT): "short.txt" for offering in ("demo-gb200", "soroban-cluster")}
-    _told_when(portal, lambda told: all(told["jobs"][code][0] == "running" for code in interrupted), seconds=30)
-    assert_all_final(portal, ended)
+    assert_all_come_to(portal, "running", interrupted)
+    assert_all_come_to(portal, "succeeded", ended)
     children = portal.children()
     portal.kill()
     portal.start()
     assert [row["name"] for row in children if started_at(row["pid"]) == row["started"]] == []
     assert_all_ended_once(portal, interrupted | ended, frozenset(interrupted))
-
-
-def assert_all_final(portal: Portal, jobs: dict[str, str]) -> None:
-    told = _told_when(portal, lambda told: all(told["jobs"][code][0] == "succeeded" for code in jobs), seconds=60)
-    assert {told["jobs"][code][0] for code in jobs} == {"succeeded"}
-
-
-def _told_when(portal: Portal, is_over: Callable[[dict[str, Any]], bool], *, seconds: float = 150) -> dict[str, Any]:
-    """The last report, whether it came to that or not."""
-    deadline = time.monotonic() + seconds
-    while True:
-        out = portal.manage("shell", "-c", "from tests.faults.inspection import report; report()")
-        told: dict[str, Any] = json.loads(out.splitlines()[-1])
-        if is_over(told) or time.monotonic() > deadline:
-            return told
-        time.sleep(2)
