@@ -235,7 +235,7 @@ def complete(certificate_id: int, now: datetime) -> bool:
 
 def _confirm_copies(certificate: DeletionCertificate) -> None:
     """A copy is gone when its site answered 404 after the removal (copying.py), and the place log has that time."""
-    of_file = PlaceEvent.objects.filter(dataset_code=certificate.dataset.code, file_code=OuterRef("file_code"))
+    of_file = PlaceEvent.objects.filter(subject_code=certificate.dataset.code, file_code=OuterRef("file_code"))
     left = of_file.filter(act=PlaceAct.LEFT, site=OuterRef("copy_site"))  # by the log's own index
     gone = Copy.objects.filter(
         storage_key=OuterRef("storage_key"), site__slug=OuterRef("copy_site"), state=CopyState.GONE

@@ -11,7 +11,16 @@ from django.utils import timezone
 from portal.accounts.models import User
 from portal.audit.recording import record
 from portal.datasets import copies, emails, quota, residency, sites, storage
-from portal.datasets.models import Copy, DataFile, DeletionEntry, FileFailure, FileState, Leftover, StorageSite
+from portal.datasets.models import (
+    Copy,
+    DataFile,
+    DeletionEntry,
+    FileFailure,
+    FileState,
+    Leftover,
+    PlaceEvent,
+    StorageSite,
+)
 
 SILENCE = timedelta(hours=24)
 TOLD_AFTER = timedelta(hours=12)
@@ -104,6 +113,8 @@ def remove_leftovers(now: datetime) -> int:
                 dataset, number = leftover.entry.certificate.dataset, leftover.entry.path.rpartition("@")[2]
                 residency.manifest_left(dataset.code, int(number), at=timezone.now())
             copies.give_up(leftover.storage_key)  # at the other sites too, and in the place log
+            if leftover.arrival is not None:
+                residency.left(PlaceEvent.objects.filter(pk=leftover.arrival), at=timezone.now())
             leftover.delete()
         removed += 1
     return removed

@@ -64,7 +64,7 @@ def discard_if_nothing_arrived(dataset: Dataset, *, by: User) -> None:
     rest = DataFile.objects.filter(dataset=dataset)
     if rest.exclude(state=FileState.ABANDONED).exists() or dataset.latest_number or dataset.removed_at:
         return
-    if PlaceEvent.objects.filter(dataset_code=dataset.code).exists():
+    if PlaceEvent.objects.filter(subject_code=dataset.code).exists():
         return
     rest.delete()
     Dataset.objects.filter(pk=dataset.pk).delete()

@@ -344,6 +344,7 @@ class Leftover(models.Model):
     storage_key = models.CharField(max_length=120)
     upload_id = models.CharField(max_length=300, blank=True)
     due_at = models.DateTimeField(default=timezone.now)  # later when somebody may still be sending
+    arrival = models.BigIntegerField(null=True, blank=True)  # the PlaceEvent of the bytes, where no Copy tells of them
     # What is to be certified: then the store is read back before the row goes.
     entry = models.ForeignKey("DeletionEntry", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
 
@@ -658,13 +659,15 @@ class PlaceAct(models.TextChoices):
 class PlaceEvent(models.Model):
     """Where an object came to, was found and left: append-only, and enough by itself for the residency report.
 
-    No foreign keys: it stays when dataset, file and site are long gone. The database takes no place outside of Japan.
+    No foreign keys: it stays when dataset, job, file and site are long gone. The database takes no place outside of
+    Japan.
     """
 
-    file_code = models.CharField(max_length=20)
-    dataset_code = models.CharField(max_length=20)
+    file_code = models.CharField(max_length=20)  # of the object, within what it belongs to: residency.py
+    # Of the dataset or the job it belongs to. The column keeps the name that the release before writes to.
+    subject_code = models.CharField(max_length=20, db_column="dataset_code")
     organization_code = models.CharField(max_length=20)
-    name = models.CharField(max_length=1000)  # the file's, in its dataset
+    name = models.CharField(max_length=1000)  # the file's, in its dataset or among what its job left
     site = models.CharField(max_length=50)  # slug
     region = models.CharField(max_length=40)
     country = models.CharField(max_length=2, blank=True)
@@ -673,12 +676,12 @@ class PlaceEvent(models.Model):
     storage_key = models.CharField(max_length=120)
     act = models.CharField(max_length=10, choices=PlaceAct.choices)
     at = models.DateTimeField()
-    sha256 = models.CharField(max_length=64)
+    sha256 = models.CharField(max_length=64, blank=True)  # empty: nobody computed it
     size_bytes = models.PositiveBigIntegerField()
 
     class Meta:
         constraints = [models.CheckConstraint(condition=_IN_JAPAN, name="place_in_japan")]
-        indexes = [models.Index(fields=["dataset_code", "file_code", "id"], name="place_by_dataset")]
+        indexes = [models.Index(fields=["subject_code", "file_code", "id"], name="place_by_dataset")]
 
     def __str__(self) -> str:
         return f"{self.file_code} {self.act} {self.site}"

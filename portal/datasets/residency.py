@@ -1,6 +1,8 @@
-"""The place log: where the bytes of each file came to, were verified, and left. The report is made of it alone.
+"""The place log: where the bytes of each object came to, were verified, and left. The report is made of it alone.
 
-Versions' manifests are objects too. They lie at the primary site, and their code is v-<number> where files have f-….
+An object belongs to a dataset or to a job. A dataset has files (their code is f-…) and manifests of its versions
+(v-<number>); a job has the files it left (a-…) and what its runs needed and sent (log-<number of the run>, and the
+other codes of LABELS). All but files lie at the primary site alone.
 """
 
 from __future__ import annotations
@@ -11,7 +13,20 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from itertools import groupby
 
-from portal.datasets.models import Copy, DataFile, DatasetVersion, PlaceAct, PlaceEvent, StorageSite
+from django.utils.translation import gettext_lazy as _
+
+from portal.datasets import storage
+from portal.datasets.models import (
+    Copy,
+    DataFile,
+    Dataset,
+    DatasetVersion,
+    PlaceAct,
+    PlaceEvent,
+    StorageSite,
+    VersionState,
+)
+from portal.datasets.sites import primary_by_settings
 from portal.datasets.storage import Store
 
 # --- the log ---------------------------------------------------------------------------------------------------------
@@ -25,7 +40,7 @@ def arrived(stays: Sequence[tuple[DataFile, StorageSite, Store, datetime]]) -> l
 def _arrival(file: DataFile, site: StorageSite, store: Store, at: datetime) -> PlaceEvent:
     return PlaceEvent(
         file_code=file.code,
-        dataset_code=file.dataset.code,
+        subject_code=file.dataset.code,
         organization_code=file.dataset.organization.code,
         name=file.name,
         site=site.slug,
@@ -72,7 +87,7 @@ def manifest_arrived(
     """It came and was read back equal. `version` has its key and hash, its dataset and organization."""
     came = PlaceEvent(
         file_code=code_of_manifest(version.number),
-        dataset_code=version.dataset.code,
+        subject_code=version.dataset.code,
         organization_code=version.dataset.organization.code,
         name=f"manifest-v{version.number}.jsonl",
         site=site.slug,
@@ -91,14 +106,72 @@ def manifest_arrived(
 
 def manifest_left(dataset_code: str, number: int, *, at: datetime) -> None:
     """Nothing is noted of one that never was there."""
-    of_manifest = PlaceEvent.objects.filter(dataset_code=dataset_code, file_code=code_of_manifest(number))
+    of_manifest = PlaceEvent.objects.filter(subject_code=dataset_code, file_code=code_of_manifest(number))
     newest = of_manifest.order_by("-pk").first()
     if newest is not None and newest.act != PlaceAct.LEFT:
         _like(newest, act=PlaceAct.LEFT, at=at).save()
 
 
+def last_manifest_not_told(dataset: Dataset) -> int | None:
+    """The newest version whose manifest was written before the log had manifests. None: all are in it."""
+    ready = DatasetVersion.objects.filter(dataset=dataset, state=VersionState.READY).values_list("number", flat=True)
+    by_code = {code_of_manifest(number): number for number in ready}
+    told = PlaceEvent.objects.filter(subject_code=dataset.code, file_code__in=by_code)
+    not_told = by_code.keys() - set(told.values_list("file_code", flat=True))
+    return max((by_code[code] for code in not_told), default=None)
+
+
 def code_of_manifest(number: int) -> str:
     return f"v-{number}"
+
+
+@dataclass(frozen=True)
+class JobObject:
+    """One object of a job at the primary site. `code` is its own in the job, of at most 20 letters, and stays the same
+    when a later run writes it under another key. `sha256` is empty where nobody computed it."""
+
+    code: str
+    name: str
+    key: str
+    size_bytes: int
+    sha256: str
+    at: datetime  # it came then, or was found there
+
+
+def job_objects_arrived(job_code: str, organization_code: str, objects: Iterable[JobObject]) -> None:
+    """One statement, however many. Told twice, they are the same objects that were written again."""
+    site, store = primary_by_settings(), storage.primary()
+    PlaceEvent.objects.bulk_create(
+        PlaceEvent(
+            file_code=one.code,
+            subject_code=job_code,
+            organization_code=organization_code,
+            name=one.name,
+            site=site.slug,
+            region=site.region,
+            country=site.country,
+            endpoint=store.endpoint,
+            bucket=store.bucket,
+            storage_key=one.key,
+            act=PlaceAct.ARRIVED,
+            at=one.at,
+            sha256=one.sha256,
+            size_bytes=one.size_bytes,
+        )
+        for one in objects
+    )
+
+
+def arrivals_of(job_code: str, keys: Sequence[str]) -> dict[str, PlaceEvent]:
+    """By storage key, the newest arrival of each that the log knows. One statement, or none."""
+    if not keys:
+        return {}
+    came = PlaceEvent.objects.filter(subject_code=job_code, storage_key__in=keys, act=PlaceAct.ARRIVED)
+    return {event.storage_key: event for event in came.order_by("pk")}
+
+
+def left(arrivals: Iterable[PlaceEvent], *, at: datetime) -> None:
+    PlaceEvent.objects.bulk_create(_like(came, act=PlaceAct.LEFT, at=at) for came in arrivals)
 
 
 def _like(event: PlaceEvent, **changes: object) -> PlaceEvent:
@@ -123,42 +196,53 @@ class Stay:
     bucket: str
     key: str
     size_bytes: int
-    sha256: str
+    sha256: str  # empty: nobody computed it
     arrived_at: datetime
     verified_at: datetime | None
     damaged_at: datetime | None
     left_at: datetime | None
 
     @property
-    def manifest_of(self) -> int | None:
-        """The number of the version whose manifest this is; None: a file."""
-        return int(self.file[2:]) if self.file.startswith("v-") else None
+    def label(self) -> str:
+        """For people, in their language: the path of a file, or what else it is."""
+        kind, _dash, number = self.file.rpartition("-")
+        return str(LABELS[kind]) % {"n": number} if kind in LABELS else self.name
 
+
+LABELS = {
+    "v": _("Manifest of version %(n)s"),
+    "manifest": _("Command, variables and secrets for run %(n)s"),
+    "script": _("Script for run %(n)s"),
+    "log": _("Log of run %(n)s"),
+    "sent-log": _("Log as the machine of run %(n)s sent it"),
+    "sent-files": _("Results as the machine of run %(n)s sent them"),
+}
 
 COLUMNS = tuple(field.name for field in fields(Stay))
 
 
-def report(dataset_code: str, *, files: Sequence[str] | None = None) -> Iterator[Stay]:
-    """By file code, then by site and arrival. `files`: of these codes alone. A million objects take no more memory
-    than one."""
-    events = PlaceEvent.objects.filter(dataset_code=dataset_code).order_by("file_code", "pk")
+def report(subject_code: str, *, files: Sequence[str] | None = None) -> Iterator[Stay]:
+    """Of a dataset or a job: by file code, then by site and arrival. `files`: of these codes alone. A million objects
+    take no more memory than one."""
+    events = PlaceEvent.objects.filter(subject_code=subject_code).order_by("file_code", "pk")
     if files is not None:
         events = events.filter(file_code__in=files)
     for _code, of_one in groupby(events.iterator(2000), key=lambda event: event.file_code):
         yield from _stays(of_one)
 
 
-def file_codes(dataset_code: str, *, after: str, limit: int) -> list[str]:
-    """The files that the log knows of this dataset, in the order of the report."""
-    codes = PlaceEvent.objects.filter(dataset_code=dataset_code, file_code__gt=after).order_by("file_code")
+def file_codes(subject_code: str, *, after: str, limit: int) -> list[str]:
+    """The objects that the log knows of this dataset or job, in the order of the report."""
+    codes = PlaceEvent.objects.filter(subject_code=subject_code, file_code__gt=after).order_by("file_code")
     return list(codes.values_list("file_code", flat=True).distinct()[:limit])
 
 
-def report_json(dataset_code: str) -> Iterator[str]:
+def report_json(subject_code: str) -> Iterator[str]:
     """One stay a line, so that two reports can be compared by line."""
-    yield f'{{"dataset": {json.dumps(dataset_code)}, "stays": ['
+    kind = "job" if subject_code.startswith("J-") else "dataset"
+    yield f'{{"{kind}": {json.dumps(subject_code)}, "stays": ['
     before = "\n"
-    for stay in report(dataset_code):
+    for stay in report(subject_code):
         yield before + json.dumps(as_texts(stay), ensure_ascii=False)
         before = ",\n"
     yield "\n]}\n"

@@ -42,6 +42,11 @@ def primary_site() -> StorageSite:
     return known or StorageSite.objects.get_or_create(slug=PRIMARY, defaults=_primary_facts())[0]
 
 
+def primary_by_settings() -> StorageSite:
+    """As its row is or will be, not stored: no query. Raises OutsideJapan."""
+    return StorageSite(slug=PRIMARY, **_primary_facts())
+
+
 def store_of(site: StorageSite) -> Store:
     """Raises NotConfigured."""
     if site.is_primary:

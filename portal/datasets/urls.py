@@ -9,6 +9,7 @@ from portal.datasets.views import (
     pages,
     places,
     previewing,
+    residency,
     sending,
     sharing,
     terminal,
@@ -48,9 +49,9 @@ urlpatterns = [
     path("<str:code>/last-day/", expiry.last_day, name="last_day"),
     # Where it is kept, and was.
     path("<str:code>/places/", places.places, name="places"),
-    path("<str:code>/residency/", places.residency_page, name="residency"),
-    path("<str:code>/residency.csv", places.residency_csv, name="residency_csv"),
-    path("<str:code>/residency.json", places.residency_json, name="residency_json"),
+    path("<str:code>/residency/", residency.page, name="residency"),
+    path("<str:code>/residency.csv", residency.as_csv, name="residency_csv"),
+    path("<str:code>/residency.json", residency.as_json, name="residency_json"),
     path("<str:code>/delete/", pages.delete_dataset, name="delete_dataset"),
     # Sharing.
     path("<str:code>/sharing/", sharing.page, name="sharing"),

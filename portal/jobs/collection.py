@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from django.db import DatabaseError, connection, transaction
@@ -17,6 +17,7 @@ from django.utils import timezone
 from portal.catalog.provider_accounts import adapter_of
 from portal.core.failpoints import failpoint
 from portal.core.plain_text import one_line
+from portal.datasets.residency import JobObject
 from portal.datasets.storage import StorageError
 from portal.jobs import staging
 from portal.jobs.keys import worker_name
@@ -42,6 +43,8 @@ class Results:
     files: list[Artifact] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)  # keys in storage that nobody needs once this is settled
+    objects: list[JobObject] = field(default_factory=list)  # for the place log, all but `files`
+    forgotten_at: datetime | None = None  # staging.prepared_keys are gone since then; None: they are among `leftovers`
 
 
 def take_ended(account_id: int) -> Attempt | None:
@@ -74,9 +77,10 @@ def collect(attempt: Attempt) -> Results | None:
                 staging.forget_login(attempt, adapter)
                 found = staging.collect(attempt, adapter)
             results.leftovers = staging.on_its_way(attempt, adapter)
-            results.log_key, results.files = found.log_key, found.files
+            results.log_key, results.files, results.objects = found.log_key, found.files, found.objects
             results.notes = ["results_cut"] * found.was_cut + ["results_skipped"] * bool(found.skipped)
         staging.forget(attempt, adapter)
+        results.forgotten_at = timezone.now()
     except (ProviderError, StorageError, staging.DamagedResults) as trouble:
         log.warning("results not collected", job=attempt.job.code, reason=str(trouble))
         if not _is_hopeless(attempt, damaged=isinstance(trouble, staging.DamagedResults)):
@@ -86,6 +90,9 @@ def collect(attempt: Attempt) -> Results | None:
         with suppress(ProviderError, StorageError):
             results.leftovers = staging.on_its_way(attempt, adapter_of(attempt.account))
             staging.forget(attempt, adapter_of(attempt.account))
+            results.forgotten_at = timezone.now()
+        if results.forgotten_at is None:
+            results.leftovers += staging.prepared_keys(attempt)
     failpoint("collect.before_settle")
     return results
 

@@ -19,8 +19,10 @@ from django.utils import timezone
 from portal.billing import holds
 from portal.billing.rating import rate
 from portal.core.plain_text import one_line
+from portal.datasets import residency
 from portal.datasets.models import Leftover
-from portal.jobs import next_try
+from portal.datasets.residency import JobObject
+from portal.jobs import next_try, staging
 from portal.jobs.models import Artifact, Attempt, Job, JobEvent
 from portal.jobs.outcomes import Outcome, outcome_of
 from portal.jobs.states import FailureClass
@@ -60,8 +62,10 @@ def settle(
     files: Sequence[Artifact] = (),
     notes: Sequence[str] = (),
     leftovers: Sequence[str] = (),
+    objects: Sequence[JobObject] = (),
+    forgotten_at: datetime | None = None,
 ) -> bool:
-    """Everything is collected: last metering, results, final state, hold released, all at once.
+    """Everything is collected: last metering, results, place log, final state, hold released, all at once.
 
     False when this was done before or the lease is no longer ours. The job may be final already: then only the
     attempt is closed. A job that the provider interrupted goes on, where the person wished so.
@@ -71,6 +75,8 @@ def settle(
         if locked.collected_at is not None or locked.epoch != attempt.epoch:
             return False
         job = locked.job
+        came = [*objects, *map(staging.artifact_object, files)]
+        residency.job_objects_arrived(job.code, job.organization.code, came)
         if locked.remote_id and not job.is_final:
             if locked.started_at and locked.ended_at:
                 # A job that ran at all is charged at least its first second (and the price's minimum with it).
@@ -82,8 +88,7 @@ def settle(
             outcome = outcome_of(job, locked)
             if not next_try.again(locked, outcome, log_key=log_key, by=BY):
                 _end(job, locked, outcome, log_key)
-        due_at = timezone.now() + LEFTOVERS_KEPT
-        Leftover.objects.bulk_create(Leftover(storage_key=key, due_at=due_at) for key in leftovers)
+        _give_up(locked, leftovers, forgotten_at)
         Attempt.objects.filter(pk=locked.pk).update(collected_at=Now(), lease_until=None, log_key=log_key)
     return True
 
@@ -136,6 +141,19 @@ def _replaced(job: Job, files: Sequence[Artifact]) -> list[str]:
     before = Artifact.objects.filter(job=job, path__in=[file.path for file in files])
     kept = {file.storage_key for file in files}
     return [key for key in before.values_list("storage_key", flat=True) if key not in kept] if files else []
+
+
+def _give_up(attempt: Attempt, leftovers: Sequence[str], forgotten_at: datetime | None) -> None:
+    """What is still to be removed from storage, and to the place log what was removed already."""
+    forgotten = staging.prepared_keys(attempt) if forgotten_at else []
+    came = residency.arrivals_of(attempt.job.code, [*leftovers, *forgotten])
+    if forgotten_at:
+        residency.left([came[key] for key in forgotten if key in came], at=forgotten_at)
+    due_at = timezone.now() + LEFTOVERS_KEPT
+    arrivals = {key: event.pk for key, event in came.items()}
+    Leftover.objects.bulk_create(
+        Leftover(storage_key=key, due_at=due_at, arrival=arrivals.get(key)) for key in leftovers
+    )
 
 
 def _keep_files(job: Job, files: Sequence[Artifact]) -> None:

@@ -75,5 +75,7 @@ def collect_due(account_id: int) -> tuple[int, bool]:
             files=results.files,
             notes=results.notes,
             leftovers=results.leftovers,
+            objects=results.objects,
+            forgotten_at=results.forgotten_at,
         )
     return done, True

@@ -11,13 +11,16 @@ import shlex
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import IO, TypeGuard, cast
 
 import structlog
+from django.utils import timezone
 
 from portal.accounts import registries
 from portal.core.sealing import CannotOpen, unseal
-from portal.datasets import copies, sites, storage
+from portal.datasets import copies, residency, sites, storage
+from portal.datasets.residency import JobObject
 from portal.jobs import claims, logs
 from portal.jobs.keys import key_of
 from portal.jobs.models import Artifact, Attempt, Job, JobEvent
@@ -63,6 +66,7 @@ class DamagedResults(Exception):
 class Collected:
     log_key: str
     files: list[Artifact]
+    objects: list[JobObject]  # for the place log: the log, and what the machine itself had sent
     was_cut: bool = False  # more than one job may leave
     skipped: int = 0  # links, odd names
 
@@ -96,6 +100,7 @@ def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
     except (ValueError, CannotOpen) as wrong:
         raise CannotPrepare(str(wrong)) from wrong
     storage.put_bytes(manifest_key(attempt), manifest.encode(), "text/plain; charset=utf-8")
+    _say_prepared(attempt, manifest.encode())
     return JobSpec(
         key=key,
         script=bootstrap_script(),
@@ -111,6 +116,22 @@ def prepare(attempt: Attempt, adapter: Adapter, *, key: str) -> JobSpec:
         gpu_type=offering.gpu_model.lower(),
         registry=registry,
         architecture=offering.architecture if offering.architecture_confirmed else "",
+    )
+
+
+def _say_prepared(attempt: Attempt, manifest: bytes) -> None:
+    """To the place log: what now lies in the store for this run."""
+    job, now = attempt.job, timezone.now()
+    made = {"manifest": (manifest_key(attempt), manifest)}
+    if job.script:
+        made["script"] = (script_key(attempt), _script_of(job))
+    residency.job_objects_arrived(
+        job.code,
+        job.organization.code,
+        [
+            JobObject(f"{kind}-{attempt.number}", kind, key, len(content), hashlib.sha256(content).hexdigest(), now)
+            for kind, (key, content) in made.items()
+        ],
     )
 
 
@@ -171,11 +192,16 @@ def script_name_of(job: Job) -> str:
 
 
 def forget(attempt: Attempt, adapter: Adapter) -> None:
-    """Delete what holds secrets. Raises StorageUnavailable, Unavailable."""
+    """Delete what holds secrets: `prepared_keys`. Raises StorageUnavailable, Unavailable."""
     if is_pushed(adapter):
         adapter.take_back(key_of(attempt))
-    for key in (manifest_key(attempt), script_key(attempt)):
+    for key in prepared_keys(attempt):
         storage.delete(key)
+
+
+def prepared_keys(attempt: Attempt) -> list[str]:
+    """Of what `prepare` has written, or would have."""
+    return [manifest_key(attempt), script_key(attempt)]
 
 
 def on_its_way(attempt: Attempt, adapter: Adapter) -> list[str]:
@@ -247,11 +273,15 @@ def _scripts(attempt: Attempt, pushed: bool) -> tuple[ManifestFile, ...]:
     job = attempt.job
     if not job.script:
         return ()
-    # A browser sends CRLF from a text field; a shell would stumble over it.
-    content = job.script.replace("\r\n", "\n").encode()
+    content = _script_of(job)
     storage.put_bytes(script_key(attempt), content, "text/plain; charset=utf-8")
     url = f"file:{PUSHED_SCRIPT}" if pushed else _get_url(script_key(attempt))
     return (ManifestFile(url, hashlib.sha256(content).hexdigest(), len(content), script_name_of(job)),)
+
+
+def _script_of(job: Job) -> bytes:
+    """A browser sends CRLF from a text field; a shell would stumble over it."""
+    return job.script.replace("\r\n", "\n").encode()
 
 
 def _login(job: Job, adapter: Adapter) -> RegistryLogin | None:
@@ -312,12 +342,20 @@ def collect(attempt: Attempt, adapter: Adapter) -> Collected:
 
     Raises Unavailable, StorageUnavailable (ask again later), DamagedResults.
     """
-    stored_log = _collect_log(attempt, adapter)
-    files, was_cut, skipped = _collect_files(attempt, adapter)
-    return Collected(stored_log, files, was_cut, skipped)
+    objects: list[JobObject] = []
+    stored_log = _collect_log(attempt, adapter, objects)
+    files, was_cut, skipped = _collect_files(attempt, adapter, objects)
+    return Collected(stored_log, files, objects, was_cut, skipped)
 
 
-def _collect_log(attempt: Attempt, adapter: Adapter) -> str:
+def artifact_object(file: Artifact) -> JobObject:
+    """As the place log has it: one path has one code, whichever run wrote it."""
+    code = f"a-{hashlib.sha256(file.path.encode()).hexdigest()[:18]}"
+    return JobObject(code, file.path, file.storage_key, file.size_bytes, file.sha256, file.created_at)
+
+
+def _collect_log(attempt: Attempt, adapter: Adapter, objects: list[JobObject]) -> str:
+    begun = timezone.now()
     try:
         if isinstance(adapter, FinalLog):
             pieces = adapter.fetch_log(remote_of(attempt))
@@ -326,6 +364,9 @@ def _collect_log(attempt: Attempt, adapter: Adapter) -> str:
         stored = storage.put_stream(log_key(attempt), _kept_too(attempt, pieces))
     except (NotFound, storage.NotInStorage):
         return ""  # it never wrote one
+    if not isinstance(adapter, FinalLog):  # byte by byte the same
+        objects.append(_object(attempt, "sent-log", raw_log_key(attempt), stored.size_bytes, stored.sha256, at=begun))
+    objects.append(_object(attempt, "log", log_key(attempt), stored.size_bytes, stored.sha256, at=timezone.now()))
     logs.keep(attempt.job, attempt, b"", last=True)
     return log_key(attempt) if stored.size_bytes else ""
 
@@ -341,10 +382,15 @@ def _kept_too(attempt: Attempt, pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def _collect_files(attempt: Attempt, adapter: Adapter) -> tuple[list[Artifact], bool, int]:
+def _object(attempt: Attempt, kind: str, key: str, size_bytes: int, sha256: str, *, at: datetime) -> JobObject:
+    return JobObject(f"{kind}-{attempt.number}", kind, key, size_bytes, sha256, at)
+
+
+def _collect_files(attempt: Attempt, adapter: Adapter, objects: list[JobObject]) -> tuple[list[Artifact], bool, int]:
     if isinstance(adapter, Artifacts):
         archive = adapter.fetch_artifacts(remote_of(attempt))
-    elif storage.size_of(output_key(attempt)) is not None:
+    elif (size_bytes := storage.size_of(output_key(attempt))) is not None:
+        objects.append(_object(attempt, "sent-files", output_key(attempt), size_bytes, "", at=timezone.now()))
         archive = storage.pieces(output_key(attempt))
     else:
         archive = None

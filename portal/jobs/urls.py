@@ -1,6 +1,6 @@
 from django.urls import path
 
-from portal.jobs.views import artifacts, claiming, creating, listing, logs, showing, stopping
+from portal.jobs.views import artifacts, claiming, creating, listing, logs, residency, showing, stopping
 
 app_name = "jobs"
 urlpatterns = [
@@ -16,6 +16,9 @@ urlpatterns = [
     path("<str:code>/artifacts/<int:pk>/", showing.artifact, name="artifact"),
     path("<str:code>/artifacts/<int:pk>/preview/", artifacts.preview, name="artifact_preview"),
     path("<str:code>/artifacts/<int:pk>/preview/content/", artifacts.content, name="artifact_content"),
+    path("<str:code>/residency/", residency.page, name="residency"),
+    path("<str:code>/residency.csv", residency.as_csv, name="residency_csv"),
+    path("<str:code>/residency.json", residency.as_json, name="residency_json"),
     path("<str:code>/lines/", logs.lines, name="lines"),
     path("<str:code>/log/", logs.download, name="log"),
     path("<str:code>/stop/", stopping.stop, name="stop"),

@@ -229,6 +229,8 @@ OWNER = (
     Stop("jobs:detail", "/jobs/{stopped}/", "stopped"),
     Stop("jobs:artifacts", "/jobs/{done}/artifacts/", "rows"),
     Stop("jobs:artifacts", "/jobs/{running}/artifacts/", "none yet"),
+    Stop("jobs:residency", "/jobs/{done}/residency/", "job done"),
+    Stop("jobs:residency", "/jobs/{running}/residency/", "job under way"),
     Stop("jobs:artifact_preview", "/jobs/{done}/artifacts/{artifact}/preview/"),
     Stop("jobs:keep", "/jobs/{done}/artifacts/keep/"),
     Stop("jobs:events", "/jobs/{failed}/events/"),
@@ -303,7 +305,8 @@ NO_PAGE = {
         "jobs:artifact", "usage:focus", "datasets:begin",
         "datasets:parts", "datasets:complete", "datasets:states", "datasets:download", "datasets:certificate_json",
         "datasets:manifest", "datasets:fetch", "datasets:fetch_file", "mfa_download_recovery_codes",
-        "datasets:residency_csv", "datasets:residency_json", "mfa_login_webauthn", "machine:claim",
+        "datasets:residency_csv", "datasets:residency_json", "jobs:residency_csv", "jobs:residency_json",
+        "mfa_login_webauthn", "machine:claim",
     ),
     "a part of another page": (
         "datasets:places", "datasets:preview_content", "datasets:token", "jobs:artifact_content",

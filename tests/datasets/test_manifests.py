@@ -36,8 +36,8 @@ def test_the_manifest_is_the_documented_bytes_and_its_hash_is_theirs(member: Use
     )  # fmt: skip
     assert version.manifest_key == f"t/{dataset.organization.code}/versions/{dataset.code}/1"
     (stay,) = residency.report(dataset.code)
-    assert (stay.manifest_of, stay.name, stay.site, stay.key, stay.size_bytes, stay.sha256) == (
-        1, "manifest-v1.jsonl", "primary", version.manifest_key, len(stored), version.manifest_sha256,
+    assert (stay.file, stay.name, stay.site, stay.key, stay.size_bytes, stay.sha256) == (
+        "v-1", "manifest-v1.jsonl", "primary", version.manifest_key, len(stored), version.manifest_sha256,
     )  # fmt: skip
     assert (stay.arrived_at, stay.left_at) == (stay.verified_at, None)
 

@@ -65,7 +65,7 @@ def test_the_report_is_made_of_the_log_alone(dataset: Dataset) -> None:
 
 
 def test_a_dataset_of_which_nothing_is_known_is_said_so() -> None:
-    with pytest.raises(CommandError, match="The place log knows no dataset d-nothing"):
+    with pytest.raises(CommandError, match="The place log knows no dataset and no job d-nothing"):
         call_command("residency_report", "d-nothing", "--json")
 
 

@@ -13,11 +13,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from portal.accounts.models import Project, User
-from portal.datasets import copying, residency
+from portal.datasets import copying, residency, storage
 from portal.datasets.models import Copy, Dataset, Keeping, StorageSite
-from portal.datasets.views import places
+from portal.datasets.sites import primary_site
+from portal.datasets.views import residency as report
 from tests.datasets.test_copying import ready
-from tests.factories import DatasetFactory
+from tests.factories import DatasetFactory, DatasetVersionFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("storage_ready")]
 Sign = Callable[..., Client]
@@ -106,7 +107,7 @@ def test_the_report_has_pages_and_each_costs_the_same(
 
     whole = costs()
     files = [stay.file for stay in client.get(url).context["stays"]]
-    monkeypatch.setattr(places, "OBJECTS", 1)
+    monkeypatch.setattr(report, "OBJECTS", 1)
     assert costs() == whole
     seen, at = [], url
     while at:
@@ -114,6 +115,20 @@ def test_the_report_has_pages_and_each_costs_the_same(
         seen += [stay.file for stay in answer.context["stays"]]
         at = answer.context["older_url"]
     assert (seen, files) == (sorted(files), sorted(files))
+
+
+def test_manifests_that_the_log_was_not_told_of_are_said_to_be_missing(
+    client_of: Sign, dataset: Dataset, viewer: User
+) -> None:
+    client, url = client_of(viewer, "en"), f"/datasets/{dataset.code}/residency/"
+    for number in (1, 2):
+        DatasetVersionFactory(dataset=dataset, number=number)
+    said = "The manifests of versions up to 2 were written before the place log had manifests"
+    assert said in client.get(url).content.decode()
+    for version in dataset.versions.all():
+        residency.manifest_arrived(version, primary_site(), storage.primary(), size_bytes=9, at=timezone.now())
+    page = client.get(url).content.decode()
+    assert ("before the place log" in page, page.count("Manifest of version 2")) == (False, 1)
 
 
 def test_a_datasets_page_costs_the_same_for_one_copy_and_for_many(

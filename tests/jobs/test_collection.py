@@ -8,9 +8,13 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from django.utils.translation import override
 
 from portal.core import failpoints
-from portal.datasets import storage
+from portal.datasets import cleaning, residency, storage
 from portal.jobs import collection, logs, staging
 from portal.jobs.models import Artifact, Attempt, Job, JobEvent
 from portal.providers.base import RemoteState
@@ -45,6 +49,78 @@ def test_log_and_results_are_in_storage_when_the_job_is_done(ended: Job, steps: 
     assert artifacts(done) == [("out/result.txt", 3, sha256(b"42\n").hexdigest())]
     assert storage.read(Artifact.objects.get(job=done).storage_key) == b"42\n"
     assert storage.size_of(staging.manifest_key(attempt_of(ended))) is None
+
+
+def places(job: Job) -> list[tuple[str, str, int, str, bool, bool]]:
+    """Of the report: what it is, where, how large, its hash; whether it was read back, and whether it is there."""
+    return sorted(
+        (stay.label, stay.key, stay.size_bytes, stay.sha256, stay.verified_at is not None, stay.left_at is None)
+        for stay in residency.report(job.code)
+    )
+
+
+def test_the_place_log_has_what_a_job_needed_and_left(ended: Job, steps: Steps, provider: FakeProvider) -> None:
+    attempt, here, told = attempt_of(ended), True, False
+    manifest = storage.read(staging.manifest_key(attempt))
+    needed = ("Command, variables and secrets for run 1", staging.manifest_key(attempt))
+    facts = (len(manifest), sha256(manifest).hexdigest())
+    with override("en"):
+        assert places(ended) == [(*needed, *facts, told, here)]
+        steps.collect()
+        result = Artifact.objects.get(job=ended)
+        log = ("Log of run 1", staging.log_key(attempt), 12, sha256(provider.output).hexdigest())
+        assert places(ended) == [
+            (*needed, *facts, told, not here),
+            (*log, told, here),
+            ("out/result.txt", result.storage_key, 3, result.sha256, told, here),
+        ]
+    stays = {stay.label: stay for stay in residency.report(ended.code)}
+    assert stays["out/result.txt"].arrived_at == result.created_at
+    assert {(stay.site, stay.endpoint, stay.bucket) for stay in stays.values()} == {
+        ("primary", storage.primary().endpoint, storage.primary().bucket)
+    }
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_the_place_log_costs_the_same_for_one_result_and_for_many(
+    ended: Job, steps: Steps, provider: FakeProvider, count: int
+) -> None:
+    provider.files = {f"{n}.txt": b"x" for n in range(count)}
+    with CaptureQueriesContext(connection) as asked:
+        steps.collect()
+    assert len([q for q in asked if "datasets_placeevent" in q["sql"]]) == 3
+    assert len(artifacts(ended)) == count
+
+
+def test_results_that_a_later_run_wrote_anew_leave_the_place_log_when_they_are_removed(
+    ended: Job, steps: Steps, provider: FakeProvider
+) -> None:
+    old = f"{staging.folder(attempt_of(ended))}/files/before"
+    before = Artifact(job=ended, path="out/result.txt", size_bytes=1, sha256="0" * 64, storage_key=old)
+    before.save()
+    residency.job_objects_arrived(ended.code, ended.organization.code, [staging.artifact_object(before)])
+    storage.put_bytes(old, b"x")
+    steps.collect()
+    there = {stay.key: stay.left_at is None for stay in residency.report(ended.code) if stay.name == "out/result.txt"}
+    new = Artifact.objects.get(job=ended).storage_key
+    assert there == {old: True, new: True}
+    cleaning.remove_leftovers(timezone.now() + timedelta(days=2))
+    there = {stay.key: stay.left_at is None for stay in residency.report(ended.code) if stay.name == "out/result.txt"}
+    assert (there, storage.size_of(old)) == ({old: False, new: True}, None)
+
+
+def test_secrets_that_could_not_be_deleted_are_removed_with_the_leftovers(
+    ended: Job, steps: Steps, provider: FakeProvider
+) -> None:
+    key = staging.manifest_key(attempt_of(ended))
+    provider.pushes = True
+    provider.down = Unavailable("connection refused")
+    Attempt.objects.update(ended_at=datetime.now(UTC) - timedelta(hours=7))
+    steps.collect()
+    assert (fresh(ended).state, storage.size_of(key) is None) == ("succeeded", False)
+    cleaning.remove_leftovers(timezone.now() + timedelta(days=2))
+    assert storage.size_of(key) is None
+    assert [stay.left_at is None for stay in residency.report(ended.code) if stay.key == key] == [False]
 
 
 def test_again_changes_nothing(ended: Job, steps: Steps, provider: FakeProvider) -> None:

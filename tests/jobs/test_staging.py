@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from portal.jobs.submission import submit
 from portal.providers.base import Adapter
 from tests.factories import DataFileFactory, DatasetFactory
 from tests.jobs.conftest import Steps, attempt_of, fresh
-from tests.jobs.fakes import FakeProvider
+from tests.jobs.fakes import FakeProvider, packed
 
 
 class Bare(Adapter):
@@ -114,6 +115,19 @@ def test_what_is_pushed_is_brought_file_by_file_and_has_no_address(attempt: Atte
         "k/manifest": storage.read(staging.manifest_key(attempt)),
     }
     assert len(kept) == 12  # for each file, and for each piece of it
+
+
+def test_what_the_machine_has_sent_is_told_to_the_place_log_as_it_was_found(attempt: Attempt) -> None:
+    archive, sent = packed({"a.txt": b"a"}), b"hello\n"
+    storage.put_bytes(staging.output_key(attempt), archive)
+    storage.put_bytes(staging.raw_log_key(attempt), sent)
+    found = staging.collect(attempt, Bare()).objects
+    digest = hashlib.sha256(sent).hexdigest()
+    assert [(one.code, one.key, one.size_bytes, one.sha256) for one in found] == [
+        ("sent-log-1", staging.raw_log_key(attempt), 6, digest),
+        ("log-1", staging.log_key(attempt), 6, digest),
+        ("sent-files-1", staging.output_key(attempt), len(archive), ""),
+    ]
 
 
 def copied_to(second_site: StorageSite, attempt: Attempt) -> DataFile:

@@ -1,4 +1,4 @@
-"""Where a dataset is kept, how far its copies have come, and the residency report."""
+"""Where a dataset is kept, and how far its copies have come."""
 
 from __future__ import annotations
 
@@ -8,25 +8,20 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import Count, Exists, OuterRef, Sum
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.http.response import HttpResponseBase
-from django.shortcuts import redirect, render
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods
 
 from portal.accounts.access import access_of, require
 from portal.accounts.roles import Permission
-from portal.core.csv import csv_response
 from portal.core.htmx import respond
-from portal.core.limits import limited
-from portal.datasets import residency
 from portal.datasets.copies import LISTED
 from portal.datasets.keeping import KeepingRefused, keep_at
 from portal.datasets.models import Copy, CopyState, Dataset, Keeping, StorageSite
 from portal.datasets.tallies import tally_of
 from portal.datasets.views.finding import find_dataset, user_of
 
-OBJECTS = 25
 _UNDER_WAY = (CopyState.WANTED, CopyState.COPYING)
 
 
@@ -86,42 +81,8 @@ def places(request: HttpRequest, code: str) -> HttpResponse:
     return respond(request, "datasets/places.html", "datasets/_places.html", context)
 
 
-@login_required
-@require_safe
-def residency_page(request: HttpRequest, code: str) -> HttpResponse:
-    dataset = _own(request, code)
-    after = request.GET.get("after", "").replace("\0", "")[:20]
-    codes = residency.file_codes(dataset.code, after=after, limit=OBJECTS + 1)
-    context = {
-        "dataset": dataset,
-        "stays": list(residency.report(dataset.code, files=codes[:OBJECTS])),
-        "newer_url": request.path if after else "",
-        "older_url": f"{request.path}?after={codes[OBJECTS - 1]}" if len(codes) > OBJECTS else "",
-    }
-    return render(request, "datasets/residency.html", context)
-
-
-@login_required
-@require_safe
-@limited("download")
-def residency_csv(request: HttpRequest, code: str) -> HttpResponseBase:
-    dataset = _own(request, code)
-    rows = ([*residency.as_texts(stay).values()] for stay in residency.report(dataset.code))
-    return csv_response(f"residency-{dataset.code}.csv", residency.COLUMNS, rows)
-
-
-@login_required
-@require_safe
-@limited("download")
-def residency_json(request: HttpRequest, code: str) -> HttpResponseBase:
-    dataset = _own(request, code)
-    response = StreamingHttpResponse(residency.report_json(dataset.code), content_type="application/json")
-    response["Content-Disposition"] = f'attachment; filename="residency-{dataset.code}.json"'
-    return response
-
-
 def _own(request: HttpRequest, code: str) -> Dataset:
-    """The place log names every file that ever was there: not for those the dataset is only shared with."""
+    """Not for those the dataset is only shared with."""
     dataset = find_dataset(request, code)
     require(request.user, Permission.VIEW, dataset.project)
     return dataset
