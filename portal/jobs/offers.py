@@ -115,6 +115,11 @@ def plans_for(offers: Sequence[Offer], places: Places | None) -> list[Plan]:
     return sorted(plans, key=lambda plan: (plan.offer.per_gpu_hour, not plan.is_near))
 
 
+def near_among(plans: Sequence[Plan]) -> str:
+    """Slugs of those where the data is. As long as it is the same, so is the order of the plans."""
+    return ",".join(plan.offer.slug for plan in plans if plan.is_near)
+
+
 def _plan(offer: Offer, places: Places | None) -> Plan:
     if places is None or not places.held:
         return Plan(offer)

@@ -144,6 +144,18 @@ def test_at_one_price_the_plan_where_the_data_is_comes_first_and_is_chosen(clien
     assert plans_on("/jobs/new/") == [("alpha", " checked"), ("beta", "")]
     assert plans_on(f"/jobs/new/?input={dataset.code}") == [("beta", " checked"), ("alpha", "")]
 
+    def swapped(**query):
+        chosen = {"offering": "alpha", "project": project.code, "files_for": project.code, **query}
+        page = page_of(client_of(member).get("/jobs/new/quote/", chosen, headers=HTMX))
+        return re.findall(r'name="offering" value="([^"]+)"( checked)?', page), re.findall(
+            r'name="near" value="(.*?)"', page
+        )
+
+    chosen = {"inputs": dataset.code, "versions": f"{dataset.code}@1"}
+    assert swapped(near="", **chosen) == ([("beta", ""), ("alpha", " checked")], ["beta"])  # what was chosen stays so
+    assert swapped(near="beta", **chosen) == ([], [])
+    assert swapped(near="beta") == ([("alpha", " checked"), ("beta", "")], [""])
+
 
 # --- the form ---------------------------------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from portal.core.limits import limited
 from portal.jobs.attaching import DATASETS_SHOWN, NO_CHOICES, Choices, Places, choices_for, places_of
 from portal.jobs.forms import JobForm, values_of_job, values_of_starter
 from portal.jobs.models import Draft, Job, SubmitKey
-from portal.jobs.offers import Offer, choice_of, least_sentence, no_choice_because, offers_now, plans_for
+from portal.jobs.offers import Offer, choice_of, least_sentence, near_among, no_choice_because, offers_now, plans_for
 from portal.jobs.places import Refused
 from portal.jobs.request import JobRequest
 from portal.jobs.starters import STARTERS, USUAL_IMAGE, Starter, starter
@@ -62,7 +62,8 @@ def new(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_safe
 def quote_now(request: HttpRequest) -> HttpResponse:
-    """The quote beside the form, and the numbers of GPUs that the chosen plan has."""
+    """The quote beside the form, the numbers of GPUs that the chosen plan has, and what the plans say of the data; the
+    plans themselves only where their order is another than on the page."""
     projects = _projects(request)
     if isinstance(projects, HttpResponse):
         return projects
@@ -74,7 +75,9 @@ def quote_now(request: HttpRequest) -> HttpResponse:
     new_files = request.GET.get("files_for", project.code) != project.code
     choices = _choices(project, {}) if new_files else NO_CHOICES
     context["form"] = JobForm(initial=values, projects=projects, offers=offers, choices=choices)
-    context["plans"] = plans_for(offers, None if new_files else _places(project, values))
+    plans = plans_for(offers, None if new_files else _places(project, values))
+    near = near_among(plans)
+    context |= {"plans": plans, "near": near, "new_order": near != request.GET.get("near", near)}
     context |= {"new_files": new_files, "datasets_shown": DATASETS_SHOWN}
     return respond(request, "jobs/quote.html", "jobs/_quote.html", context)
 
@@ -293,9 +296,11 @@ def _page(
     values = {name: form[name].value() for name in JobForm.DRAFTED}
     offers = list(form.offers.values())
     chosen = starter(str(values["template"] or ""))
+    plans = plans_for(offers, _places(project, values))
     context = {
         "form": form,
-        "plans": plans_for(offers, _places(project, values)),
+        "plans": plans,
+        "near": near_among(plans),
         "project": project,
         "starters": [(s, _usual_cost(s, offers)) for s in STARTERS],
         "chosen": chosen,
