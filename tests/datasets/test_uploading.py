@@ -380,6 +380,8 @@ def test_the_plain_form_works_without_script(client: Client, project: Project) -
     assert checks.verify(file.pk) == "ready"
     file.refresh_from_db()
     assert (file.name, file.size_bytes, file.sha256) == ("言葉.txt", 7, sha256("言葉\n".encode()))
+    shown = client.get(f"/datasets/{file.dataset.code}/").content.decode()
+    assert shown.count(f"<code>{file.sha256}</code>") == 1  # nobody has declared one: the person compares
 
 
 def test_one_name_is_one_file_in_a_dataset(client: Client, client_of: Sign, project: Project, manager: User) -> None:

@@ -13,8 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from portal.accounts.models import Project, User
-from portal.datasets import copying, residency, storage
-from portal.datasets.models import Copy, Dataset, Keeping, StorageSite
+from portal.datasets import copying, metering, quota, residency, storage
+from portal.datasets.models import Copy, Dataset, Keeping, StorageSite, StoredBytes
 from portal.datasets.sites import primary_site
 from portal.datasets.views import residency as report
 from tests.datasets.test_copying import ready
@@ -75,6 +75,17 @@ def test_a_form_chooses_the_sites(client_of: Sign, dataset: Dataset, member: Use
     assert "ストレージサイト「elsewhere」はありません。" in page
     assert (client_of(viewer).post(url, {}).status_code, Keeping.objects.get().ending) == (403, False)
     assert 'name="site"' not in client_of(viewer).get(url).content.decode()
+
+
+def test_whoever_chooses_a_copy_reads_that_it_is_not_metered_and_it_is_not(
+    client_of: Sign, dataset: Dataset, member: User, viewer: User, second_site: StorageSite
+) -> None:
+    copying.work(second_site, for_s=30)
+    pages = [client_of(who, "en").get(f"/datasets/{dataset.code}/").content.decode() for who in (member, viewer)]
+    assert ["Copies at further sites are not metered" in page for page in pages] == [True, False]
+    assert Copy.objects.filter(site=second_site, state="verified").count() == 3
+    quota.recount(dataset.project_id)
+    assert list(StoredBytes.objects.values_list("site", "closing_bytes")) == [(metering.primary_site(), 6)]
 
 
 def test_page_csv_and_json_tell_the_same_as_the_command(
