@@ -1,11 +1,14 @@
-"""RabbitMQ in the place of Valkey, by BROKER_URL alone: jobs go through, also while it is killed and started again."""
+"""RabbitMQ in the place of Valkey, by BROKER_URL alone: jobs go through, also while it is killed and started again, and
+copies of data by the queue of their own."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kombu import Connection
 
 from portal.launcher.ports import accepts
 from portal.launcher.processes import Child, Program, words
@@ -76,6 +79,9 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
 def stack(rabbitmq: Child, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     running = Stack(tmp_path_factory.mktemp("stack-rabbitmq"))
     running.environment["BROKER_URL"] = rabbitmq.program.environment["URL"]
+    own = {name: running.environment[f"S3_{name.upper()}"] for name in ("endpoint", "access_key", "secret_key")}
+    site = {**own, "slug": "second", "bucket": f"{running.environment['S3_BUCKET']}-second", "region": "second"}
+    running.environment["STORAGE_SITES"] = json.dumps([site])
     try:
         running.start()
         yield running
@@ -94,6 +100,26 @@ def test_rabbitmq_killed_while_forms_come_in(stack: Stack, rabbitmq: Child) -> N
         rabbitmq.wait_until_ready(timeout_s=120)
     assert submitted.slowest_s < 4
     stack.assert_all_handed_over_once(submitted.codes, f"RabbitMQ killed, slowest form {submitted.slowest_s:.2f} s")
+
+
+def test_a_dataset_is_copied_by_the_queue_of_its_own(stack: Stack, rabbitmq: Child) -> None:
+    with Connection(rabbitmq.program.environment["URL"]) as broker:
+        assert broker.default_channel.queue_declare("data", passive=True).consumer_count
+    code = stack.portal.manage(
+        "shell", "-v", "0", "-c", "from tests.faults.dataset import send_and_keep; send_and_keep('second')"
+    )
+
+    def copy_is_verified() -> bool:
+        return bool(
+            stack.sql(
+                "SELECT 1 FROM datasets_copy c JOIN datasets_dataset d ON d.id = dataset_id"
+                " JOIN datasets_storagesite s ON s.id = site_id"
+                " WHERE d.code = %s AND s.slug = 'second' AND c.state = 'verified'",
+                code.strip(),
+            )
+        )
+
+    stack.say(f"a file sent, verified and copied within {stack.wait_until(copy_is_verified):.1f} s")
 
 
 @pytest.mark.faults_full
