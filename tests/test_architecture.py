@@ -70,6 +70,7 @@ ELSEWHERE = {
     "datasets/emails.py": "tests/datasets/test_cleaning.py, tests/datasets/test_tasks.py",
     "datasets/management/commands/set_storage_limit.py": "tests/datasets/test_quota.py",
     "datasets/management/commands/verify_storage.py": "tests/datasets/test_verification.py",
+    "datasets/models/": "tests/datasets/test_models.py",
     "datasets/views/certificates.py": "tests/datasets/test_certificates.py",
     "datasets/management/commands/add_storage_site.py": "tests/datasets/test_sites.py",
     "datasets/management/commands/residency_report.py": "tests/datasets/test_residency.py",
