@@ -264,6 +264,8 @@ class Attempt(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
     seen_at = models.DateTimeField(null=True, blank=True)  # last time the provider spoke of it
     stop_asked_at = models.DateTimeField(null=True, blank=True)  # last time we asked the provider to stop it
+    # Minutes before its end that the last warning was of; 0: none yet.
+    warned_min = models.PositiveSmallIntegerField(default=0, db_default=0)
     metered_until = models.DateTimeField(null=True, blank=True)  # the watermark
     collected_at = models.DateTimeField(null=True, blank=True)  # nothing is left to do: log and results are in storage
     collect_tries = models.PositiveIntegerField(default=0)

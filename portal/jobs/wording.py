@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
 
-from portal.core.templatetags.formats import yen
+from portal.core.templatetags.formats import instant_short, yen
 from portal.jobs.models import JobEvent
 from portal.jobs.states import FailureClass, JobState
 
@@ -138,6 +139,8 @@ def event_sentence(event: JobEvent) -> str | Promise:
         return JobState(event.after).label
     if event.reason == "elsewhere":
         return _elsewhere(event.detail)
+    if event.reason == "ends_soon":
+        return _ends_soon(event.detail)
     return EVENTS.get(event.reason, event.reason)
 
 
@@ -149,3 +152,11 @@ def _elsewhere(told: dict[str, Any]) -> str:
         sentence = gettext("%(before)s could not take the job: given to %(after)s, as allowed, for at most %(yen)s.")
     names = {"before": told[f"from_{language}"], "after": told[f"to_{language}"]}
     return sentence % {**names, "yen": yen(told["at_most_yen"])}
+
+
+def _ends_soon(told: dict[str, Any]) -> str:
+    if told["limit"] == "cost_cap":
+        sentence = gettext("%(minutes)s minutes before its end: at %(at)s the cost cap is reached, and it is stopped")
+    else:
+        sentence = gettext("%(minutes)s minutes before its end: at %(at)s the time limit is reached, and it is stopped")
+    return sentence % {"minutes": told["minutes"], "at": instant_short(datetime.fromisoformat(told["ends_at"]))}

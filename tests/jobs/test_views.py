@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -723,6 +723,23 @@ def test_an_ended_job_says_how_and_what_to_do_and_polls_no_more(client_of, membe
     assert notice is None or notice in page
     assert "every" not in page
     assert f"/jobs/{job.code}/stop/" not in page
+
+
+@pytest.mark.parametrize(
+    ("cap", "said"),
+    [
+        (1008, "is stopped at 24 Nov 15:00 at the latest, when its time limit is reached."),
+        (756, "is stopped at 24 Nov 14:45 at the latest, when its cost cap is reached."),
+    ],
+)
+def test_a_job_that_was_warned_says_when_it_ends_and_why(client_of, member, project, cap, said, time_machine):
+    time_machine.move_to(datetime(2026, 11, 24, 5, 30, tzinfo=UTC), tick=False)
+    job = running_job(project, cost_cap=cap)
+    assert "is stopped at" not in page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
+    job.attempts.update(warned_min=30)
+    assert said in page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
+    job.touch(stop_requested_at=timezone.now())
+    assert "is stopped at" not in page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
 
 
 def test_a_poll_gets_304_until_something_changes(client_of, member, project, time_machine):

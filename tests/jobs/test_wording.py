@@ -51,6 +51,19 @@ def test_a_move_names_both_places_and_what_it_may_cost(why: str, said: str) -> N
         assert str(event_sentence(event)) == said
 
 
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("time_limit", "30 minutes before its end: at 1 Dec 08:00 the time limit is reached, and it is stopped"),
+        ("cost_cap", "30 minutes before its end: at 1 Dec 08:00 the cost cap is reached, and it is stopped"),
+    ],
+)
+def test_a_warning_says_when_and_at_which_limit_in_the_time_of_japan(limit: str, said: str) -> None:
+    told = {"minutes": 30, "limit": limit, "ends_at": "2026-11-30T23:00:00+00:00"}
+    with translation.override("en"):
+        assert str(event_sentence(JobEvent(reason="ends_soon", detail=told))) == said
+
+
 def test_every_sentence_is_still_said_somewhere() -> None:
     code = "\n".join(path.read_text() for path in SOURCE.rglob("*.py") if path.name != "wording.py")
     assert [reason for reason in EVENTS if f'"{reason}"' not in code] == []

@@ -149,6 +149,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "ends_at": job.started_at + timedelta(seconds=cost.quote.pays_for_s)
         if job.started_at and job.state == JobState.RUNNING
         else None,
+        "ends_soon": job.state == JobState.RUNNING and job.stop_requested_at is None and attempt and attempt.warned_min,
         "cost": cost,
         "held": lambda: holds.left_of(job.code),
         "inputs": inputs,
