@@ -24,7 +24,7 @@ from portal.catalog.provider_accounts import adapter_of
 from portal.core.failpoints import failpoint
 from portal.core.plain_text import one_line
 from portal.jobs import logs, orphans, staging
-from portal.jobs.ending import see_to_ends
+from portal.jobs.ending import carry_new_limits, see_to_ends
 from portal.jobs.keys import key_prefix
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.outcomes import VANISHED
@@ -60,7 +60,7 @@ class Tracked:
 
 
 def track(account_id: int) -> Tracked:
-    """Ask the provider about every job of ours it holds, and carry over wishes to stop.
+    """Ask the provider about every job of ours it holds, and carry over wishes to stop and to go on longer.
 
     Raises ProviderError when it cannot be asked; nothing is concluded from that.
     """
@@ -70,6 +70,7 @@ def track(account_id: int) -> Tracked:
     adapter = adapter_of(attempts[0].account)
     see_to_ends(attempts)
     _ask_to_stop(attempts, adapter)
+    carry_new_limits(attempts, adapter)
     listed = _listing(attempts, adapter)
     # New jobs may be missing from a listing for a while; one that ended as we asked may lack its exit code.
     unclear = [a for a in attempts if not _is_clear(listed.get(a.remote_id))]

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from portal.jobs.views import artifacts, claiming, creating, listing, logs, showing, stopping
+from portal.jobs.views import artifacts, claiming, creating, extending, listing, logs, showing, stopping
 
 app_name = "jobs"
 urlpatterns = [
@@ -19,5 +19,6 @@ urlpatterns = [
     path("<str:code>/lines/", logs.lines, name="lines"),
     path("<str:code>/log/", logs.download, name="log"),
     path("<str:code>/stop/", stopping.stop, name="stop"),
+    path("<str:code>/extend/", extending.more_time, name="extend"),
 ]
 for_machines = ([path("claims/<str:token>/", claiming.claim, name="claim")], "machine")

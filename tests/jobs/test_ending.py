@@ -37,7 +37,7 @@ def warnings(job: Job) -> list[dict[str, Any]]:
     [(1801, 3600, 0), (1800, 3600, 30), (601, 3600, 30), (600, 3600, 10), (0, 3600, 10), (600, 600, 0), (900, 1800, 0)],
 )
 def test_a_warning_is_due_only_where_there_was_more_time_before(left_s: int, after_s: int, minutes: int) -> None:
-    assert ending.warning_at(left_s, ending.End(after_s, is_at_cap=False)) == minutes
+    assert ending.warning_at(left_s, ending.End(after_s, after_s, is_at_cap=False)) == minutes
 
 
 def test_a_job_near_its_time_limit_is_warned_of_thirty_and_ten_minutes_once_each(
