@@ -159,6 +159,7 @@ TABLE: dict[str, Pair] = {
     "jobs:lines": (READ, None),
     "jobs:log": (READ, None),
     "jobs:stop": (STOPPER, STOPPER),
+    "jobs:extend": (STOPPER, STOPPER),
     "machine:claim": ACT_OPEN,  # whoever has the token
     # datasets
     "datasets:list": (with_empty_page(*READERS), None),

@@ -113,6 +113,63 @@ def _refusal(account: BillingAccount, bound: list[tuple[Budget, Standing]], amou
     return None
 
 
+class Released(Exception):
+    """Nothing is held for the job any more: it is over."""
+
+
+@transaction.atomic(savepoint=False)
+def grow(job_code: str, *, amount: int, by: str) -> int:
+    """Put `amount` yen more aside for a job that is to go on; yen held for it in all, used or not.
+
+    What was approved for it beyond a budget stays as it was. Raises OverBudget, Released; nothing is held then.
+    Locks as `hold` does.
+    """
+    if amount < 0:
+        raise ValueError("A hold does not grow by less than nothing.")
+    found = Hold.objects.select_related("project").filter(job_code=job_code).first()
+    if found is None:
+        raise Released
+    account = ledger.locked(found.organization_id)
+    credits.expire(account, timezone.now())
+    bound = budgets.binding(account, found.project, lock=True)
+    hold = Hold.objects.select_for_update().get(pk=found.pk)
+    if hold.released_at is not None:
+        raise Released
+    if (refusal := _refusal(account, bound, amount)) is not None:
+        raise refusal
+    hold.amount += amount
+    hold.save(update_fields=["amount"])
+    ledger.post(
+        account,
+        {LedgerAccount.AVAILABLE: -amount, LedgerAccount.HELD: amount},
+        reference=f"hold:{job_code}",
+        by=by,
+    )
+    if any(alerts.is_reached_by(amount, budget, standing) for budget, standing in bound):
+        nudge(tasks.watch_budgets, found.organization_id)
+    return hold.amount
+
+
+@transaction.atomic(savepoint=False)
+def shrink(job_code: str, *, amount: int, by: str) -> int:
+    """Give back so much of what is held for a job that goes on, at most what it has left. Yen given back."""
+    found = Hold.objects.filter(job_code=job_code).first()
+    if found is None:
+        return 0
+    account = ledger.locked(found.organization_id)
+    hold = Hold.objects.select_for_update().get(pk=found.pk)
+    back = min(amount, hold.left)
+    hold.amount -= back
+    hold.save(update_fields=["amount"])
+    ledger.post(
+        account,
+        {LedgerAccount.HELD: -back, LedgerAccount.AVAILABLE: back},
+        reference=f"hold:{job_code}",
+        by=by,
+    )
+    return back
+
+
 @transaction.atomic(savepoint=False)
 def release(job_code: str, *, by: str) -> int:
     """Give back what the job did not use. Yen given back; 0 when there is no hold or it is released already."""

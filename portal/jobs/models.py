@@ -264,6 +264,11 @@ class Attempt(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
     seen_at = models.DateTimeField(null=True, blank=True)  # last time the provider spoke of it
     stop_asked_at = models.DateTimeField(null=True, blank=True)  # last time we asked the provider to stop it
+    # Minutes before its end that the last warning was of; 0: none yet.
+    warned_min = models.PositiveSmallIntegerField(default=0, db_default=0)
+    # More time that is held for and that the provider has not confirmed; 0: it knows the job's time limit.
+    asked_more_s = models.PositiveIntegerField(default=0, db_default=0)
+    asked_more_yen = models.PositiveBigIntegerField(default=0, db_default=0)
     metered_until = models.DateTimeField(null=True, blank=True)  # the watermark
     collected_at = models.DateTimeField(null=True, blank=True)  # nothing is left to do: log and results are in storage
     collect_tries = models.PositiveIntegerField(default=0)
@@ -303,7 +308,7 @@ class JobEvent(models.Model):
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events")
     at = models.DateTimeField(default=timezone.now)
-    kind = models.CharField(max_length=20)  # state, handoff, provider, stop, data
+    kind = models.CharField(max_length=20)  # state, handoff, provider, limit, stop, data
     before = models.CharField(max_length=10, blank=True)
     after = models.CharField(max_length=10, blank=True)
     reason = models.CharField(max_length=300, blank=True)  # a key of portal.jobs.wording, or plain provider text

@@ -19,20 +19,16 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from portal.audit import recording as audit
-from portal.billing import budgets, holds
 from portal.billing.models import Budget
-from portal.billing.tasks import watch_budgets
 from portal.catalog.provider_accounts import adapter_of
-from portal.celery import nudge
 from portal.core.failpoints import failpoint
 from portal.core.plain_text import one_line
 from portal.jobs import logs, orphans, staging
-from portal.jobs.estimates import affordable_s
+from portal.jobs.ending import carry_new_limits, see_to_ends
 from portal.jobs.keys import key_prefix
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.outcomes import VANISHED
-from portal.jobs.states import AttemptState, FailureClass, JobState, WaitingReason
+from portal.jobs.states import AttemptState, JobState, WaitingReason
 from portal.providers.base import Adapter, RemoteJob, RemoteState
 from portal.providers.errors import NotFound, ProviderError
 
@@ -42,8 +38,6 @@ BY = "portal:tracking"
 SEEN_EVERY = timedelta(seconds=15)  # how exact "last news" is
 CLOCK_SKEW = timedelta(minutes=20)  # a provider's clock may be so wrong, and its listing still complete
 STOP_AGAIN = timedelta(seconds=10)
-STOP_TAKES_S = 15  # from asking for a stop to its end at the provider
-OVER_TIME_GRACE_S = 300  # a provider ends a job at its time limit by itself, some minutes late at worst
 MISSING_AFTER_S = 60
 ASKED_ALONE_MAX = 50  # in a round: a provider that lists nothing is not asked ten thousand times instead
 VANISHED_AFTER = timedelta(hours=24)
@@ -66,7 +60,7 @@ class Tracked:
 
 
 def track(account_id: int) -> Tracked:
-    """Ask the provider about every job of ours it holds, and carry over wishes to stop.
+    """Ask the provider about every job of ours it holds, and carry over wishes to stop and to go on longer.
 
     Raises ProviderError when it cannot be asked; nothing is concluded from that.
     """
@@ -74,8 +68,9 @@ def track(account_id: int) -> Tracked:
     if not attempts:
         return Tracked()
     adapter = adapter_of(attempts[0].account)
-    _stop_costly(attempts)
+    see_to_ends(attempts)
     _ask_to_stop(attempts, adapter)
+    carry_new_limits(attempts, adapter)
     listed = _listing(attempts, adapter)
     # New jobs may be missing from a listing for a while; one that ended as we asked may lack its exit code.
     unclear = [a for a in attempts if not _is_clear(listed.get(a.remote_id))]
@@ -291,49 +286,6 @@ def _not_listed(attempt: Attempt, adapter: Adapter) -> None:
 
 
 # --- stop ------------------------------------------------------------------------------------------------------------
-
-
-def _stop_costly(attempts: Sequence[Attempt]) -> None:
-    """Ask for the end of what would soon cost more than its cap, runs on beyond its time limit, or whose budget stops
-    all jobs."""
-    now = timezone.now()
-    watched = {a.job.organization_id for a in attempts if a.may_be_stopped}  # type: ignore[attr-defined]
-    stops = budgets.stops_of(watched) if watched else ()
-    # Of what is set aside for several runs, one that took too long may have used more than its part.
-    several = [attempt.job.code for attempt in attempts if attempt.job.retries]
-    held = holds.amounts_of(several) if several else {}
-    for attempt in attempts:
-        job = attempt.job
-        if job.stop_requested_at is not None:
-            continue
-        if job.project in stops:
-            _want_stop(job, "budget_stopped", FailureClass.OVER_BUDGET, now)
-            nudge(watch_budgets, job.organization_id)
-        if attempt.started_at is None or job.stop_requested_at is not None:
-            continue
-        ran_s = (now - attempt.started_at).total_seconds()
-        yen = min(job.cost_cap, held.get(job.code, job.cost_cap)) - job.earlier_cost
-        pays_for_s = affordable_s(attempt.price, gpus=job.gpus, yen=yen)
-        if pays_for_s < job.time_limit_s and ran_s >= pays_for_s - STOP_TAKES_S:
-            _want_stop(job, "over_budget", FailureClass.OVER_BUDGET, now)
-        elif ran_s > job.time_limit_s + OVER_TIME_GRACE_S:
-            _want_stop(job, "over_time", FailureClass.TIME_LIMIT, now)
-
-
-def _want_stop(job: Job, reason: str, failure: FailureClass, now: datetime) -> None:
-    with transaction.atomic():
-        locked = Job.objects.select_for_update(of=("self",)).select_related("organization").get(pk=job.pk)
-        if locked.stop_requested_at is None and not locked.is_final:
-            locked.touch(stop_requested_at=now, failure=failure)
-            _note(locked, "stop", reason)
-            audit.record(
-                "job.stop_requested",
-                f"job:{locked.code}",
-                actor=BY,
-                chain=locked.organization.code,
-                detail={"reason": reason},
-            )
-    job.refresh_from_db(fields=["stop_requested_at", "failure"])
 
 
 def _ask_to_stop(attempts: Sequence[Attempt], adapter: Adapter) -> None:

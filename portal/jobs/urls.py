@@ -1,6 +1,16 @@
 from django.urls import path
 
-from portal.jobs.views import artifacts, claiming, creating, listing, logs, residency, showing, stopping
+from portal.jobs.views import (
+    artifacts,
+    claiming,
+    creating,
+    extending,
+    listing,
+    logs,
+    residency,
+    showing,
+    stopping,
+)
 
 app_name = "jobs"
 urlpatterns = [
@@ -22,5 +32,6 @@ urlpatterns = [
     path("<str:code>/lines/", logs.lines, name="lines"),
     path("<str:code>/log/", logs.download, name="log"),
     path("<str:code>/stop/", stopping.stop, name="stop"),
+    path("<str:code>/extend/", extending.more_time, name="extend"),
 ]
 for_machines = ([path("claims/<str:token>/", claiming.claim, name="claim")], "machine")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
 
-from portal.core.templatetags.formats import yen
+from portal.core.templatetags.formats import duration, instant_short, yen
 from portal.jobs.models import JobEvent
 from portal.jobs.states import FailureClass, JobState
 
@@ -114,6 +115,8 @@ EVENTS: dict[str, Promise] = {
     "time_limit": _("The time limit was reached"),
     "over_budget": _("The cost cap or a budget was reached"),
     "budget_stopped": _("So much of a budget is spent that it stops all jobs"),
+    "extension_confirmed": _("The provider has moved the time limit"),
+    "extension_refused": _("The provider did not move the time limit; what was set aside for it is free again"),
     "out_of_memory": _("The program needed more memory than there was"),
     "interrupted": _("Interrupted by the provider"),
     "input_missing": _("An input file could not be read, or its checksum differed"),
@@ -138,6 +141,10 @@ def event_sentence(event: JobEvent) -> str | Promise:
         return JobState(event.after).label
     if event.reason == "elsewhere":
         return _elsewhere(event.detail)
+    if event.reason == "extended":
+        return _extended(event.detail)
+    if event.reason == "ends_soon":
+        return _ends_soon(event.detail)
     return EVENTS.get(event.reason, event.reason)
 
 
@@ -149,3 +156,17 @@ def _elsewhere(told: dict[str, Any]) -> str:
         sentence = gettext("%(before)s could not take the job: given to %(after)s, as allowed, for at most %(yen)s.")
     names = {"before": told[f"from_{language}"], "after": told[f"to_{language}"]}
     return sentence % {**names, "yen": yen(told["at_most_yen"])}
+
+
+def _extended(told: dict[str, Any]) -> str:
+    sentence = gettext("%(time)s more, until %(at)s at the latest; %(yen)s more is set aside")
+    at = instant_short(datetime.fromisoformat(told["ends_at"]))
+    return sentence % {"time": duration(told["seconds"]), "at": at, "yen": yen(told["yen"])}
+
+
+def _ends_soon(told: dict[str, Any]) -> str:
+    if told["limit"] == "cost_cap":
+        sentence = gettext("%(minutes)s minutes before its end: at %(at)s the cost cap is reached, and it is stopped")
+    else:
+        sentence = gettext("%(minutes)s minutes before its end: at %(at)s the time limit is reached, and it is stopped")
+    return sentence % {"minutes": told["minutes"], "at": instant_short(datetime.fromisoformat(told["ends_at"]))}

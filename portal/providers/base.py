@@ -246,6 +246,21 @@ class DataPush(ABC):
         """Remove what was pushed and is still there. Nothing there: return quietly. Raises Unavailable."""
 
 
+class MoreTime(ABC):
+    """Changes the time limit of a job while it runs."""
+
+    #: whether this account may
+    gives_time: bool = False
+
+    @abstractmethod
+    def set_time_limit(self, remote_id: str, *, time_limit_s: int) -> None:
+        """Let the job run so long, counted from its start. The same again changes nothing.
+
+        Raises NotFound where it is over, Rejected or Misconfigured where the limit stays as it was, Unavailable: ask
+        again, it may have been done.
+        """
+
+
 class PriceList(ABC):
     @abstractmethod
     def offerings(self) -> list[RemoteOffering]:

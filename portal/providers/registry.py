@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import threading
+from collections.abc import Mapping
 from typing import Any, cast
 
 from portal.providers.base import Account, Adapter
@@ -24,6 +25,9 @@ TELLS_AVAILABILITY = frozenset({"slurm_rest"})
 SENDS_RESULTS = frozenset({"slurm_rest"})
 # Who can fetch an image with a login, asked when a job is submitted.
 TAKES_LOGINS = frozenset({"sakura_dok"})
+
+# Who can change the limit of a job that runs, where the account has the right to: a page offers it.
+GIVES_TIME = frozenset({"slurm_rest", "slurm_ssh"})
 
 # How many jobs an account runs at once where the provider publishes a number; a contract may raise it. DOK's FAQ of
 # 2024-10-10: one running task per user, more wait and start in turn.
@@ -70,6 +74,11 @@ def make_adapter(account: Account) -> Adapter:
 def option_names(kind: str) -> frozenset[str]:
     """What may stand in the options of an account of this kind."""
     return cast(frozenset[str], _class_of(kind).option_names)
+
+
+def gives_time(kind: str, options: Mapping[str, Any]) -> bool:
+    """Whether an account's running jobs can be given more time."""
+    return kind in GIVES_TIME and options.get("raises_limits") == "true"
 
 
 def _class_of(kind: str) -> Any:

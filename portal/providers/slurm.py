@@ -30,6 +30,10 @@ _ENDED = {
 }
 _REASONS_OF_NOTHING = {"None", "(null)", "N/A"}
 
+# An account's option: `true` where its Slurm user may raise limits of running jobs. scontrol(1): lowering them is
+# everybody's, raising them the administrators' (AdminLevel=Operator in sacctmgr).
+RAISES_LIMITS = "raises_limits"
+
 # slurm_errno.h, and what sbatch and slurmrestd print for them.
 _ACCOUNT_WRONG = re.compile(
     r"invalid partition|no default partition|invalid account|invalid qos|access.{0,20}denied"
@@ -116,6 +120,11 @@ def instant(seconds: int | None) -> datetime | None:
     if not seconds or not 0 < seconds < 4_000_000_000:
         return None
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def is_over(text: str) -> bool:
+    """[T] "Job has already finished", of a change that comes too late."""
+    return "already finished" in text.lower()
 
 
 def refusal(text: str, *, code: str) -> ProviderError:

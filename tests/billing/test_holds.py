@@ -9,7 +9,7 @@ from django.utils import timezone, translation
 
 from portal.accounts.models import Project, User
 from portal.billing import budgets
-from portal.billing.holds import OverBudget, Room, hold, release, room_for
+from portal.billing.holds import OverBudget, Released, Room, grow, hold, release, room_for, shrink
 from portal.billing.models import BillingAccount, Hold
 from portal.billing.verification import verify
 from tests.factories import PriceFactory, ProjectFactory
@@ -47,6 +47,47 @@ def test_the_same_job_holds_once(project: Project) -> None:
 
 def test_release_of_an_unknown_job_is_quiet(project: Project) -> None:
     assert release("J-none", by="portal:test") == 0
+
+
+def more(job_code: str, amount: int) -> int:
+    with transaction.atomic():
+        return grow(job_code, amount=amount, by="user:1")
+
+
+def test_a_hold_grows_by_what_is_left_and_no_more_and_gives_back_what_it_grew_by(project: Project, owner: User) -> None:
+    give_credit(project, 1000)
+    put_aside(project, 400)
+    assert (more("J-1", 100), room_for(project).left, verify()) == (500, 500, [])
+    with pytest.raises(OverBudget) as refused:
+        more("J-1", 501)
+    assert (refused.value.left, refused.value.limit_kind, verify()) == (500, "credit", [])
+    budgets.set_limit(project.organization, project=project, monthly_limit=700, by=owner)
+    with pytest.raises(OverBudget) as refused:
+        more("J-1", 201)
+    assert (refused.value.left, refused.value.limit_kind) == (200, "budget")
+    assert (more("J-1", 200), room_for(project).left) == (700, 0)
+    assert (shrink("J-1", amount=300, by="user:1"), room_for(project).left, verify()) == (300, 300, [])
+    assert (release("J-1", by="user:1"), room_for(project).credit_left, verify()) == (400, 1000, [])
+
+
+def test_what_is_over_grows_no_more_and_shrinks_by_nothing(project: Project) -> None:
+    give_credit(project, 1000)
+    put_aside(project, 400)
+    release("J-1", by="user:1")
+    for job_code in ("J-1", "J-none"):
+        with pytest.raises(Released):
+            more(job_code, 1)
+        assert shrink(job_code, amount=1, by="user:1") == 0
+    assert (room_for(project).left, verify()) == (1000, [])
+
+
+def test_no_more_is_given_back_than_a_hold_has_left(project: Project, owner: User) -> None:
+    give_credit(project, 1000)
+    metered(
+        project, owner, PriceFactory(amount="1", minimum_s=0, tax_percent=0), job_code="J-1",
+        started_at=jst(2026, 11, 24, 11), seconds=90, held=100,
+    )  # fmt: skip
+    assert (shrink("J-1", amount=50, by="user:1"), room_for(project).left, verify()) == (10, 910, [])
 
 
 def test_hold_beyond_the_credit_is_refused(project: Project) -> None:

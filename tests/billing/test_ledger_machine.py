@@ -1,5 +1,6 @@
-"""Any order of submits, reports (late, doubled, out of order), price changes, budgets of all periods and thresholds,
-approvals, ends and days that pass: what is spent and held never exceeds a budget, and every yen is where it should be.
+"""Any order of submits, extensions, reports (late, doubled, out of order, taken back), price changes, budgets of all
+periods and thresholds, approvals, credit given, ends, months that are closed and days that pass: what is spent and held
+never exceeds a budget, and every yen is where it should be.
 
 The whole set: `python3 manage.py test tests/billing/test_ledger_machine.py -m faults_full -s` (2,000 sequences of 50
 steps).
@@ -21,22 +22,24 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from portal.accounts.models import Project
-from portal.billing import approvals, budgets
+from portal.billing import approvals, budgets, credits, invoicing
 from portal.billing.alerts import note_reached
 from portal.billing.budgets import BelowCommitted, Standing, Terms, with_standings
-from portal.billing.holds import OverBudget, hold, release
+from portal.billing.holds import OverBudget, Released, grow, hold, release
 from portal.billing.models import (
     BillingAccount,
     Budget,
     BudgetAction,
     BudgetAlert,
     BudgetPeriod,
+    Charge,
+    CreditKind,
     LedgerEntry,
 )
 from portal.billing.verification import verify
-from portal.core.periods import day_of
+from portal.core.periods import billing_month, day_of
 from tests.factories import MembershipFactory, PriceFactory, ProjectFactory
-from tests.factories.billing import give_credit, jst, metered
+from tests.factories.billing import give_credit, jst, metered, set_issuer, taken_back
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(0)]
 
@@ -83,6 +86,9 @@ class Ledger(RuleBasedStateMachine):
         self.price, self.per_second = PriceFactory(amount="1", minimum_s=0, tax_percent=0), 1
         self.jobs: dict[str, Work] = {}
         self.last: tuple[str, datetime, int] | None = None
+        self.told: list[tuple[str, Charge, int]] = []  # that can be taken back, with the yen that its time was worth
+        self.closed: set[date] = set()
+        set_issuer(self.price.offering.contracting_member.slug)
 
     def teardown(self) -> None:
         if hasattr(self, "outer"):
@@ -117,6 +123,33 @@ class Ledger(RuleBasedStateMachine):
         if not fits:
             excess = {budget.pk: stand[budget.pk].committed + amount - budget.limit for budget in bound}
             job.beyond = {pk: yen for pk, yen in excess.items() if yen > 0}
+
+    @rule(which=st.integers(0, 20), amount=st.sampled_from([1, 100, 400]))
+    def extend(self, which: int, amount: int) -> None:
+        if not self.jobs:
+            return
+        code = sorted(self.jobs)[which % len(self.jobs)]
+        job = self.jobs[code]
+        bound = [budget for budget in self._not_over() if budget.project_id in (None, self.projects[job.project].pk)]
+        stand = {budget.pk: self._standing(budget) for budget in bound}
+        stopped = any(stand[budget.pk].is_stopped(budget) for budget in bound)
+        credit_left = self.credit - sum(job.charged + job.left for job in self.jobs.values())
+        fits = all(amount <= stand[budget.pk].without_approval(budget) for budget in bound)
+        try:
+            with transaction.atomic():
+                assert grow(code, amount=amount, by=f"user:{self.person.pk}") == job.amount + amount
+        except Released:
+            assert job.is_over
+        except OverBudget:
+            assert stopped or amount > credit_left or not fits
+        else:
+            assert not job.is_over and not stopped and amount <= credit_left and fits
+            job.amount += amount
+
+    @rule(amount=st.sampled_from([1, 250]), kind=st.sampled_from([CreditKind.REFUND, CreditKind.COMPENSATION]))
+    def give_back(self, amount: int, kind: CreditKind) -> None:
+        credits.grant(self.organization, kind=kind, amount=amount, expires_at=None, by="portal:test")
+        self.credit += amount
 
     @rule(
         whole=st.booleans(),
@@ -185,8 +218,37 @@ class Ledger(RuleBasedStateMachine):
         job.due += seconds * self.per_second
         for charge in charges:
             job.by_day[charge.day] += charge.amount
+            assert charge.record is not None
+            self.told.append((code, charge, charge.record.seconds * self.per_second))
         assert job.charged == min(job.amount, job.due) >= before
-        assert {charge.day for charge in charges} == {day_of(start), day_of(start + timedelta(seconds=seconds - 1))}
+        own = {day_of(start), day_of(start + timedelta(seconds=seconds - 1))}
+        booked = {charge.of_month or charge.day for charge in charges}
+        assert booked == {day.replace(day=1) if day.replace(day=1) in self.closed else day for day in own}
+
+    @rule(which=st.integers(0, 40))
+    def a_report_is_taken_back(self, which: int) -> None:
+        """What comes back is free again, and held for the job no more."""
+        if not self.told:
+            return
+        code, charge, worth = self.told.pop(which % len(self.told))
+        job = self.jobs[code]
+        before = job.charged
+        job.due -= worth
+        reversal = taken_back(charge)
+        job.by_day[reversal.day] += reversal.amount
+        if reversal.amount < 0 and not job.is_over:
+            job.amount += reversal.amount
+        if not job.is_over:
+            assert job.charged == min(job.amount, job.due)
+        else:
+            assert min(before, job.due) <= job.charged <= max(before, job.due)
+
+    @rule()
+    def month_is_closed(self) -> None:
+        month = billing_month(timezone.now()).previous
+        member = self.price.offering.contracting_member
+        if invoicing.close(self.organization, member=member, month=month, by="portal:test") is not None:
+            self.closed.add(month.first_day)
 
     @rule()
     def report_the_same_again(self) -> None:
@@ -242,7 +304,7 @@ class Ledger(RuleBasedStateMachine):
         first, last = budget.days(timezone.now())
         here = [job for job in self.jobs.values() if budget.project_id in (None, self.projects[job.project].pk)]
         in_period = {id(job): sum(yen for day, yen in job.by_day.items() if first <= day <= last) for job in here}
-        beyond = [min(job.beyond.get(budget.pk, 0), in_period[id(job)] + job.left) for job in here]
+        beyond = [min(job.beyond.get(budget.pk, 0), max(0, in_period[id(job)]) + job.left) for job in here]
         return Standing(budget.limit, sum(in_period.values()), sum(job.left for job in here), sum(beyond))
 
 

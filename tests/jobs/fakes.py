@@ -16,6 +16,7 @@ from portal.providers.base import (
     JobSpec,
     LiveLog,
     LogPiece,
+    MoreTime,
     PrivateImages,
     RemoteJob,
     RemoteState,
@@ -23,7 +24,7 @@ from portal.providers.base import (
 from portal.providers.errors import NotFound
 
 
-class FakeProvider(Adapter, LiveLog, FinalLog, Artifacts, PrivateImages, DataPush):
+class FakeProvider(Adapter, LiveLog, FinalLog, Artifacts, PrivateImages, DataPush, MoreTime):
     """`before` and `after` hold the errors that the next submits raise without and with their effect, `while_pushing`
     what happens before each push."""
 
@@ -37,6 +38,8 @@ class FakeProvider(Adapter, LiveLog, FinalLog, Artifacts, PrivateImages, DataPus
         self.cancelled: list[str] = []
         self.forgotten: list[str] = []  # whose logins were deleted
         self.calls: list[str] = []
+        self.limits: list[tuple[str, int]] = []
+        self.refusing: Exception | None = None  # raised by every change of a limit
         self.output = b""
         self.files: dict[str, bytes] | None = None
         self.pushed: dict[str, bytes] = {}
@@ -108,6 +111,12 @@ class FakeProvider(Adapter, LiveLog, FinalLog, Artifacts, PrivateImages, DataPus
     def take_back(self, key: str) -> None:
         self._ask("take back")
         self.pushed = {path: data for path, data in self.pushed.items() if not path.startswith(f"{key}/")}
+
+    def set_time_limit(self, remote_id: str, *, time_limit_s: int) -> None:
+        self._ask("limit")
+        if self.refusing is not None:
+            raise self.refusing
+        self.limits.append((remote_id, time_limit_s))
 
     def _ask(self, what: str) -> None:
         self.calls.append(what)

@@ -258,7 +258,8 @@ def test_a_budget_that_is_spent_stops_what_runs_and_what_waits_at_the_provider(
     provider.becomes(RemoteState.CANCELLED, ended_at=now())
     steps.track()
     steps.collect()
-    reasons = list(JobEvent.objects.filter(job=queued, reason__contains="budget").values_list("reason", flat=True))
+    events = JobEvent.objects.filter(job=queued, reason__contains="budget").order_by("pk")
+    reasons = list(events.values_list("reason", flat=True))
     assert (fresh(queued).state, reasons) == ("expired", ["budget_stopped", "over_budget"])
 
 

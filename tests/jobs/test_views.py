@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.core.cache import cache
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -16,8 +16,9 @@ from portal.accounts.roles import Role
 from portal.billing.approvals import approve
 from portal.billing.budgets import Terms, create, set_limit
 from portal.billing.credits import grant_trial
+from portal.billing.holds import hold
 from portal.billing.models import BudgetAction, BudgetPeriod, SpendRequest
-from portal.catalog.models import Price
+from portal.catalog.models import Price, ProviderAccount
 from portal.datasets.models import Copy, Dataset, StorageSite
 from portal.jobs.models import Attempt, Draft, Job, JobEvent, JobInput
 from portal.jobs.request import SCRIPT_MAX_BYTES
@@ -41,6 +42,7 @@ from tests.factories import (
     RegistryLoginFactory,
     UserFactory,
 )
+from tests.factories.billing import give_credit
 
 KEY = "k" * 32
 HTMX = {"HX-Request": "true", "HX-Request-Type": "partial"}
@@ -737,6 +739,23 @@ def test_an_ended_job_says_how_and_what_to_do_and_polls_no_more(client_of, membe
     assert f"/jobs/{job.code}/stop/" not in page
 
 
+@pytest.mark.parametrize(
+    ("cap", "said"),
+    [
+        (1008, "is stopped at 24 Nov 15:00 at the latest, when its time limit is reached."),
+        (756, "is stopped at 24 Nov 14:45 at the latest, when its cost cap is reached."),
+    ],
+)
+def test_a_job_that_was_warned_says_when_it_ends_and_why(client_of, member, project, cap, said, time_machine):
+    time_machine.move_to(datetime(2026, 11, 24, 5, 30, tzinfo=UTC), tick=False)
+    job = running_job(project, cost_cap=cap)
+    assert "is stopped at" not in page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
+    job.attempts.update(warned_min=30)
+    assert said in page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
+    job.touch(stop_requested_at=timezone.now())
+    assert "is stopped at" not in page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
+
+
 def test_a_poll_gets_304_until_something_changes(client_of, member, project, time_machine):
     time_machine.move_to(timezone.now().replace(second=0, microsecond=0), tick=False)
     job = running_job(project, submitted_by=member)
@@ -908,6 +927,52 @@ def test_stopping_says_what_it_means_and_is_asked_once(client_of, member, projec
     assert "Charging ends when the provider confirms the end." in page_of(answer)
     assert "Nothing was stopped" in page_of(again)
     assert job.events.filter(kind="stop").count() == 1
+
+
+def job_that_can_be_extended(project, member, *, raises_limits, **fields):
+    job = running_job(project, submitted_by=member, **{"cost_cap": 1008, **fields})
+    give_credit(project, job.cost_cap + 700)
+    with transaction.atomic():
+        hold(project.organization, project=project, job_code=job.code, amount=job.cost_cap, by="portal:test")
+    job.attempts.update(started_at=job.started_at)
+    ProviderAccount.objects.update(kind="slurm_rest", options={"raises_limits": raises_limits})
+    return job
+
+
+def test_an_hour_more_is_offered_with_its_cost_where_there_is_money_for_it(client_of, member, project, time_machine):
+    time_machine.move_to(datetime(2026, 11, 24, 5, 30, tzinfo=UTC), tick=False)
+    job = job_that_can_be_extended(project, member, raises_limits="true")
+    client = client_of(member, "en")
+    assert f'href="/jobs/{job.code}/extend/"' in page_of(client.get(f"/jobs/{job.code}/"))
+    page = page_of(client.get(f"/jobs/{job.code}/extend/"))
+    offered = re.findall(r'value="(\d+)"( checked)?( disabled)?><span><b>(.*?)</b> (.*?)(?: <span|</span>)', page)
+    assert offered == [
+        ("900", " checked", "", "+15 min", "¥252 at most, until 24 Nov 15:15"),
+        ("1800", "", "", "+30 min", "¥504 at most, until 24 Nov 15:30"),
+        ("3600", "", " disabled", "+1 h", "¥1,008 at most, until 24 Nov 16:00"),
+        ("14400", "", " disabled", "+4 h", "¥4,032 at most, until 24 Nov 19:00"),
+    ]
+    refused = client.post(f"/jobs/{job.code}/extend/", {"seconds": "3600", "seen_end_s": "3600"})
+    assert "This costs ¥1,008 more, and ¥700 of the credit is left." in page_of(refused)
+    for bad in ({}, {"seconds": "١", "seen_end_s": "3600"}, {"seconds": "9" * 30, "seen_end_s": "x"}):
+        assert "in steps of 15 minutes" in page_of(client.post(f"/jobs/{job.code}/extend/", bad))
+    done = client.post(f"/jobs/{job.code}/extend/", {"seconds": "1800", "seen_end_s": "3600"}, follow=True)
+    assert "The job may run until 24 Nov 15:30 at the latest." in page_of(done)
+    job.refresh_from_db()
+    assert (job.time_limit_s, job.cost_cap) == (5400, 1512)
+    assert "The provider has not confirmed the last extension yet." in page_of(client.get(f"/jobs/{job.code}/extend/"))
+
+
+def test_where_the_provider_cannot_the_page_says_so_and_offers_nothing(client_of, member, project):
+    job = job_that_can_be_extended(project, member, raises_limits="false")
+    job.attempts.update(warned_min=30)
+    client = client_of(member, "en")
+    page = page_of(client.get(f"/jobs/{job.code}/"))
+    assert "cannot change the time limit of a job that runs." in page
+    assert f'href="/jobs/{job.code}/extend/"' not in page
+    page = page_of(client.get(f"/jobs/{job.code}/extend/"))
+    assert "cannot change the time limit of a job that runs. Copy it with a longer one." in page
+    assert "seconds" not in page
 
 
 def test_others_jobs_are_stopped_by_managers_only(client_of, member, manager, viewer, project):

@@ -34,7 +34,7 @@ def test_every_reason_that_the_code_gives_has_its_sentence() -> None:
                 words = [keyword.value for keyword in node.keywords if keyword.arg == "reason"] + node.args[2:3]
                 given.update(word.value for word in words if isinstance(word, ast.Constant) and word.value)
     assert len(given) > 5
-    assert given - set(EVENTS) == {"elsewhere"}  # a sentence with names and yen
+    assert given - set(EVENTS) == {"elsewhere", "extended"}  # sentences with names, times and yen
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,19 @@ def test_a_move_names_both_places_and_what_it_may_cost(why: str, said: str) -> N
     event = JobEvent(reason="elsewhere", detail={"why": why, "at_most_yen": 1200, **names})
     with translation.override("en"):
         assert str(event_sentence(event)) == said
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("time_limit", "30 minutes before its end: at 1 Dec 08:00 the time limit is reached, and it is stopped"),
+        ("cost_cap", "30 minutes before its end: at 1 Dec 08:00 the cost cap is reached, and it is stopped"),
+    ],
+)
+def test_a_warning_says_when_and_at_which_limit_in_the_time_of_japan(limit: str, said: str) -> None:
+    told = {"minutes": 30, "limit": limit, "ends_at": "2026-11-30T23:00:00+00:00"}
+    with translation.override("en"):
+        assert str(event_sentence(JobEvent(reason="ends_soon", detail=told))) == said
 
 
 def test_every_sentence_is_still_said_somewhere() -> None:

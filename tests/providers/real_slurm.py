@@ -108,7 +108,7 @@ class Cluster:
             "slurm_rest",
             f"http://127.0.0.1:{self._ports['rest']}",
             {"user": "root", "token": token},
-            {"work_dir": str(self.folder / "jobs"), "account": "jga"},
+            {"work_dir": str(self.folder / "jobs"), "account": "jga", "raises_limits": "true"},
         )
 
     def ssh_account(self) -> Account:
@@ -121,7 +121,7 @@ class Cluster:
                 "private_key": (self.folder / "user_key").read_text(),
                 "known_hosts": f"[127.0.0.1]:{self._ports['ssh']} {host_key[0]} {host_key[1]}\n",
             },
-            {"work_dir": str(self.folder / "jobs"), "account": "jga"},
+            {"work_dir": str(self.folder / "jobs"), "account": "jga", "raises_limits": "true"},
         )
 
     def _start_database(self) -> None:

@@ -55,6 +55,7 @@ READS: dict[str, Callable[[Any], object]] = {
     "get": lambda adapter: adapter.get("17"),
     "list": lambda adapter: list(adapter.list_jobs("jga-", since=SINCE)),
     "cancel": lambda adapter: adapter.cancel("17"),
+    "set_time_limit": lambda adapter: adapter.set_time_limit("17", time_limit_s=60),
     "usage": lambda adapter: list(adapter.usage(since=SINCE, until=datetime.now(UTC))),
     "availability": lambda adapter: adapter.availability(),
     "offerings": lambda adapter: adapter.offerings(),
@@ -63,6 +64,7 @@ READS: dict[str, Callable[[Any], object]] = {
     "fetch_artifacts": lambda adapter: adapter.fetch_artifacts(JOB),
 }
 ABILITY = {
+    "set_time_limit": base.MoreTime,
     "availability": base.Availability, "offerings": base.PriceList, "read_log": base.LiveLog,
     "fetch_log": base.FinalLog, "fetch_artifacts": base.Artifacts,
 }  # fmt: skip
@@ -228,7 +230,17 @@ OUTPUTS = {
 def test_whatever_the_commands_print_every_call_ends_as_ours(output: str, code: int) -> None:
     with commands(lambda command: (OUTPUTS[output], b"error: users-secret " + OUTPUTS[output][:5000], code)) as account:
         adapter = SlurmSsh(account)
-        for name in ("check", "find", "get", "list", "cancel", "usage", "read_log", "fetch_artifacts"):
+        for name in (
+            "check",
+            "find",
+            "get",
+            "list",
+            "cancel",
+            "set_time_limit",
+            "usage",
+            "read_log",
+            "fetch_artifacts",
+        ):
             try:
                 told = READS[name](adapter)
             except ProviderError as error:

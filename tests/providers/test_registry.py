@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from portal.providers.base import Account, Artifacts, Availability, PriceList, PrivateImages
+from portal.providers.base import Account, Artifacts, Availability, MoreTime, PriceList, PrivateImages
 from portal.providers.bootstrap import bootstrap_script
 from portal.providers.errors import Misconfigured
 from portal.providers.registry import (
+    GIVES_TIME,
     KINDS,
     SENDS_RESULTS,
     TAKES_LOGINS,
@@ -65,4 +66,5 @@ def test_what_is_said_by_kind_is_what_the_adapters_can_do() -> None:
     assert {kind for kind, one in classes.items() if issubclass(one, PriceList)} == TELLS_PRICES
     assert {kind for kind, one in classes.items() if issubclass(one, Availability)} == TELLS_AVAILABILITY
     assert {kind for kind, one in classes.items() if issubclass(one, PrivateImages)} == TAKES_LOGINS
+    assert {kind for kind, one in classes.items() if issubclass(one, MoreTime)} == GIVES_TIME
     assert {kind for kind, one in classes.items() if not issubclass(one, Artifacts)} == SENDS_RESULTS

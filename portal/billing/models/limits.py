@@ -111,7 +111,10 @@ class Budget(models.Model):
 
 
 class Hold(models.Model):
-    """Put aside at submit, used up by charges, released at the end: 0 <= used, used + released <= amount at the end."""
+    """Put aside at submit, used up by charges, released at the end: 0 <= used, used + released <= amount at the end.
+
+    It grows when the job is given more time, at most as its budgets and the credit allow.
+    """
 
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="holds")
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="holds")

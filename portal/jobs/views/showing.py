@@ -24,13 +24,14 @@ from portal.core.limits import limited
 from portal.core.periods import JST
 from portal.datasets import storage
 from portal.jobs import line, logs
-from portal.jobs.models import Job, JobEvent
+from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.starters import starter
 from portal.jobs.states import FailureClass, JobState, WaitingReason
 from portal.jobs.views.finding import find_job, may_stop, record_download, user_of
 from portal.jobs.views.logs import log_context
-from portal.jobs.views.timeline import cost_now, ran_s, silent_since, state_shown, tick, timeline, unknown_since
+from portal.jobs.views.timeline import Cost, cost_now, ran_s, silent_since, state_shown, tick, timeline, unknown_since
 from portal.jobs.wording import FAILURES, LOST, Explanation, event_sentence
+from portal.providers.registry import gives_time
 
 LINK_S = 60
 INPUTS_SHOWN = 100  # jobs of before there were versions read no more
@@ -121,7 +122,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
     user = user_of(request)
     told: Any = SimpleLazyObject(lambda: list(job.events.order_by("pk")))
     # What the attempt tells is of jobs that still move.
-    attempt = None if job.is_final else job.attempts.order_by("-number").first()
+    attempt = None if job.is_final else job.attempts.select_related("account").order_by("-number").first()
     found: Any = SimpleLazyObject(lambda: list(job.artifacts.order_by("path")[:1001]))
     inputs: Any = SimpleLazyObject(
         lambda: list(job.inputs.select_related("data_file").order_by("path")[: INPUTS_SHOWN + 1])
@@ -149,6 +150,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "ends_at": job.started_at + timedelta(seconds=cost.quote.pays_for_s)
         if job.started_at and job.state == JobState.RUNNING
         else None,
+        "ends_soon": job.state == JobState.RUNNING and job.stop_requested_at is None and attempt and attempt.warned_min,
         "cost": cost,
         "held": lambda: holds.left_of(job.code),
         "inputs": inputs,
@@ -157,8 +159,17 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "artifacts": found,
         "artifacts_size": lambda: sum(a.size_bytes for a in found),
         "can_stop": job.can_stop and may_stop(user, job),
+        "can_extend": _can_extend(job, attempt, cost) and may_stop(user, job) and can_copy,
         "can_copy": can_copy,
     }
+
+
+def _can_extend(job: Job, attempt: Attempt | None, cost: Cost) -> bool:
+    """Whether it is worth a look: the page behind it says what stands in the way."""
+    if attempt is None or job.state != JobState.RUNNING or job.stop_requested_at is not None or attempt.asked_more_s:
+        return False
+    # A higher cap is ours alone to give.
+    return cost.quote.is_capped or gives_time(attempt.account.kind, attempt.account.options)
 
 
 def _explanation(job: Job, events: list[JobEvent]) -> Explanation | None:

@@ -21,7 +21,7 @@ from portal.providers.emulators.fault_kinds import (
 )
 from portal.providers.emulators.malformed_bodies import MALFORMED
 
-OPERATIONS = ("submit", "find", "get", "list", "cancel", "log", "artifact", "check", "file", "*")
+OPERATIONS = ("submit", "find", "get", "list", "cancel", "update", "log", "artifact", "check", "file", "*")
 LARGEST = 10**9  # of any number: 30 years in seconds
 
 _WORD = re.compile(r"(\d{1,3}):(\d?\.?\d{1,9}):(before|after)", re.ASCII)

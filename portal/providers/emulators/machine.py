@@ -182,6 +182,24 @@ class Machine:
         timer.daemon = True
         timer.start()
 
+    def set_time_limit(self, job: Job, time_limit_s: int) -> bool:
+        """False: it has ended, or is ending."""
+        with self._changed:
+            if job.state == "ended" or job.stop_asked_at is not None:
+                return False
+            job.time_limit_s = time_limit_s
+            self._save(job)
+            left_s = self._left_s(job)
+        if left_s is not None:  # its watcher waits until the limit that it had, and looks again then
+            timer = threading.Timer(left_s, self._stop_at_limit, (job,))
+            timer.daemon = True
+            timer.start()
+        return True
+
+    def _stop_at_limit(self, job: Job) -> None:
+        if self._left_s(job) == 0:
+            self.stop(job, "timeout")
+
     def forget(self, job: Job) -> None:
         with self._changed:
             del self._jobs[job.id]
@@ -290,9 +308,8 @@ class Machine:
             with contextlib.suppress(ProcessLookupError):
                 pidfd = os.pidfd_open(job.pid)
                 try:
-                    if not _ends_within(pidfd, self._left_s(job)):
-                        self.stop(job, "timeout")
-                        _ends_within(pidfd, None)
+                    while not _ends_within(pidfd, self._left_s(job) if job.stop_asked_at is None else None):
+                        self._stop_at_limit(job)
                 finally:
                     os.close(pidfd)
         if process is not None:

@@ -56,7 +56,7 @@ def _new_access(state: Path) -> dict[str, Any]:
     token = jwt.encode({"sun": USER, "iat": now, "exp": now + TOKEN_FOR_S}, key, algorithm="HS256")
     return {
         "credentials": {"user": USER, "token": token},
-        "options": {"work_dir": str(state / "home"), "gpu_type": GPU_TYPE},
+        "options": {"work_dir": str(state / "home"), "gpu_type": GPU_TYPE, "raises_limits": "true"},
         "control": {"token": secrets.token_urlsafe(24)},
         "private": {"jwt_key": key},
     }
@@ -88,7 +88,7 @@ class SlurmRestd:
         if request.path.endswith("/jobs"):
             return "find" if "job_name" in request.query else "list"
         if "/job/" in request.path:
-            return "cancel" if request.method == "DELETE" else "get"
+            return {"DELETE": "cancel", "POST": "update"}.get(request.method, "get")
         return "check"
 
     def answer(self, request: Request) -> Answer:
@@ -115,6 +115,8 @@ class SlurmRestd:
                 return _fine(jobs=_show_all(self._remembered(), version, self._machine))
             case "slurm", "POST", ["job", "submit"]:
                 return self._submit(request, version)
+            case "slurm", "POST", ["job", number]:
+                return self._update(request, number, version)
             case "slurm", "GET" | "DELETE", ["job", number]:
                 return self._job(request, number, version)
             case "slurmdb", "GET", ["jobs"]:
@@ -178,6 +180,23 @@ class SlurmRestd:
                     self._machine.forget(job)
             return _fine()
         return _fine(jobs=_show_all(jobs, version, self._machine))
+
+    def _update(self, request: Request, number: str, version: str) -> Answer:
+        """Its time limit, as the fields of a job without a `job` around them."""
+        try:
+            body = request.json()
+            unknown, given = sorted(set(body) - {"time_limit"}), body.get("time_limit")
+        except (ValueError, TypeError, AttributeError):
+            return Answer(400, "Unable to parse query.")
+        if unknown or isinstance(given, dict) is (version == "v0.0.38") or not (limit := _plain(given)):
+            return _errors(200, (9001, f"Unknown key {(unknown or ['time_limit'])[0]}"))
+        jobs = [job for job in filter(_is_in_memory, self._machine.called(number)) if self._faults.knows(job)]
+        if not jobs:
+            return _errors(500, (2017, "Invalid job id specified"))
+        changed = [self._machine.set_time_limit(job, limit * 60) for job in jobs]
+        if not all(changed):
+            return _errors(500, (2084, "Job has already finished"))
+        return _fine()
 
     def _accounting(self, request: Request, version: str) -> Answer:
         jobs, query = self._faults.listed(self._machine.jobs()), request.query

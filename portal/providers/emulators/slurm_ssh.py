@@ -65,7 +65,7 @@ def _new_access() -> dict[str, Any]:
             # Whatever the port is: the key is what counts.
             "known_hosts": f"* {host_key.export_public_key().decode().strip()}\n",
         },
-        "options": {"gpu_type": GPU_TYPE},
+        "options": {"gpu_type": GPU_TYPE, "raises_limits": "true"},
         "control": {"token": secrets.token_urlsafe(24)},
         "private": {"host_key": host_key.export_private_key().decode()},
     }
@@ -294,9 +294,22 @@ class Cluster:
         return ""
 
     def _scontrol(self, arguments: list[str]) -> str:
+        if arguments[:1] == ["update"]:
+            return self._update(dict(word.split("=", 1) for word in arguments[1:]))
         if arguments != ["show", "nodes", "--oneliner"]:
-            raise Refused("scontrol: error: this emulator shows nodes only\n")
+            raise Refused("scontrol: error: this emulator shows nodes, and updates jobs\n")
         return f"NodeName=hr01 Arch=x86_64 CPUTot=128 Gres=gpu:{GPU_TYPE}:{GPUS} State=IDLE Partitions={PARTITION}\n"
+
+    def _update(self, given: dict[str, str]) -> str:
+        number, limit = given.pop("JobId"), int(given.pop("TimeLimit"))
+        if given:
+            raise Refused("Invalid job update\n")
+        if not (jobs := [job for job in self._machine.called(number) if self._faults.knows(job)]):
+            raise Refused(f"Invalid job id specified for job {number}\n")
+        changed = [self._machine.set_time_limit(job, limit * 60) for job in jobs]
+        if not all(changed):
+            raise Refused(f"Job has already finished for job {number}\n")
+        return ""
 
     def _listed(self, names: str, numbers: str) -> list[Job]:
         jobs = self._faults.listed(self._machine.jobs())
@@ -453,6 +466,8 @@ def _operation(words: list[str]) -> str:
         return "find" if "--name=" in options else "get" if "--jobs=" in options else "list"
     if name == "sbatch":
         return "check" if "--version" in words else "submit"
+    if name == "scontrol" and "update" in words:
+        return "update"
     return "cancel" if name == "scancel" else "check"
 
 

@@ -15,6 +15,7 @@ from portal.providers.base import (
     Arrays,
     Availability,
     JobSpec,
+    MoreTime,
     RemoteAvailability,
     RemoteJob,
     RemoteUsage,
@@ -22,19 +23,29 @@ from portal.providers.base import (
 )
 from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, Rejected, Unavailable
 from portal.providers.http_client import LIST_LIMIT_BYTES
+from portal.providers.slurm import RAISES_LIMITS, is_over
 from portal.providers.slurm_arrays import age, check_size, checked_id, chosen, element_of, elements_in, with_wholes
 from portal.providers.slurm_containers import ContainerRuntime, container_runtime
 from portal.providers.slurm_rest.availability import architectures_by_partition, free_by_partition
 from portal.providers.slurm_rest.client import VERSIONS, NoSuchPath, SlurmRestClient
-from portal.providers.slurm_rest.translation import accounted_jobs, remote_job, remote_jobs, submission, whole
+from portal.providers.slurm_rest.translation import (
+    accounted_jobs,
+    new_limit,
+    remote_job,
+    remote_jobs,
+    submission,
+    whole,
+)
 
 
-class SlurmRest(Adapter, Arrays, UsageStatement, Availability):
+class SlurmRest(Adapter, Arrays, MoreTime, UsageStatement, Availability):
     """Options: `work_dir` (required: an absolute path on the cluster's shared disk that exists), `account`, `qos`,
     `gpu_type` (this cluster's own name of its GPUs; wins over the job's), `container_runtime` (slurm_containers.py),
-    `api_version` (else the newest that the server speaks is asked for once)."""
+    `api_version` (else the newest that the server speaks is asked for once), `raises_limits` (slurm.RAISES_LIMITS)."""
 
-    option_names = frozenset({"work_dir", "account", "qos", "gpu_type", "container_runtime", "api_version"})
+    option_names = frozenset({
+        "work_dir", "account", "qos", "gpu_type", "container_runtime", "api_version", RAISES_LIMITS,
+    })  # fmt: skip
     listing_lag_s = 0.0  # slurmctld answers from memory
     id_variable = "SLURM_JOB_ID"
     shares_disk = True
@@ -49,6 +60,7 @@ class SlurmRest(Adapter, Arrays, UsageStatement, Availability):
         self.runs_images = self._runtime is not ContainerRuntime.NONE
         self._architectures = KnownArchitectures(self._ask_architectures)
         self._version = account.options.get("api_version", "")
+        self.gives_time = account.options.get(RAISES_LIMITS) == "true"
         self._has_accounting: bool | None = None  # not known before it was asked
         self._lock = threading.Lock()
 
@@ -125,6 +137,18 @@ class SlurmRest(Adapter, Arrays, UsageStatement, Availability):
         except Rejected as error:
             if "2021" not in error.code.split(","):  # ESLURM_ALREADY_DONE
                 raise Unavailable(error.summary, code=error.code) from None
+
+    def set_time_limit(self, remote_id: str, *, time_limit_s: int) -> None:
+        """POST /slurm/vX/job/{id}. [T] 22.05 takes the fields bare, not in a `job` as a submission has them."""
+        body = new_limit(time_limit_s, version=self._newest_version())
+        try:
+            self._call("POST", "slurm", f"job/{checked_id(remote_id)}", body=body)
+        except NoSuchPath:
+            raise Unavailable("slurmrestd does not answer for jobs") from None
+        except Rejected as error:
+            if is_over(error.summary):
+                raise NotFound("the job has ended", code=error.code) from None
+            raise
 
     def usage(self, *, since: datetime, until: datetime) -> Iterator[RemoteUsage]:
         """slurmdb: elapsed seconds x allocated GPUs of every job that ended in the time."""

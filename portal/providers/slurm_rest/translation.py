@@ -75,6 +75,12 @@ def submission(
     return {"job": job, "script": script} if old else {"job": {**job, "script": script}}
 
 
+def new_limit(time_limit_s: int, *, version: str) -> dict[str, Any]:
+    """The body of POST /slurm/vX/job/{id}: what is to change, alone."""
+    limit = minutes(time_limit_s)
+    return {"time_limit": limit if version == "v0.0.38" else _number(limit)}
+
+
 def remote_jobs(raw: Mapping[str, Any]) -> list[RemoteJob]:
     """What a record of /slurm/vX/jobs stands for: a job, an array's element, or all its elements that wait."""
     return _elements(remote_job(raw), raw.get("array_job_id"), raw.get("array_task_id"), raw.get("array_task_string"))

@@ -23,6 +23,7 @@ from portal.providers.base import (
     JobSpec,
     LiveLog,
     LogPiece,
+    MoreTime,
     RemoteJob,
     RemoteState,
     RemoteUsage,
@@ -30,6 +31,7 @@ from portal.providers.base import (
 )
 from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, Unavailable
 from portal.providers.redaction import without
+from portal.providers.slurm import RAISES_LIMITS, minutes
 from portal.providers.slurm_arrays import age, check_size, checked_id, chosen, element_of, elements_in, with_wholes
 from portal.providers.slurm_containers import ContainerRuntime, container_runtime
 from portal.providers.slurm_ssh.client import SshClient
@@ -51,6 +53,7 @@ from portal.providers.slurm_ssh.translation import (
     sbatch_error,
     slurm_version,
     submitted_number,
+    update_error,
 )
 
 LOOK_BACK = timedelta(days=35)  # longer than any job may run
@@ -59,13 +62,15 @@ ACCOUNTING_LAG = timedelta(seconds=30)
 BLOCK_BYTES = 4 << 20
 
 
-class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, DataPush, UsageStatement):
+class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, DataPush, MoreTime, UsageStatement):
     """Options: `work_dir` (default jga-jobs; relative to the home directory, or absolute), `account`, `qos`,
     `gpu_type` (this cluster's own name of its GPUs; wins over the job's), `container_runtime` (slurm_containers.py),
     `staging` (`url`: machines fetch their inputs by address; `push`: they reach nothing outside, and get all by SFTP
-    before the job is handed over)."""
+    before the job is handed over), `raises_limits` (slurm.RAISES_LIMITS)."""
 
-    option_names = frozenset({"work_dir", "account", "qos", "gpu_type", "container_runtime", "staging"})
+    option_names = frozenset({
+        "work_dir", "account", "qos", "gpu_type", "container_runtime", "staging", RAISES_LIMITS,
+    })  # fmt: skip
     listing_lag_s = 0.0  # slurmctld answers from memory
     id_variable = "SLURM_JOB_ID"
     shares_disk = True
@@ -82,6 +87,7 @@ class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, DataPush, UsageSta
         if staging not in ("url", "push"):
             raise Misconfigured("the option staging must be url or push")
         self.pushes = staging == "push"
+        self.gives_time = account.options.get(RAISES_LIMITS) == "true"
         self._has_accounting = True
         self._lock = threading.Lock()
 
@@ -167,6 +173,13 @@ class SlurmSsh(Adapter, Arrays, LiveLog, FinalLog, Artifacts, DataPush, UsageSta
         if finished.exit_code == 0 or is_unknown_job(finished.errors) or is_already_ended(finished.errors):
             return
         raise Unavailable(f"scancel ended with {finished.exit_code}", code=str(finished.exit_code))
+
+    def set_time_limit(self, remote_id: str, *, time_limit_s: int) -> None:
+        """scontrol update."""
+        words = ["scontrol", "update", f"JobId={checked_id(remote_id)}", f"TimeLimit={minutes(time_limit_s)}"]
+        finished = self._ssh.run(words)
+        if finished.exit_code != 0:
+            raise update_error(finished.exit_code, finished.errors)
 
     def read_log(self, job: RemoteJob, *, offset: int, max_bytes: int) -> LogPiece:
         """The job's log file by SFTP, from `offset` on. Not there yet: nothing."""

@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 
 from portal.providers.architectures import architecture
 from portal.providers.base import JobSpec, RemoteJob, RemoteState
-from portal.providers.errors import Misconfigured, OutcomeUnknown, ProviderError, Unavailable
+from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, ProviderError, Unavailable
 from portal.providers.slurm import (
     batch_script,
     exports,
     gpus_in,
     gpus_per_node,
     instant,
+    is_over,
     is_whole,
     minutes,
     one_reason,
@@ -37,6 +38,7 @@ SACCT_FORMAT = "JobID,State,ExitCode,Submit,Start,End,ElapsedRaw,AllocTRES,Reaso
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _NOT_REACHED = re.compile(r"unable to contact slurm controller|connect failure|connection refused", re.IGNORECASE)
+_ABOUT_A_JOB = re.compile(r"([A-Za-z][A-Za-z/(),. ]{0,200}) for job [0-9]")
 _NO_ACCOUNTING = re.compile(r"accounting storage is disabled", re.IGNORECASE)
 
 
@@ -109,6 +111,19 @@ def sbatch_error(exit_code: int, errors: str) -> ProviderError:
     if "submission failed" in errors or errors.startswith("sbatch: error:"):
         return refusal(text, code=str(exit_code))
     return OutcomeUnknown(f"sbatch ended with {exit_code}", code=str(exit_code))
+
+
+def update_error(exit_code: int, errors: str) -> ProviderError:
+    """What a failed `scontrol update` of a job means. [T] "Invalid job id specified for job 9", "Job has already
+    finished for job 9"; where it may have been done after all, Unavailable."""
+    if exit_code in (126, 127):
+        return Misconfigured("there is no scontrol on the log-in node", code=str(exit_code))
+    said = _ABOUT_A_JOB.search(errors)
+    if said is None or re.search(r"timed out|zero bytes|unexpected message", said[1], re.IGNORECASE):
+        return Unavailable(f"scontrol ended with {exit_code}", code=str(exit_code))
+    if is_unknown_job(said[1]) or is_over(said[1]):
+        return NotFound("the job has ended", code=str(exit_code))
+    return refusal(said[1].strip(), code=str(exit_code))
 
 
 def slurm_version(exit_code: int, output: str) -> str:

@@ -45,7 +45,7 @@ def test_a_request_means_these_faults(wanted: object, meant: list[Kind]) -> None
     assert read(wanted) == meant
 
 
-ON = "on must be one of submit, find, get, list, cancel, log, artifact, check, file, *."
+ON = "on must be one of submit, find, get, list, cancel, update, log, artifact, check, file, *."
 WORD = "fault is a text STATUS:RATE:before|after, such as 503:0.1:after."
 
 

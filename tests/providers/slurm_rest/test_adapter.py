@@ -27,10 +27,14 @@ def test_each_version_runs_a_job_to_its_exit_code(version: str) -> None:
         assert bench.adapter.find(job.key) == [job]
         stopped = bench.submit("sleep 60")
         bench.wait_until_running(stopped)
+        bench.adapter.set_time_limit(stopped.remote_id, time_limit_s=5400)
         bench.adapter.cancel(stopped.remote_id)
         assert bench.wait(stopped).state is RemoteState.CANCELLED
         with pytest.raises(NotFound):
             bench.adapter.get("4711")
+        for number in ("4711", stopped.remote_id):
+            with pytest.raises(NotFound):
+                bench.adapter.set_time_limit(number, time_limit_s=5400)
         bench.close()
     store.close()
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.providers.base import JobSpec, RemoteJob, RemoteState
-from portal.providers.errors import Misconfigured, OutcomeUnknown, Rejected, Unavailable
+from portal.providers.errors import Misconfigured, NotFound, OutcomeUnknown, Rejected, Unavailable
 from portal.providers.slurm_ssh.translation import (
     accounted_jobs,
     architectures_by_partition,
@@ -22,6 +22,7 @@ from portal.providers.slurm_ssh.translation import (
     sbatch_error,
     slurm_version,
     submitted_number,
+    update_error,
 )
 
 SPEC = JobSpec("jga-t-1", "echo", "h100-80gb", 1, 60, image="python:3.11", environment={"A": "1"})
@@ -202,3 +203,19 @@ def test_processors_by_partition() -> None:
         "NodeName=b1 Arch=aarch64 Partitions=grace,all \nNodeName=new State=UNKNOWN Partitions=gpu \nnoise\n"
     )
     assert architectures_by_partition(said) == {"gpu": {"amd64"}, "all": {"amd64", "arm64"}, "grace": {"arm64"}}
+
+
+@pytest.mark.parametrize(
+    ("code", "errors", "kind"),
+    [
+        (1, "Invalid job id specified for job 999", NotFound),
+        (1, "Job has already finished for job 1", NotFound),
+        (1, "Access/permission denied for job 1", Misconfigured),
+        (1, "Requested time limit is invalid (missing or exceeds some limit) for job 1", Rejected),
+        (1, "slurm_update error: Socket timed out on send/recv operation", Unavailable),
+        (1, "Unable to contact slurm controller (connect failure)", Unavailable),
+        (127, "sh: 1: scontrol: not found", Misconfigured),
+    ],
+)
+def test_what_a_failed_update_of_a_job_means(code: int, errors: str, kind: type[Exception]) -> None:
+    assert type(update_error(code, errors)) is kind

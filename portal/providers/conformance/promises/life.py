@@ -6,11 +6,11 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 
-from portal.providers.base import RemoteJob, RemoteState
+from portal.providers.base import MoreTime, RemoteJob, RemoteState
 from portal.providers.bootstrap import BootstrapExit
 from portal.providers.conformance.bench import Bench
-from portal.providers.conformance.kit import NotOffered, equal, hold, promise, slow_promise
-from portal.providers.errors import Rejected
+from portal.providers.conformance.kit import Broken, NotOffered, equal, hold, promise, slow_promise
+from portal.providers.errors import NotFound, Rejected
 
 CLOCKS_MAY_DIFFER = timedelta(minutes=5)
 
@@ -163,6 +163,25 @@ def a_job_that_passes_its_time_limit_is_ended_there(bench: Bench) -> str:
     ended = bench.wait(bench.submit('echo part >"$PORTAL_OUTPUT_DIR/part"; sleep 3600', time_limit_s=60))
     equal(ended.state, RemoteState.TIMED_OUT, "state")
     return f"{ended.state.value} after {ended.gpu_seconds} GPU-seconds"
+
+
+@slow_promise
+def the_limit_of_a_running_job_can_be_changed(bench: Bench) -> str:
+    """Raised, which needs the right to; and lowered, because its end is seen sooner so."""
+    adapter = bench.adapter
+    if not isinstance(adapter, MoreTime) or not adapter.gives_time:
+        raise NotOffered("this account cannot change the limit of a job that runs")
+    job = bench.wait_until_running(bench.submit("sleep 3600", time_limit_s=600))
+    for limit_s in (1200, 1200, 60):
+        adapter.set_time_limit(job.remote_id, time_limit_s=limit_s)
+    ended = bench.wait(job)
+    equal(ended.state, RemoteState.TIMED_OUT, "state")
+    hold((ended.gpu_seconds or 0) < 600, f"it ran for {ended.gpu_seconds} GPU-seconds")
+    try:
+        adapter.set_time_limit(job.remote_id, time_limit_s=1200)
+    except NotFound:
+        return f"{ended.state.value} after {ended.gpu_seconds} GPU-seconds"
+    raise Broken("what has ended is given more time")
 
 
 def _failed_with(bench: Bench, name: str, code: int) -> str:
