@@ -469,10 +469,11 @@ class JobsUnderFire(RuleBasedStateMachine):
     def tells_old_news(self, account: int) -> None:
         provider = self.providers[account]
         true = dict(provider.jobs)
-        for remote_id, job in true.items():
-            provider.jobs[remote_id] = replace(job, state=RemoteState.QUEUED, started_at=None, ended_at=None)
+        told = {i: replace(job, state=RemoteState.QUEUED, started_at=None, ended_at=None) for i, job in true.items()}
+        provider.jobs = dict(told)
         self._run("track", account)
-        provider.jobs = true
+        # What was ended meanwhile stays ended: only the news was old.
+        provider.jobs = {i: true[i] if job is told[i] else job for i, job in provider.jobs.items()}
 
     @rule(account=ACCOUNTS, seconds=st.sampled_from([1, 60, 200]))
     def does_not_tell_of_jobs_for_a_while(self, account: int, seconds: int) -> None:
