@@ -194,6 +194,7 @@ RULES: tuple[Rule, ...] = (
             "running low on memory",
             "exited unexpectedly … killed",
             "is killed by signal: killed",
+            "excessive memory usage causing",
             "out of memory: killed process",
             "oom-kill",
             "oomkilled",
@@ -202,7 +203,7 @@ RULES: tuple[Rule, ...] = (
     ),
     # A shell tells that something took its program's life with signal 9, which only the system does here: the portal
     # itself sends it to a job that is being stopped, and those have another class.
-    Rule(_M, Cause.HOST_OUT_OF_MEMORY, ("killed  ", ": killed", "強制終了"), exit=137),
+    Rule(_M, Cause.HOST_OUT_OF_MEMORY, (" killed ", ": killed", "強制終了"), exit=137),
     # A machine that cannot execute what it was given; the loader's words before "not found" and "denied".
     Rule(
         _I,
@@ -378,6 +379,8 @@ RULES: tuple[Rule, ...] = (
             "packagesnotfounderror",
             "could not build wheels",
             "failed building wheel",
+            "metadata-generation-failed",
+            "error compiling objects for extension",
             "failed to build installable wheels",
             "resolutionimpossible",
         ),
@@ -386,7 +389,13 @@ RULES: tuple[Rule, ...] = (
     Rule(
         _P,
         Cause.COMMAND_MISSING,
-        ("command not found", "コマンドが見つかりません", "/usr/bin/env: … no such file", "executable file not found"),
+        (
+            "command not found",
+            "コマンドが見つかりません",
+            "/usr/bin/env: … no such file",
+            "executable file not found",
+            "error: command … failed: no such file",
+        ),
     ),
     Rule(_P, Cause.COMMAND_MISSING, (": not found",), exit=127),
     Rule(_P, Cause.COMMAND_MISSING, ("filenotfounderror: … no such file",), above="_execute_child"),
@@ -563,12 +572,12 @@ RULES: tuple[Rule, ...] = (
         ),
         echo=True,
     ),
+    # argparse's own words, also where a launcher ends with another code than the program's 2.
+    Rule(_P, Cause.ARGUMENTS, (": error: the following arguments are required", ": error: unrecognized arguments")),
     Rule(
         _P,
         Cause.ARGUMENTS,
         (
-            ": error: the following arguments are required",
-            ": error: unrecognized arguments",
             ": error: argument ",
             ": error: no such option",
             "invalid choice: ",
@@ -581,7 +590,16 @@ RULES: tuple[Rule, ...] = (
     Rule(
         _P,
         Cause.KILLED_BY_SIGNAL,
-        ("aborted (core dumped)", "illegal instruction", "sigabrt", "sigkill", "sigbus", "sigill", "bus error"),
+        (
+            "aborted (core dumped)",
+            "illegal instruction",
+            "sigabrt",
+            "sigkill",
+            "sigbus",
+            "sigill",
+            "bus error",
+            "(signal 9)",
+        ),
         echo=True,
     ),
 )
