@@ -142,7 +142,9 @@ def _by_log(log: Sequence[Line], exit_code: int | None) -> Diagnosis | None:
     matched = {
         at: rank
         for at in range(len(log))
-        if (rank := _rank_of(low, at, exit_code)) is not None and not _has_one(low[at], AFTERMATH)
+        if not _is_source(log, at)
+        and (rank := _rank_of(low, at, exit_code)) is not None
+        and not _has_one(low[at], AFTERMATH)
     }
     raised = [(at, name) for at in range(len(log)) if (name := _exception(log, at))]
     ends = [(at, name) for at, name in raised if not _has_one(low[at], AFTERMATH) and not _is_echo(matched.get(at))]
@@ -172,6 +174,11 @@ def _rank_of(low: Sequence[str], at: int, exit_code: int | None) -> int | None:
         if not rule.above or any(rule.above in one for one in low[max(0, at - ABOVE_LINES) : at]):
             return rank
     return None
+
+
+def _is_source(log: Sequence[Line], at: int) -> bool:
+    """A line of the program that a traceback quotes: what stands there has not happened."""
+    return at > 0 and '  File "' in log[at - 1].text and "    " in log[at].text
 
 
 def _is_echo(rank: int | None) -> bool:

@@ -61,6 +61,14 @@ def test_more_memory_is_the_cheapest_plan_that_has_more(job: Job) -> None:
     ]
 
 
+def test_a_job_in_an_image_stays_on_plans_that_run_containers(project: Project, member: User) -> None:
+    own = Price.objects.get(offering=plan("own", containers=True, gpu_memory_gb=32))
+    job = JobFactory(project=project, submitted_by=member, price=own, image="lab/app:1", failure="out_of_memory")
+    plan("no image there", gpu_memory_gb=80, amount="0.10")
+    plan("larger", containers=True, gpu_memory_gb=80, amount="0.50")
+    assert found(job, Cause.CUDA_OUT_OF_MEMORY)[0] == (Cure.MORE_GPU_MEMORY, "larger", 1800)
+
+
 @pytest.mark.parametrize(
     ("cause", "cure", "better"),
     [

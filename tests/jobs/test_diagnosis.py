@@ -150,6 +150,48 @@ def test_what_it_is_about_is_named(log: str, code: int, cause: Cause, name: str)
     assert (found.cause, found.name) == (cause, name)
 
 
+CAUGHT = """CUDA out of memory, trying 32
+Traceback (most recent call last):
+  File "main.py", line 70, in <module>
+TypeError: report() takes 1 argument"""
+OF_ONE_RANK = """[rank3]: Traceback (most recent call last):
+[rank3]: RuntimeError: CUDA out of memory. Tried to allocate 896.00 MiB.
+[rank1]: Traceback (most recent call last):
+[rank1]: torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:1333
+Traceback (most recent call last):
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:"""
+OF_THE_MACHINE = """NVRM: Xid (PCI:0000:18:00): 79, GPU has fallen off the bus.
+Traceback (most recent call last):
+RuntimeError: nothing came back"""
+
+
+@pytest.mark.parametrize(
+    ("log", "cause"),
+    [
+        (CAUGHT, Cause.PYTHON_TRACEBACK),
+        (OF_ONE_RANK, Cause.CUDA_OUT_OF_MEMORY),
+        (OF_THE_MACHINE, Cause.GPU_FAULT),
+    ],
+    ids=["what was caught", "what others' ends follow from", "what the machine says of itself"],
+)
+def test_of_several_signs_the_one_that_ended_the_program_counts(log: str, cause: Cause) -> None:
+    assert diagnose(Evidence(FailureClass.PROGRAM, "program_error", exit_code=1, log=lines_of(log))).cause == cause
+
+
+def test_the_source_that_a_traceback_quotes_has_not_happened() -> None:
+    log = """Traceback (most recent call last):
+  File "main.py", line 2, in <module>
+    raise Stop("no CUDA out of memory, no space left on device")
+RuntimeError: enough"""
+    found = diagnose(Evidence(FailureClass.PROGRAM, "program_error", exit_code=1, log=lines_of(log)))
+    assert (found.failure, found.cause, found.name) == (
+        FailureClass.PROGRAM,
+        Cause.PYTHON_TRACEBACK,
+        "RuntimeError",
+    )
+    assert [line.number for line in found.lines] == [2, 3, 4]
+
+
 def test_what_is_shown_is_short_and_harmless() -> None:
     text = "CUDA out of memory \x1b]8;;https://evil.example\x07<script>\u202e" + "x" * 5000
     log = [Line(number, text) for number in range(1, 50)]
