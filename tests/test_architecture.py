@@ -81,6 +81,7 @@ ELSEWHERE = {
     "home/management/commands/seed_demo.py": "tests/home/test_demo.py",
     "home/models.py": "columns",
     "home/onboarding.py": "tests/accounts/test_signing_up.py",
+    "jobs/failure_rules.py": "tests/jobs/test_diagnosis.py",
     "jobs/management/commands/reconcile_usage.py": "tests/jobs/test_statements.py",
     "jobs/management/commands/reconcile.py": "tests/jobs/test_reconciliation.py",
     "jobs/management/commands/verify_jobs.py": "tests/jobs/test_verification.py",

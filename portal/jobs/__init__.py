@@ -7,5 +7,6 @@
 5. staging: inputs to the machine; log and results back into in-country storage. claims: one copy of it may run.
 6. metering: running time becomes usage records up to a watermark, rated at once by billing.
 7. cancellation: the wish to stop, until the provider confirms the end.
+failure_rules, diagnosis, explaining, cures: why it failed, in plain words, and what could help now.
 tasks says what comes next and sweeps up what no message told. states has every state and transition.
 """

@@ -33,6 +33,15 @@ def tail(job: Job, lines: int = 1000) -> list[LogLine]:
     return _read(job, after=max(0, job.log_lines - lines))
 
 
+def tail_of(attempt: Attempt, lines: int) -> list[LogLine]:
+    """The newest lines that this attempt wrote, oldest first; of those before it nothing."""
+    if attempt.log_offset == 0:
+        return []
+    found = tail(attempt.job, lines)
+    begins = max((at for at, line in enumerate(found) if line.text == _begins(attempt.number)), default=-1)
+    return found[begins + 1 :]
+
+
 def after(job: Job, line: int) -> list[LogLine]:
     """Lines behind that number, at most 2,000."""
     return _read(job, after=line)[:AFTER_MAX]
@@ -64,8 +73,12 @@ def keep(job: Job, attempt: Attempt, data: bytes, *, last: bool = False) -> None
         attempt.log_offset, attempt.log_rest = row.log_offset + len(data), rest
         Attempt.objects.filter(pk=attempt.pk).update(log_offset=attempt.log_offset, log_rest=rest)
         if lines:
-            begins_anew = f"──────── {row.number}回目の実行 / run {row.number} ────────" if row.log_offset == 0 else ""
+            begins_anew = _begins(row.number) if row.log_offset == 0 else ""
             _append(job, lines, len(data), after_others=begins_anew if row.number > 1 else "")
+
+
+def _begins(number: int) -> str:
+    return f"──────── {number}回目の実行 / run {number} ────────"
 
 
 def _split(data: bytes, last: bool) -> tuple[list[str], bytes]:

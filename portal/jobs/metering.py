@@ -22,7 +22,8 @@ from portal.core.plain_text import one_line
 from portal.datasets import residency
 from portal.datasets.models import Leftover
 from portal.datasets.residency import JobObject
-from portal.jobs import next_try, staging
+from portal.jobs import logs, next_try, staging
+from portal.jobs.diagnosis import TAIL_LINES, Diagnosis, Evidence, Line, diagnose
 from portal.jobs.models import Artifact, Attempt, Job, JobEvent
 from portal.jobs.outcomes import Outcome, outcome_of
 from portal.jobs.states import FailureClass
@@ -166,13 +167,17 @@ def _keep_files(job: Job, files: Sequence[Artifact]) -> None:
 
 
 def _end(job: Job, attempt: Attempt, outcome: Outcome, log_key: str) -> None:
+    # All is metered and charged by now, and nothing of what a log says goes into the sums below.
+    found = _diagnosis(attempt, outcome)
     ours = outcome.failure in (None, FailureClass.TIME_LIMIT, FailureClass.OVER_BUDGET) or outcome.reason == "lost"
     holds.release(job.code, by=BY)  # before the audit chain, as at submit: one order of locks
     job.move_to(
         outcome.state,
         reason=outcome.reason,
         by=BY,
-        failure=outcome.failure or "",
+        failure=found.failure if found else "",
+        diagnosis=found.stored() if found else {},
+        detail={"cause": found.cause.value} if found else {},
         failure_detail="" if ours else one_line(attempt.remote_reason, 500),
         # Slurm says 0 for what it took down; the program itself has said nothing.
         exit_code=None if outcome.failure == FailureClass.INTERRUPTED else attempt.exit_code,
@@ -180,3 +185,11 @@ def _end(job: Job, attempt: Attempt, outcome: Outcome, log_key: str) -> None:
         ended_at=attempt.ended_at,
         log_key=log_key,
     )
+
+
+def _diagnosis(attempt: Attempt, outcome: Outcome) -> Diagnosis | None:
+    """Why it failed; None: it did not. One bounded read of what was just kept of the log."""
+    if outcome.failure is None:
+        return None
+    log = [Line(line.number, line.text) for line in logs.tail_of(attempt, TAIL_LINES)]
+    return diagnose(Evidence(outcome.failure, outcome.reason, attempt.remote_reason, attempt.exit_code, log))

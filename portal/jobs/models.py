@@ -83,6 +83,9 @@ class Job(models.Model):
     waiting_reason = models.CharField(max_length=16, choices=WaitingReason.choices, blank=True)
     failure = models.CharField(max_length=16, choices=FailureClass.choices, blank=True)
     failure_detail = models.CharField(max_length=500, blank=True)  # one line for people, already harmless text
+    # What portal.jobs.diagnosis found when it ended in failure, once; {} where nothing did. The default is the
+    # database's too: the release before goes on writing rows while this column is made.
+    diagnosis = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
     exit_code = models.IntegerField(null=True, blank=True)
     submitted_at = models.DateTimeField(default=timezone.now)
     state_since = models.DateTimeField(default=timezone.now)

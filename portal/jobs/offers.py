@@ -10,14 +10,15 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from portal.accounts.models import Organization
 from portal.catalog.availability import standings
-from portal.catalog.models import CapacityObservation, Offering, OfferingKind, Price, PriceUnit
-from portal.catalog.pricing import per_gpu_hour, prices_at
+from portal.catalog.models import CapacityObservation, Offering, OfferingKind, Price
+from portal.catalog.pricing import METERED, per_gpu_hour, prices_at
+from portal.catalog.provider_accounts import accounts_of
 from portal.core.caching import Briefly
 from portal.core.templatetags import formats
 from portal.jobs.attaching import Places
@@ -78,26 +79,41 @@ def forget_offers() -> None:
 
 def offers_at(at: datetime, *, organization: Organization) -> list[Offer]:
     """What the organization can send jobs to, cheapest GPU first. Four queries, however many there are."""
-    today = at.date()
-    offerings = (
-        Offering.objects.filter(Q(ends_on=None) | Q(ends_on__gte=today), active=True, on_request=False)
-        .filter(unlisted_since=None)
-        .filter(kind=OfferingKind.JOB)
-        .exclude(adapter="")
-        .select_related("provider", "site")
-    )
-    if settings.PRODUCTION:
-        offerings = offerings.exclude(demo_only=True)
+    offerings = _for_jobs(at).select_related("provider", "site")
     standing = standings(offerings, organization=organization, at=at)
     found = [o for o in offerings if standing[o.pk].account]
     prices = {
         price.offering_id: price
-        for price in prices_at(at)
-        .filter(offering__in=found, unit__in=[PriceUnit.SECOND, PriceUnit.MINUTE, PriceUnit.HOUR])
-        .order_by("valid_from", "pk")
+        for price in prices_at(at).filter(offering__in=found, unit__in=METERED).order_by("valid_from", "pk")
     }
     offers = [Offer(o, prices[o.pk], standing[o.pk].seen) for o in found if o.pk in prices]
     return sorted(offers, key=lambda offer: (offer.per_gpu_hour, offer.offering.provider.position, offer.slug))
+
+
+def prices_of_offers(at: datetime, *, organization: Organization) -> list[Price]:
+    """The same offers as rows of prices, with offering, provider and site: without what was seen of them lately, and
+    therefore one query. Cheapest GPU first."""
+    runs = accounts_of(organization).filter(provider=OuterRef("offering__provider"), kind=OuterRef("offering__adapter"))
+    rows = (
+        prices_at(at)
+        .filter(Exists(runs.order_by()), offering__in=_for_jobs(at), unit__in=METERED)
+        .select_related("offering__provider", "offering__site")
+        .order_by("valid_from", "pk")
+    )
+    newest = {price.offering_id: price for price in rows}.values()
+    return sorted(
+        newest, key=lambda p: (per_gpu_hour(p, gpus=p.offering.gpus_min), p.offering.provider.position, p.offering.slug)
+    )
+
+
+def _for_jobs(at: datetime) -> QuerySet[Offering]:
+    offerings = (
+        Offering.objects.filter(Q(ends_on=None) | Q(ends_on__gte=at.date()), active=True, on_request=False)
+        .filter(unlisted_since=None)
+        .filter(kind=OfferingKind.JOB)
+        .exclude(adapter="")
+    )
+    return offerings.exclude(demo_only=True) if settings.PRODUCTION else offerings
 
 
 @dataclass(frozen=True)

@@ -71,3 +71,13 @@ def test_after_gives_what_is_new(attempt: Attempt) -> None:
     logs.keep(attempt.job, attempt, b"1\n2\n3\n")
     assert [line.text for line in logs.after(fresh(attempt.job), 1)] == ["2", "3"]
     assert logs.after(fresh(attempt.job), 3) == []
+
+
+def test_the_tail_of_an_attempt_has_nothing_of_those_before_it(attempt: Attempt) -> None:
+    logs.keep(attempt.job, attempt, b"one\ntwo\n")
+    Attempt.objects.update(state="ended")
+    again = AttemptFactory(job=attempt.job, account=attempt.account, number=2)
+    assert logs.tail_of(again, 10) == []  # it has written nothing
+    logs.keep(again.job, again, b"three\nfour\n")
+    assert [(line.number, line.text) for line in logs.tail_of(again, 10)] == [(4, "three"), (5, "four")]
+    assert [line.text for line in logs.tail_of(again, 1)] == ["four"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -98,3 +99,59 @@ def test_a_late_worker_cannot_settle(running: Job, steps: Steps, provider: FakeP
     assert steps.collect() == 1
     assert metering.settle(late) is False
     assert fresh(running).cost == 70
+
+
+def ended_with(job: Job, steps: Steps, provider: FakeProvider, log: bytes, **end: Any) -> Job:
+    """After 250 seconds, which have just gone by: nobody has to stop it."""
+    provider.output = log
+    began = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=250)
+    Attempt.objects.update(sent_at=began, started_at=began, seen_at=began)
+    provider.becomes(end.pop("state", RemoteState.FAILED), ended_at=began + timedelta(seconds=250), **end)
+    steps.track()
+    steps.collect()
+    return fresh(job)
+
+
+LOGS = {
+    "nothing": b"",
+    "out of memory": b"step 1\nRuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB\n",
+    "a fault of the provider, it says": b"NVRM: Xid (PCI:0000:18:00): 79, GPU has fallen off the bus.\n",
+    "preempted, it says": b"slurmstepd: error: *** JOB 1 ON a CANCELLED AT 2026-11-20T03:00:00 DUE TO PREEMPTION ***\n",
+    "not saved, it says": b"portal: the output could not be saved\n",
+}
+
+
+@pytest.mark.parametrize("log", LOGS.values(), ids=LOGS.keys())
+def test_no_log_changes_what_is_metered_and_charged(
+    running: Job, steps: Steps, provider: FakeProvider, log: bytes
+) -> None:
+    """A log is written by the customer's own program: it may never decide who pays."""
+    done = ended_with(running, steps, provider, log, exit_code=1)
+    assert (done.state, done.exit_code, done.gpu_seconds, done.cost) == ("failed", 1, 250, 70)
+    assert used(running) == [(250, 70)]
+    hold = Hold.objects.get(job_code=running.code)
+    assert (hold.used, hold.released_at is not None) == (70, True)
+    assert done.failure in ("program", "out_of_memory")
+    assert Attempt.objects.filter(job=running).count() == 1  # nor does it begin anew
+
+
+def test_what_the_log_shows_is_stored_with_the_end_and_told_in_its_event(
+    running: Job, steps: Steps, provider: FakeProvider
+) -> None:
+    done = ended_with(running, steps, provider, LOGS["out of memory"], exit_code=1)
+    assert (done.failure, done.diagnosis) == (
+        "out_of_memory",
+        {
+            "cause": "cuda_out_of_memory",
+            "name": "",
+            "lines": [[2, "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB"]],
+        },
+    )
+    event = done.events.get(after="failed")
+    # The provider's word stays what it was: of memory it has said nothing.
+    assert (event.reason, event.detail) == ("program_error", {"cause": "cuda_out_of_memory"})
+
+
+def test_a_job_that_did_not_fail_is_not_diagnosed(running: Job, steps: Steps, provider: FakeProvider) -> None:
+    done = ended_with(running, steps, provider, LOGS["out of memory"], state=RemoteState.SUCCEEDED, exit_code=0)
+    assert (done.state, done.failure, done.diagnosis) == ("succeeded", "", {})

@@ -28,6 +28,7 @@ from portal.catalog.pricing import cost_of_job
 from portal.core.htmx import respond
 from portal.core.limits import limited
 from portal.jobs.attaching import DATASETS_SHOWN, NO_CHOICES, Choices, Places, choices_for, places_of
+from portal.jobs.cures import changed
 from portal.jobs.forms import JobForm, values_of_job, values_of_starter
 from portal.jobs.models import Draft, Job, SubmitKey
 from portal.jobs.offers import Offer, choice_of, least_sentence, near_among, no_choice_because, offers_now, plans_for
@@ -208,7 +209,7 @@ def _filled(
             code=wanted["copy"].replace("\0", ""),
         )
         project = next((p for p in projects if p.pk == job.project_id), project)
-        values = values_of_job(job)
+        values = changed(values_of_job(job), wanted)
         notes = {"copied": job}
     elif wanted.get("approved"):
         approved = get_object_or_404(

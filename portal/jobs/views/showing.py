@@ -24,6 +24,9 @@ from portal.core.limits import limited
 from portal.core.periods import JST
 from portal.datasets import storage
 from portal.jobs import line, logs
+from portal.jobs.cures import cures_of
+from portal.jobs.diagnosis import Diagnosis, stored_of
+from portal.jobs.explaining import explanation_of
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.starters import starter
 from portal.jobs.states import FailureClass, JobState, WaitingReason
@@ -129,6 +132,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
     )
     cost: Any = SimpleLazyObject(lambda: cost_now(job, now=now))
     can_copy = access_of(user).may_in(job.project, Permission.SUBMIT)
+    diagnosis = stored_of(job.diagnosis, job.failure)
     return {
         "job": job,
         "state": JobState(job.state),
@@ -141,7 +145,11 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "place": line.place_of(job),
         "waiting_reason": WaitingReason(job.waiting_reason).label if job.waiting_reason else "",
         "failure_name": FailureClass(job.failure).label if job.failure else "",
-        "explanation": _explanation(job, told) if job.is_final else None,
+        "explanation": _explanation(job, diagnosis, told) if job.is_final else None,
+        "diagnosis": diagnosis,
+        "cures": SimpleLazyObject(lambda: cures_of(job, diagnosis, now=now))
+        if job.is_final and job.failure and can_copy
+        else (),
         "unknown_since": unknown_since(attempt),
         "silent_since": silent_since(job, attempt, now=now),
         "elapsed_s": ran_s(job, now=now),
@@ -172,7 +180,9 @@ def _can_extend(job: Job, attempt: Attempt | None, cost: Cost) -> bool:
     return cost.quote.is_capped or gives_time(attempt.account.kind, attempt.account.options)
 
 
-def _explanation(job: Job, events: list[JobEvent]) -> Explanation | None:
+def _explanation(job: Job, diagnosis: Diagnosis | None, events: list[JobEvent]) -> Explanation | None:
+    if diagnosis is not None:
+        return explanation_of(diagnosis.cause, job.failure)
     if job.failure == FailureClass.INTERRUPTED and any(event.reason == "lost" for event in events):
         return LOST
     return FAILURES.get(job.failure)
