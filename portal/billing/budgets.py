@@ -235,15 +235,32 @@ def with_standings(budgets: QuerySet[Budget], *, at: datetime) -> list[tuple[Bud
     return [(budget, Standing(budget.limit, budget.posted, budget.held, budget.approved)) for budget in found]
 
 
-_DAYS = """BETWEEN
+_FIRST = """
     CASE billing_budget.period WHEN 'fixed' THEN billing_budget.first_day WHEN 'year' THEN %s::date ELSE %s::date END
-    AND
+"""
+_LAST = """
     CASE billing_budget.period WHEN 'fixed' THEN billing_budget.last_day WHEN 'year' THEN %s::date ELSE %s::date END
 """
+_PLACE = """
+    c.organization_id = billing_budget.organization_id
+    AND (billing_budget.project_id IS NULL OR c.project_id = billing_budget.project_id)
+"""
+# Whole months from their own sums, only what is left at both ends from those of days: a year of many projects is tens
+# of thousands of days.
 _POSTED = f"""
-    SELECT coalesce(sum(amount), 0)::bigint FROM billing_dailycharge c
-    WHERE c.organization_id = billing_budget.organization_id
-      AND (billing_budget.project_id IS NULL OR c.project_id = billing_budget.project_id) AND c.day {_DAYS}
+    SELECT coalesce(sum(amount), 0)::bigint
+    FROM (SELECT {_FIRST} AS first, {_LAST} AS last) AS period
+    CROSS JOIN LATERAL (
+        SELECT date_trunc('month', first + interval '1 month' - interval '1 day')::date AS whole_from,
+               date_trunc('month', last + interval '1 day')::date AS whole_to
+    ) AS whole
+    CROSS JOIN LATERAL (
+        SELECT amount FROM billing_monthlycharge c WHERE {_PLACE} AND month >= whole_from AND month < whole_to
+        UNION ALL
+        SELECT amount FROM billing_dailycharge c WHERE {_PLACE} AND day BETWEEN first AND least(last, whole_from - 1)
+        UNION ALL
+        SELECT amount FROM billing_dailycharge c WHERE {_PLACE} AND day BETWEEN greatest(whole_from, whole_to) AND last
+    ) AS booked
 """  # noqa: S608 - constants of this file
 _HELD = """
     CASE WHEN billing_budget.project_id IS NULL
@@ -260,6 +277,6 @@ _APPROVED = f"""
     CROSS JOIN LATERAL (
         SELECT greatest(0, coalesce(sum(c.amount), 0))
                + CASE WHEN h.released_at IS NULL THEN h.amount - h.used ELSE 0 END AS committed
-        FROM billing_charge c WHERE c.job_code = h.job_code AND c.day {_DAYS}) of_job
+        FROM billing_charge c WHERE c.job_code = h.job_code AND c.day BETWEEN {_FIRST} AND {_LAST}) of_job
     WHERE w.budget_id = billing_budget.id
 """  # noqa: S608 - constants of this file

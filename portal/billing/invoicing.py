@@ -221,7 +221,11 @@ def _sums(organization: Organization, member: Provider, month: BillingMonth) -> 
     sums = _Sums(
         dict.fromkeys(_charges(organization, member, month).values_list("tax_percent", flat=True).distinct(), 0)
     )
-    uses = CreditUse.objects.filter(charge__in=_charges(organization, member, month)).order_by()
+    uses = CreditUse.objects.filter(
+        charge__organization=organization,
+        charge__contracting_member=member,
+        charge__day__range=(month.first_day, month.last_day),
+    ).order_by()
     by_kind = uses.values(kind=F("credit__kind"), percent=F("charge__tax_percent")).annotate(amount=Sum("amount"))
     for used in by_kind:
         if used["kind"] in GIVEN:

@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 from django.utils import timezone
@@ -105,8 +105,7 @@ class _Refused(Exception):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+class _Told(NamedTuple):
     """A line that is well formed. Instants in whole seconds since 1970."""
 
     number: int
@@ -129,8 +128,7 @@ class _Told:
 _Shape = tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(NamedTuple):
     """A record that stands."""
 
     id: int
@@ -277,37 +275,39 @@ class _Batch:
         return None
 
     def _record(self, told: _Told, shape: _Shape, known: _Known) -> None:
-        old, facts = known.now, self.facts[told.attempt_code]
+        old = known.now
         starts = [piece.start for piece in old] + [start for start, _end in shape]
-        highest = max(known.revision, *(self.revisions.get((told.attempt_code, start), 0) for start in starts))
+        highest = known.revision
+        for start in starts:
+            highest = max(highest, self.revisions.get((told.attempt_code, start), 0))
         back = highest + 2 - highest % 2 if old else highest + highest % 2  # even
-        known.now, known.revision = [], back + 1
+        known.revision = back + 1
         known.ever.add(shape)
-        by_day = {self._day(piece.start): piece for piece in old}
-
-        def add(start: int, end: int, *, sign: int, revision: int, corrects: _Piece | None) -> Recorded:
-            record = Recorded(
-                id=next(self.ids),
-                facts=facts,
-                attempt_code=told.attempt_code,
-                source_id=told.source_id,
-                revision=revision,
-                corrects_id=corrects.id if corrects else None,
-                seconds=sign * (end - start),
-                started_at=self._instant(start),
-                ended_at=self._instant(end),
-                day=self._day(start),
-            )
-            self.revisions[told.attempt_code, start] = revision
-            self.intake.records.append(record)
-            return record
-
         for piece in old:
-            add(piece.start, piece.end, sign=-1, revision=back, corrects=piece)
+            self._add(told, piece.start, piece.end, sign=-1, revision=back, corrects=piece.id)
+        by_day = {self._day(piece.start): piece for piece in old}
+        known.now = []
         for start, end in shape:
-            corrects = by_day.get(self._day(start), old[0]) if old else None
-            record = add(start, end, sign=1, revision=back + 1, corrects=corrects)
+            corrects = by_day.get(self._day(start), old[0]).id if old else None
+            record = self._add(told, start, end, sign=1, revision=back + 1, corrects=corrects)
             known.now.append(_Piece(record.id, start, end))
+
+    def _add(self, told: _Told, start: int, end: int, *, sign: int, revision: int, corrects: int | None) -> Recorded:
+        record = Recorded(
+            id=next(self.ids),
+            facts=self.facts[told.attempt_code],
+            attempt_code=told.attempt_code,
+            started_at=self._instant(start),
+            ended_at=self._instant(end),
+            day=self._day(start),
+            seconds=sign * (end - start),
+            source_id=told.source_id,
+            revision=revision,
+            corrects_id=corrects,
+        )
+        self.revisions[told.attempt_code, start] = revision
+        self.intake.records.append(record)
+        return record
 
     def _instant(self, second: int) -> datetime:
         instant = self.instants.get(second)

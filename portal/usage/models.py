@@ -55,14 +55,23 @@ class UsageRecord(AppendOnly):
     Sums over all rows are therefore right.
     """
 
-    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+", db_index=False)
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
-    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", db_index=False)
-    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+", db_index=False)
-    offering = models.ForeignKey(Offering, on_delete=models.PROTECT, related_name="+", db_index=False)
+    # Foreign keys that are checked by the statement, not by the row (core/references.py, migration 0007).
+    organization = models.ForeignKey(
+        Organization, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    project = models.ForeignKey(
+        Project, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False)
+    provider = models.ForeignKey(
+        Provider, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    offering = models.ForeignKey(
+        Offering, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
     # Valid at the time of use, or locked.
-    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+", db_index=False)
-    job_code = models.CharField(max_length=24, db_index=True)
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False)
+    job_code = models.CharField(max_length=24)
     attempt_code = models.CharField(max_length=16)
     gpus = models.PositiveIntegerField()
     seconds = models.IntegerField()  # negative: takes back the record it corrects
@@ -74,10 +83,16 @@ class UsageRecord(AppendOnly):
     source_id = models.CharField(max_length=100, default="", db_default="")  # of the line; the tracker has none
     revision = models.PositiveSmallIntegerField(default=1, db_default=1)  # odd: told; even: takes the one before back
     corrects = models.ForeignKey(
-        "self", on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False
+        "self", on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False, db_constraint=False
     )
     report = models.ForeignKey(
-        UsageReport, on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False
+        UsageReport,
+        on_delete=models.PROTECT,
+        related_name="+",
+        null=True,
+        blank=True,
+        db_index=False,
+        db_constraint=False,
     )
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -101,6 +116,7 @@ class UsageRecord(AppendOnly):
         # Written ten thousand a second: what points at a handful of rows has no index of its own.
         indexes = [
             models.Index(fields=["organization", "day"], name="usage_by_organization"),
+            models.Index(fields=["job_code"], name="usage_by_job"),
             models.Index(fields=["corrects"], name="usage_by_corrected", condition=Q(corrects__isnull=False)),
             models.Index(fields=["attempt_code"], name="usage_corrected_attempts", condition=Q(revision__gt=1)),
         ]

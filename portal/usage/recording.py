@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
@@ -31,9 +31,9 @@ class AttemptFacts:
     is_tracked: bool = False  # our own tracker meters it still: nobody else may
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """A stored record as those above need it who charge and sum many of them."""
+class Recorded(NamedTuple):
+    """A stored record as those above need it who charge and sum many of them. Made by the ten thousand, and a tuple is
+    made sooner than a frozen dataclass."""
 
     id: int
     facts: AttemptFacts

@@ -72,7 +72,7 @@ def _write(rows: list[tuple[int, int]], people: People, offers: list[tuple[int, 
             for row in rows:
                 copy.write_row(row)
         cursor.execute("UPDATE plan SET shuffled = random()")
-        columns = _columns("jobs_job")
+        columns = columns_of("jobs_job")
         own = {
             "code": "'J-20261101-' || lpad(n::text, 8, '0')",
             "organization_id": "organization",
@@ -98,16 +98,16 @@ def _write(rows: list[tuple[int, int]], people: People, offers: list[tuple[int, 
             "log_lines": "1000",
         }
         cursor.execute(
-            _insert("jobs_job", columns, own)
+            insert("jobs_job", columns, own)
             + " FROM (SELECT *, row_number() OVER (ORDER BY shuffled) AS n, count(*) OVER () AS plan_count"
             " FROM plan) AS p"
             " ORDER BY n"
         )
         now = timezone.now().isoformat()
         cursor.execute(
-            _insert(
+            insert(
                 "jobs_jobevent",
-                _columns("jobs_jobevent"),
+                columns_of("jobs_jobevent"),
                 {"job_id": "j.id", "at": "j.submitted_at", "kind": "'state'", "before": "s.before", "after": "s.after",
                  "by": "'portal:bench'"},
             )
@@ -135,7 +135,7 @@ def _write(rows: list[tuple[int, int]], people: People, offers: list[tuple[int, 
             "day": "(j.submitted_at AT TIME ZONE 'Asia/Tokyo')::date", "source": "'tracker'", "created_at": f"'{now}'",
         }  # fmt: skip
         cursor.execute(
-            _insert("usage_usagerecord", _columns("usage_usagerecord"), usage)
+            insert("usage_usagerecord", columns_of("usage_usagerecord"), usage)
             + " FROM jobs_job j JOIN catalog_offering o ON o.id = j.offering_id"
         )
         charge = {
@@ -145,7 +145,7 @@ def _write(rows: list[tuple[int, int]], people: People, offers: list[tuple[int, 
             "contracting_member_id": "r.provider_id", "service_member_id": "r.provider_id",
             "host_member_id": "r.provider_id", "created_at": "r.created_at",
         }  # fmt: skip
-        cursor.execute(_insert("billing_charge", _columns("billing_charge"), charge) + " FROM usage_usagerecord r")
+        cursor.execute(insert("billing_charge", columns_of("billing_charge"), charge) + " FROM usage_usagerecord r")
         cursor.execute(
             "INSERT INTO billing_jobcharge"
             " (organization_id, project_id, offering_id, job_code, month, amount, gpu_seconds)"
@@ -154,18 +154,19 @@ def _write(rows: list[tuple[int, int]], people: People, offers: list[tuple[int, 
         )
 
 
-def _columns(table: str) -> dict[str, str]:
-    """Column names that must be given, with a neutral value for each type; nullable ones and ids are left out."""
+def columns_of(table: str) -> dict[str, str]:
+    """Column names that must be given, each with a neutral value of its type: no id, none that may be null or has a
+    default."""
     neutral = {"jsonb": "'{}'", "text": "''", "character varying": "''", "boolean": "false", "bytea": "''"}
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s"
-            " AND is_nullable = 'NO' AND is_identity = 'NO'",
+            " AND is_nullable = 'NO' AND is_identity = 'NO' AND column_default IS NULL",
             [table],
         )
         return {name: neutral.get(kind, "now()" if "timestamp" in kind else "0") for name, kind in cursor.fetchall()}
 
 
-def _insert(table: str, columns: dict[str, str], own: dict[str, str]) -> str:
+def insert(table: str, columns: dict[str, str], own: dict[str, str]) -> str:
     values = {**columns, **own}
     return f"INSERT INTO {table} ({', '.join(values)}) SELECT {', '.join(values.values())}"

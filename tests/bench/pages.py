@@ -56,7 +56,8 @@ def main() -> None:
 class Site:
     """A filled database, the portal on it and the lean page on it."""
 
-    def __init__(self, folder: Path, services: list[Any], rows: int) -> None:
+    def __init__(self, folder: Path, services: list[Any], rows: int, *, fill: str | None = None) -> None:
+        """`fill`: a program that fills the database with as many rows as it is told, and prints as _FILL does."""
         self.rows = rows
         name = f"bench{rows}"
         postgres = services[0]
@@ -70,9 +71,13 @@ class Site:
             "DATABASE_URL": re.sub(r"/portal$", f"/{name}", postgres.url),
         }  # fmt: skip
         made = subprocess.run(
-            [sys.executable, "-c", _FILL, str(rows)], env=environment, check=True, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", fill or _FILL, str(rows)],
+            env=environment,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        self._known = dict(line.split("=", 1) for line in made.stdout.split() if "=" in line)
+        self.known = dict(line.split("=", 1) for line in made.stdout.split() if "=" in line)
         self._ports = {"lean": _free(), "portal": _free()}
         lean = {**environment, "DJANGO_SETTINGS_MODULE": "tests.bench.lean_settings"}
         log = folder / f"{name}.log"
@@ -82,12 +87,14 @@ class Site:
         }
 
     def ask(self, page: str, person: str, *, clients: int, seconds: float) -> tuple[Sample, float]:
-        """What came of it, and the CPU of web and PostgreSQL per answer in milliseconds."""
+        """What came of it, and CPU ms of web and PostgreSQL for each answer. `page`: of PAGES, or a path."""
         server = "lean" if page == "lean" else "portal"
-        path = f"/jobs/{self._known[person + '_job']}/" if page == "job" else f"/{page}/"
+        path = page if page.startswith("/") else f"/{page}/"
+        if page == "job":
+            path = f"/jobs/{self.known[person + '_job']}/"
         pids = [self._servers[server].pid, self._postgres_pid]
         before = cpu_seconds(pids)
-        cookie = f"sessionid={self._known[person]}; theme=light"
+        cookie = f"sessionid={self.known[person]}; theme=light"
         sample = load(self._ports[server], path, cookie=cookie, clients=clients, seconds=seconds)
         if sample.failures:
             print(f"  {page}: {sample.failures} answers were not 200")
@@ -114,7 +121,7 @@ def _measure(sites: list[Site], options: argparse.Namespace) -> dict[tuple[str, 
         print(f"{'page':10}{'person':8}{'p50 c1':>9}{'p95 c1':>9}{'x lean':>8}{'p50 c8':>9}{'p95 c8':>9}{'x lean':>8}"
               f"{'req/s c8':>10}{'CPU ms':>9}{'x lean':>8}")  # fmt: skip
         for person, page in itertools.product(PERSONS, PAGES):
-            c1, c8 = (_joined([s for s, _cpu in taken[page, person, site.rows, n]]) for n in (1, 8))
+            c1, c8 = (joined([s for s, _cpu in taken[page, person, site.rows, n]]) for n in (1, 8))
             cpu = statistics.median(cpu for _s, cpu in taken[page, person, site.rows, 8])
             if page == "lean":
                 lean1, lean8, lean_cpu = c1.p50, c8.p50, cpu
@@ -124,7 +131,7 @@ def _measure(sites: list[Site], options: argparse.Namespace) -> dict[tuple[str, 
     return medians
 
 
-def _joined(samples: list[Sample]) -> Sample:
+def joined(samples: list[Sample]) -> Sample:
     return Sample(
         [t for s in samples for t in s.times], sum(s.seconds for s in samples), sum(s.failures for s in samples)
     )

@@ -101,6 +101,40 @@ def test_each_period_counts_what_was_spent_in_it_and_all_that_is_held(project: P
     assert stands == [Standing(9000, posted, held) for held in (7, 57) for posted in (4300, 4320, 4000)]
 
 
+ENDS = [
+    date(2026, 9, 30),
+    date(2026, 10, 1),
+    date(2026, 10, 15),
+    date(2026, 10, 31),
+    date(2026, 11, 1),
+    date(2026, 11, 24),
+]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["organization", "project"])
+def test_a_period_counts_every_day_of_it_once_whole_months_or_parts(project: Project, owner: User, whole: bool) -> None:
+    other = ProjectFactory(organization=project.organization)
+    give_credit(project, 10_000)
+    yen = {}
+    for n, day in enumerate(ENDS):  # each combination of days has a sum of its own
+        for k, place in enumerate([project, other]):
+            yen[day, place] = 4**n * (k + 1)
+            spent(place, owner, jst(day.year, day.month, day.day), yen[day, place], f"J-{n}-{k}")
+    periods = [(first, last) for first in ENDS for last in ENDS if first <= last]
+    with time_machine.travel(jst(2026, 9, 1)):
+        for first, last in periods:
+            terms = Terms(10_000, name=f"{first} to {last}", first_day=first, last_day=last)
+            place = None if whole else project
+            create(project.organization, project=place, period=FIXED, terms=terms, by=owner)
+    found = {budget.name: stand.posted for budget, stand in with_standings(Budget.objects.all(), at=timezone.now())}
+    assert found == {
+        f"{first} to {last}": sum(
+            n for (day, place), n in yen.items() if first <= day <= last and (whole or place == project)
+        )
+        for first, last in periods
+    }
+
+
 def test_all_that_bind_a_project_bind_at_once_the_organizations_first(project: Project, owner: User) -> None:
     give_credit(project, 10_000)
     other = ProjectFactory(organization=project.organization)

@@ -169,7 +169,7 @@ def test_reports_doubled_late_disordered_and_corrected_come_to_what_the_oracle_s
 
 @pytest.mark.faults_full
 @pytest.mark.timeout(3600)
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)  # as in life: in one transaction the old versions of all sums would be kept
 def test_a_million_reports_come_to_what_the_oracle_says(capsys: pytest.CaptureFixture[str]) -> None:
     told = check(1_000_000)
     with capsys.disabled():

@@ -34,30 +34,55 @@ class Charge(AppendOnly):
     kind = models.CharField(
         max_length=10, choices=ChargeKind.choices, default=ChargeKind.USAGE, db_default=ChargeKind.USAGE
     )
-    record = models.OneToOneField(UsageRecord, on_delete=models.PROTECT, related_name="charge", null=True, blank=True)
-    storage = models.OneToOneField(StorageUsage, on_delete=models.PROTECT, related_name="charge", null=True, blank=True)
-    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+", db_index=False)
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
-    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+", db_index=False)
+    # Foreign keys that are checked by the statement, not by the row (core/references.py, migration 0016).
+    record = models.OneToOneField(
+        UsageRecord, on_delete=models.PROTECT, related_name="charge", null=True, blank=True, db_constraint=False
+    )
+    storage = models.OneToOneField(
+        StorageUsage, on_delete=models.PROTECT, related_name="charge", null=True, blank=True, db_constraint=False
+    )
+    organization = models.ForeignKey(
+        Organization, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    project = models.ForeignKey(
+        Project, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    provider = models.ForeignKey(
+        Provider, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
     offering = models.ForeignKey(
-        Offering, on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False
+        Offering, on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False, db_constraint=False
     )
-    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False)
+    price = models.ForeignKey(
+        Price, on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False, db_constraint=False
+    )
     storage_price = models.ForeignKey(
-        StoragePrice, on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False
+        StoragePrice,
+        on_delete=models.PROTECT,
+        related_name="+",
+        null=True,
+        blank=True,
+        db_index=False,
+        db_constraint=False,
     )
-    job_code = models.CharField(max_length=24, db_index=True)  # "" of storage
+    job_code = models.CharField(max_length=24)  # "" of storage
     day = models.DateField()  # it is booked on, in Japan
     of_month = models.DateField(null=True, blank=True)  # of a correction: the first day of the month it belongs to
     corrects = models.ForeignKey(
-        "self", on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False
+        "self", on_delete=models.PROTECT, related_name="+", null=True, blank=True, db_index=False, db_constraint=False
     )
     amount = models.BigIntegerField()
     exact = models.DecimalField(max_digits=24, decimal_places=9)
     tax_percent = models.DecimalField(max_digits=4, decimal_places=1)
-    contracting_member = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+", db_index=False)
-    service_member = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+", db_index=False)
-    host_member = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="+", db_index=False)
+    contracting_member = models.ForeignKey(
+        Provider, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    service_member = models.ForeignKey(
+        Provider, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    host_member = models.ForeignKey(
+        Provider, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -76,6 +101,7 @@ class Charge(AppendOnly):
         # Written ten thousand a second: what points at a handful of rows has no index of its own.
         indexes = [
             models.Index(fields=["organization", "day"], name="charge_by_organization"),
+            models.Index(fields=["job_code"], name="charge_by_job"),
             models.Index(fields=["corrects"], name="charge_by_corrected", condition=Q(corrects__isnull=False)),
         ]
 
@@ -83,8 +109,10 @@ class Charge(AppendOnly):
 class CreditUse(AppendOnly):
     """Which credit a charge was taken from: the parts of a charge add up to its amount. Negative: given back to it."""
 
-    charge = models.ForeignKey(Charge, on_delete=models.PROTECT, related_name="uses", db_index=False)
-    credit = models.ForeignKey(Credit, on_delete=models.PROTECT, related_name="uses")
+    charge = models.ForeignKey(
+        Charge, on_delete=models.PROTECT, related_name="uses", db_index=False, db_constraint=False
+    )
+    credit = models.ForeignKey(Credit, on_delete=models.PROTECT, related_name="uses", db_constraint=False)
     amount = models.BigIntegerField()
 
     class Meta:
@@ -114,9 +142,11 @@ class DailyCharge(models.Model):
 class JobCharge(models.Model):
     """Sum of a job's charges in a month: the dearest jobs are found without reading charges."""
 
-    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
-    offering = models.ForeignKey(Offering, on_delete=models.PROTECT, related_name="+")  # where it ran last
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+", db_index=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+", db_index=False)
+    offering = models.ForeignKey(
+        Offering, on_delete=models.PROTECT, related_name="+", db_index=False
+    )  # where it ran last
     user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", null=True, db_index=False)  # whose job
     job_code = models.CharField(max_length=24)
     month = models.DateField()  # its first day, in Japan
