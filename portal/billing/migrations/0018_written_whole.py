@@ -36,7 +36,7 @@ ALTER FUNCTION billing_add_to_job_use()
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0016_names_checked_by_statement")]
+    dependencies = [("billing", "0017_names_checked_by_statement")]
     operations = [
         migrations.RunSQL(WHOLE, AT_COMMIT),
         migrations.RunSQL(BY_KEY, "ALTER FUNCTION billing_add_to_job_use() RESET ALL"),

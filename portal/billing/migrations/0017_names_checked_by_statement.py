@@ -3,7 +3,6 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
-from portal.core.append_only import never_emptied
 from portal.core.references import checked_by_statement
 
 
@@ -11,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0002_registry_login'),
-        ('billing', '0015_settlements'),
+        ('billing', '0016_ledger_never_emptied'),
         ('catalog', '0007_storage_price_seller'),
         ('usage', '0007_names_checked_by_statement'),
     ]
@@ -133,5 +132,4 @@ class Migration(migrations.Migration):
         checked_by_statement(
             "billing_credituse", {"credit_id": "billing_credit"}, append_only={"charge_id": "billing_charge"}
         ),
-        *(never_emptied(table) for table in ("billing_charge", "billing_ledgerentry")),
     ]
