@@ -14,6 +14,7 @@ network is needed.
 Environment: PORTAL_MANIFEST_URL or PORTAL_MANIFEST_FILE (one is required; the file is moved away, and so is what lies
 beside it); PORTAL_WORK_DIR (default: where the job starts); PORTAL_DATA_DIR (default:
 `data` in it); PORTAL_OUTPUT_ARCHIVE (a file to pack the output into, for an adapter that collects it by SFTP);
+PORTAL_FETCH_PAUSE_S (the longest pause before the manifest is asked for again, default 16: half a minute in all);
 PORTAL_CLAIM_WAIT_S (how long the portal is asked, default 120); PORTAL_STOP_GRACE_S (seconds between TERM and KILL for
 the command, default 5); PORTAL_CLEAN_UP (not empty: remove what was staged and made, once it is saved).
 """

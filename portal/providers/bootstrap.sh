@@ -59,9 +59,14 @@ fetch_manifest() {
     else
         needs_web
         [ -n "${PORTAL_MANIFEST_URL:-}" ] || die 95 "PORTAL_MANIFEST_URL is not set"
-        fetch "$PORTAL_MANIFEST_URL" "$own/manifest" ||
-            { rm -f "$own/manifest"; fetch "$PORTAL_MANIFEST_URL" "$own/manifest"; } ||
-            die 95 "cannot fetch the job's manifest"
+        pause=1
+        until fetch "$PORTAL_MANIFEST_URL" "$own/manifest"; do # a store that begins anew is back within seconds
+            [ -z "$stopped" ] || finish 143
+            rm -f "$own/manifest"
+            [ "$pause" -le "${PORTAL_FETCH_PAUSE_S:-16}" ] || die 95 "cannot fetch the job's manifest"
+            rest "$pause"
+            pause=$((pause * 2))
+        done
     fi
     first='' last=''
     while read -r line <&9; do
@@ -172,7 +177,7 @@ place() { # url sha256 size_bytes directory relative_path
         else # it broke off: the next try goes on from there, and tries that bring nothing become rarer and end
             wrong="cannot be fetched"
             if [ "$size" -gt "$had" ]; then pause=1; else pause=$((pause * 2)); fi
-            if [ "$size" = 0 ]; then longest=4; else longest=32; fi
+            if [ "$size" = 0 ]; then longest=8; else longest=32; fi
             [ "$pause" -le "$longest" ] || break
             rest "$pause"
         fi
@@ -194,7 +199,7 @@ run_command() {
             set -- "$@" "$name=${value%x}"
         done 9<"$own/manifest"
         unset PORTAL_MANIFEST_URL PORTAL_MANIFEST_FILE PORTAL_WORK_DIR PORTAL_OUTPUT_ARCHIVE PORTAL_CLEAN_UP
-        unset PORTAL_CLAIM_WAIT_S PORTAL_STOP_GRACE_S
+        unset PORTAL_CLAIM_WAIT_S PORTAL_FETCH_PAUSE_S PORTAL_STOP_GRACE_S
         exec 3>&-
         set -- "$@" --
         if has setsid; then set -- "$@" "$(command -v setsid)"; fi

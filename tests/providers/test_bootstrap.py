@@ -153,9 +153,20 @@ def test_no_tool_to_check_an_input_with_is_said_and_ends_with_97(store: FileServ
 def test_a_refused_manifest_ends_with_95_and_shows_no_address(store: FileServer, tmp_path: Path, web: str) -> None:
     store.refuse.add("manifest")
     (tmp_path / "work").mkdir()
-    code, printed = run(store, Manifest(job="J", command="true"), tmp_path / "work", path=tools(tmp_path / "bin", web))
+    manifest, path = Manifest(job="J", command="true"), tools(tmp_path / "bin", web)
+    code, printed = run(store, manifest, tmp_path / "work", path=path, PORTAL_FETCH_PAUSE_S="1")
     assert (code, printed.splitlines()[-1]) == (BootstrapExit.NOT_STARTED, "portal: cannot fetch the job's manifest")
     assert "canary" not in printed and "127.0.0.1" not in printed
+
+
+def test_a_store_that_begins_anew_keeps_a_job_waiting(store: FileServer, tmp_path: Path) -> None:
+    store.refuse.add("manifest")
+    (tmp_path / "work").mkdir()
+    process = start(store, Manifest(job="J", command="echo ran"), tmp_path / "work")
+    time.sleep(2)  # it has asked twice by then
+    store.refuse.clear()
+    output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output.decode().splitlines()[-1]) == (0, "ran")
 
 
 def test_a_cut_manifest_runs_nothing(store: FileServer, tmp_path: Path) -> None:
