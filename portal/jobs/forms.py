@@ -327,8 +327,9 @@ class JobForm(forms.Form):
             self._find_inputs(self.projects[data["project"]])
         if (
             data.get("script") is not None
-            and not data.get("script", "").strip()
-            and not data.get("command", "").strip()
+            and data.get("command") is not None
+            and not data["script"].strip()
+            and not data["command"].strip()
         ):
             self.add_error("script", _("Enter a script or a command."))
         if "offering" in data:

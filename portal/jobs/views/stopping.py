@@ -24,7 +24,9 @@ def stop(request: HttpRequest, code: str) -> HttpResponse:
     job, user = find_job(request, code), user_of(request)
     require(user, Permission.SUBMIT if job.submitted_by_id == user.pk else Permission.STOP_ANY, job.project)
     if request.method != "POST":
-        context = {"job": job, "state": JobState(job.state), "cost": cost_now(job, now=timezone.now())}
+        attempt = job.attempts.order_by("-number").first()
+        cost = cost_now(job, now=timezone.now())
+        context = {"job": job, "state": JobState(job.state), "attempt": attempt, "cost": cost}
         return render(request, "jobs/stop.html", context)
     if not ask_stop(job, by=user):
         messages.info(request, _("Nothing was stopped: the job had already ended or was already being stopped."))

@@ -42,9 +42,10 @@ def state_shown(job: Job, attempt: Attempt | None = None) -> Shown:
 
 
 def unknown_since(attempt: Attempt | None) -> datetime | None:
+    """Since when nobody knows whether the provider has it: from its last sign of it, or else from the sending."""
     if attempt is None or attempt.state != AttemptState.UNKNOWN:
         return None
-    return attempt.sent_at or attempt.created_at
+    return attempt.seen_at or attempt.sent_at or attempt.created_at
 
 
 def silent_since(job: Job, attempt: Attempt | None, *, now: datetime) -> datetime | None:
