@@ -23,6 +23,7 @@ from portal.core.htmx import not_modified, respond, wants_fragment
 from portal.core.limits import limited
 from portal.core.periods import JST
 from portal.datasets import storage
+from portal.datasets.places import storage_place
 from portal.jobs import line, logs
 from portal.jobs.cures import cures_of
 from portal.jobs.diagnosis import Diagnosis, stored_of
@@ -142,6 +143,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "events": told,
         "moved": SimpleLazyObject(lambda: _moved(told)) if job.alternatives or job.retries else "",
         "attempt": attempt,
+        "stored_in": storage_place(),
         "place": line.place_of(job),
         "waiting_reason": WaitingReason(job.waiting_reason).label if job.waiting_reason else "",
         "failure_name": FailureClass(job.failure).label if job.failure else "",
