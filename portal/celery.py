@@ -20,7 +20,8 @@ from kombu import pools
 from portal.core.failpoints import failpoint
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
-# Django's checks import every view, 11 MiB that no worker uses. `manage.py` has run them where the portal was prepared.
+# Django's checks import every view, 11 MiB that no worker uses. `manage.py` has run them where the portal was prepared;
+# the one that no worker may go without is in datasets/tasks.py.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
 
 DATA_TASKS = ("plan_copies", "work_on_copies", "tell_of_damage", "look_at_sites")

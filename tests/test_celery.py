@@ -30,6 +30,13 @@ def broker_at(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setattr(celery.app.conf, "broker_write_url", url)
 
 
+def test_no_worker_starts_with_a_store_abroad() -> None:
+    environment = {**os.environ, "S3_ENDPOINT": "https://s3.example.com"}
+    command = [sys.executable, "-m", "celery", "-A", "portal.celery", "worker", "-P", "threads", "-n", "abroad@%h"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "s3.example.com is on no list of stores in Japan" in done.stderr) == (1, True)
+
+
 def test_a_message_reaches_the_queue() -> None:
     with celery.app.connection_for_read() as connection:
         celery.app.control.purge(connection)  # what tests with real commits have left

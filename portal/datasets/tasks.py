@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from celery import shared_task
+from celery.signals import celeryd_init
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -22,9 +24,19 @@ from portal.datasets import (
     tallies,
 )
 from portal.datasets.models import Copy, DataFile, DatasetShare, DeletionCertificate, Keeping, Leftover, StorageSite
+from portal.datasets.places import refuse_to_start_abroad
 from portal.datasets.storage import StorageUnavailable
 
 DRAIN_S = 40.0  # then others have their turn, and the rest is found again
+
+
+@celeryd_init.connect  # type: ignore[untyped-decorator]
+def _keep_data_in_japan(**_: object) -> None:
+    """No worker starts with a store that is not known to be in Japan."""
+    try:
+        refuse_to_start_abroad()
+    except ImproperlyConfigured as abroad:
+        raise SystemExit(str(abroad)) from None  # Celery goes on after any other
 
 
 @shared_task(name="datasets.verify_file", ignore_result=True)
