@@ -20,6 +20,7 @@ from portal.catalog.models import CapacityObservation, Offering, OfferingKind, P
 from portal.catalog.pricing import METERED, per_gpu_hour, prices_at
 from portal.catalog.provider_accounts import accounts_of
 from portal.core.caching import Briefly
+from portal.core.periods import day_of
 from portal.core.templatetags import formats
 from portal.jobs.attaching import Places
 from portal.jobs.estimates import Quote, quote
@@ -108,7 +109,7 @@ def prices_of_offers(at: datetime, *, organization: Organization) -> list[Price]
 
 def _for_jobs(at: datetime) -> QuerySet[Offering]:
     offerings = (
-        Offering.objects.filter(Q(ends_on=None) | Q(ends_on__gte=at.date()), active=True, on_request=False)
+        Offering.objects.filter(Q(ends_on=None) | Q(ends_on__gte=day_of(at)), active=True, on_request=False)
         .filter(unlisted_since=None)
         .filter(kind=OfferingKind.JOB)
         .exclude(adapter="")

@@ -17,14 +17,14 @@ pytestmark = pytest.mark.browser
 # badge; headings of the timeline that are behind it; buttons; what the notice above says; the last line of the log
 FACES = {
     "waiting": ("待機中", ["受付"], ["複製して作成", "停止"], WAITS_FOR_ANOTHER, ""),
-    "running": ("実行中", ["受付", "待機中"], ["複製して作成", "停止"], "", "step "),
+    "running": ("実行中", ["受付", "待機中"], ["複製して作成", "+1時間", "停止"], "", "step "),
     "done": (
         "完了", ["受付", "待機中", "実行中", "成果物の保存", "完了"], ["複製して作成"], "",
         "Saved counts.csv (16 rows) and summary.json.",
     ),
     "failed": (
         "失敗", ["受付", "待機中", "実行中", "成果物の保存"], ["複製して作成"],
-        "プログラムがエラーで終了しました。", "KeyError: 'hidden_size'",
+        "Pythonプログラムが例外で終了しました。", "KeyError: 'hidden_size'",
     ),
     "stopped": (
         "停止済み", ["受付", "待機中", "実行中", "成果物の保存"], ["複製して作成"],
@@ -104,7 +104,8 @@ def test_the_ticks_of_other_plans_stay_with_their_plans(jobs_under_way: World, p
     def choose(plan: str) -> None:
         with page.expect_response(lambda answer: "/jobs/new/quote/" in answer.url):
             page.check(f'input[name="offering"][value="{plan}"]')
-        page.wait_for_function("document.querySelectorAll('.htmx-request').length === 0")
+        while page.locator(".htmx-request").count():
+            page.wait_for_timeout(50)
 
     def ticked() -> list[str]:
         return page.eval_on_selector_all('[name="alternatives"]:checked', "found => found.map(box => box.value)")

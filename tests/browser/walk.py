@@ -237,6 +237,7 @@ OWNER = (
     Stop("jobs:config", "/jobs/{done}/config/"),
     Stop("jobs:lines", "/jobs/{done}/lines/"),
     Stop("jobs:stop", "/jobs/{running}/stop/"),
+    Stop("jobs:extend", "/jobs/{running}/extend/"),
     Stop("jobs:stop", "/jobs/{done}/stop/", "too late"),
     Stop("datasets:list", "/datasets/", "rows"),
     Stop("datasets:detail", "/datasets/{dataset}/"),

@@ -116,7 +116,7 @@ def test_plan_no_longer_sold_while_the_form_was_open(
     Offering.objects.filter(pk=plan.pk).update(ends_on=timezone.localdate() - timedelta(days=1))
     forget_offers()
     assert (tab.send(), nothing_is_there()) == (
-        (422, "GPU plan: This GPU offering does not take jobs here. Choose another one."),
+        (422, "GPU plan: This plan cannot be used for jobs now. Choose another plan."),
         True,
     )
 
