@@ -34,7 +34,7 @@ class Charge(AppendOnly):
     kind = models.CharField(
         max_length=10, choices=ChargeKind.choices, default=ChargeKind.USAGE, db_default=ChargeKind.USAGE
     )
-    # Foreign keys that are checked by the statement, not by the row (core/references.py, migration 0016).
+    # Foreign keys that are checked by the statement, not by the row (core/references.py, migration 0017).
     record = models.OneToOneField(
         UsageRecord, on_delete=models.PROTECT, related_name="charge", null=True, blank=True, db_constraint=False
     )
