@@ -17,6 +17,8 @@ WAITING = "<b>データの準備を待っています</b>"
 
 
 def waits_for_the_store(stack: Stack, what: str, spoilt: AbstractContextManager[None]) -> None:
+    # A test before this one may have taken the database away a second ago.
+    stack.wait_until(lambda: {stack.client("sakura_dok").get("/jobs/").status for _ in range(4)} == {200})
     with spoilt:
         submitted = stack.submit(6, script=SCRIPT)
         stack.wait_until(
