@@ -1,7 +1,8 @@
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import factory
+from django.utils import timezone
 from factory.django import DjangoModelFactory
 
 from portal.datasets.models import DataFile, Dataset, DatasetShare, DatasetVersion, DeletionCertificate
@@ -32,7 +33,7 @@ class DataFileFactory(DjangoModelFactory[DataFile]):
     storage_key = factory.Sequence(lambda n: f"t/test/file-{n}")
     sha256 = hashlib.sha256(b"words").hexdigest()
     created_by = factory.SelfAttribute("dataset.created_by")
-    ready_at = datetime(2026, 11, 1, tzinfo=UTC)
+    ready_at = factory.LazyFunction(lambda: timezone.now() - timedelta(days=1))  # not due to be read again
 
 
 class DatasetVersionFactory(DjangoModelFactory[DatasetVersion]):
