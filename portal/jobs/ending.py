@@ -172,6 +172,8 @@ def _settle_limit(attempt: Attempt, *, refused: str = "") -> None:
 def _want_stop(job: Job, reason: str, failure: FailureClass, now: datetime) -> None:
     with transaction.atomic():
         locked = Job.objects.select_for_update(of=("self",)).select_related("organization").get(pk=job.pk)
+        if (locked.cost_cap, locked.time_limit_s) != (job.cost_cap, job.time_limit_s):
+            return  # somebody gave it more time since it was read: the next round looks again
         if locked.stop_requested_at is None and not locked.is_final:
             locked.touch(stop_requested_at=now, failure=failure)
             JobEvent.objects.create(job=locked, kind="stop", reason=reason, by=BY)

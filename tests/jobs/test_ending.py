@@ -99,3 +99,19 @@ def test_warnings_take_as_many_statements_for_three_jobs_as_for_one(
     with django_assert_num_queries(6):
         ending.see_to_ends(attempts[1:])
     assert JobEvent.objects.filter(reason="ends_soon").count() == 4
+
+
+def test_a_job_that_is_given_more_time_at_the_last_moment_goes_on(running: Job, steps: Steps, monkeypatch: Any) -> None:
+    """The extension commits after the round has read the job, and before it asks for its end."""
+    started(running, 1800)
+    want_stop = ending._want_stop
+
+    def after_an_extension(*args: Any) -> None:
+        Job.objects.filter(pk=running.pk).update(cost_cap=5000)
+        want_stop(*args)
+
+    monkeypatch.setattr(ending, "_want_stop", after_an_extension)
+    steps.track()
+    assert (fresh(running).state, fresh(running).stop_requested_at) == ("running", None)
+    steps.track()
+    assert fresh(running).stop_requested_at is None

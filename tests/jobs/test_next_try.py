@@ -199,6 +199,25 @@ def test_what_was_written_before_this_process_began_may_be_there_and_stays(
     assert (handoff.leave(steps.account_id), attempts(job)) == (0, [(1, "first", "intended")])
 
 
+def test_a_job_that_is_stopped_while_it_is_about_to_leave_is_never_sent(
+    sent, steps: Steps, provider: FakeProvider, member: User, long_at_work: None, monkeypatch
+) -> None:
+    """`leave` takes no lease: it read the attempt, then the person stopped the job, then it writes."""
+    job = sent()
+    a_minute_ago(job)
+    other_place = next_try.other_place
+
+    def stopped_meanwhile(*args: Any, **given: Any) -> Any:
+        ask_stop(fresh(job), by=member)
+        return other_place(*args, **given)
+
+    monkeypatch.setattr(next_try, "other_place", stopped_meanwhile)
+    handoff.leave(steps.account_id)
+    assert (state_of(job), attempts(job)) == (("cancelled", "", ""), [(1, "first", "ended")])
+    steps.hand_off()
+    assert (provider.calls, Hold.objects.get(job_code=job.code).left) == ([], 0)
+
+
 @pytest.mark.parametrize(
     "change",
     [

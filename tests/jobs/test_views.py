@@ -778,6 +778,44 @@ def test_an_unknown_attempt_is_told_since_when_and_what_happens_next(client_of, 
     assert "never send it twice" in page
 
 
+def told_of(client_of, member, job, path=""):
+    page = page_of(client_of(member, "en").get(f"/jobs/{job.code}/{path}"))
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+
+
+def test_a_job_that_its_provider_stops_showing_is_told_since_its_last_sign(client_of, member, project):
+    job = running_job(project)
+    job.attempts.update(state="unknown", seen_at=datetime(2026, 11, 30, 3, 4, tzinfo=UTC))
+    told = told_of(client_of, member, job)
+    assert "The provider accepted this job, and has not shown it since Mon 30 Nov 12:04." in told
+    assert "we do not know whether the provider received" not in told
+
+
+def test_a_job_that_is_to_be_stopped_while_nobody_knows_of_it_says_so(client_of, member, project):
+    job = JobFactory(project=project, stop_requested_at=timezone.now())
+    AttemptFactory(job=job, state="unknown", sent_at=timezone.now())
+    told = told_of(client_of, member, job)
+    assert "Being checked" in told and "It is to be stopped (asked at " in told
+    assert "You need not do anything" not in told
+
+
+def test_a_job_that_waits_for_its_provider_is_told_since_when(client_of, member, project):
+    job = JobFactory(project=project, waiting_reason="unreachable")
+    attempt = AttemptFactory(job=job, state="intended")
+    ProviderAccount.objects.filter(pk=attempt.account_id).update(failing_since=datetime(2026, 11, 30, 3, 4, tzinfo=UTC))
+    assert "(since Mon 30 Nov 12:04)" in told_of(client_of, member, job)
+
+
+@pytest.mark.parametrize(("state", "is_certain"), [("intended", True), ("sending", False), ("unknown", False)])
+def test_stopping_promises_no_charge_only_before_the_job_was_sent(client_of, member, project, state, is_certain):
+    job = JobFactory(project=project, submitted_by=member)
+    AttemptFactory(job=job, state=state, sent_at=timezone.now())
+    for path in ("", "stop/"):
+        told = told_of(client_of, member, job, path)
+        assert ("It is taken out of the queue, and nothing is charged." in told) == is_certain
+        assert ("it is ended at the provider, and what it ran is charged." in told) == (not is_certain)
+
+
 def test_a_silent_provider_is_told_with_the_age_of_its_news(client_of, member, project):
     job = running_job(project)
     job.attempts.update(seen_at=timezone.now() - timedelta(minutes=7))
