@@ -88,6 +88,13 @@ def hold(
         Allowance.objects.bulk_create(
             Allowance(budget=budget, hold=held, amount=excess) for budget, excess in beyond if excess > 0
         )
+    _put_aside(account, bound, job_code, amount, by)
+    return held
+
+
+def _put_aside(
+    account: BillingAccount, bound: list[tuple[Budget, Standing]], job_code: str, amount: int, by: str
+) -> None:
     ledger.post(
         account,
         {LedgerAccount.AVAILABLE: -amount, LedgerAccount.HELD: amount},
@@ -95,8 +102,7 @@ def hold(
         by=by,
     )
     if any(alerts.is_reached_by(amount, budget, standing) for budget, standing in bound):
-        nudge(tasks.watch_budgets, organization.pk)
-    return held
+        nudge(tasks.watch_budgets, account.organization_id)
 
 
 def _refusal(account: BillingAccount, bound: list[tuple[Budget, Standing]], amount: int) -> OverBudget | None:
@@ -139,14 +145,7 @@ def grow(job_code: str, *, amount: int, by: str) -> int:
         raise refusal
     hold.amount += amount
     hold.save(update_fields=["amount"])
-    ledger.post(
-        account,
-        {LedgerAccount.AVAILABLE: -amount, LedgerAccount.HELD: amount},
-        reference=f"hold:{job_code}",
-        by=by,
-    )
-    if any(alerts.is_reached_by(amount, budget, standing) for budget, standing in bound):
-        nudge(tasks.watch_budgets, found.organization_id)
+    _put_aside(account, bound, job_code, amount, by)
     return hold.amount
 
 
