@@ -61,6 +61,8 @@ app.conf.update(
         # Where there is work the sweep comes again by itself after half the time: two seconds is how live a log is that
         # somebody watches.
         "sweep": {"task": "jobs.sweep", "schedule": 4.0, "options": {"expires": 4}},
+        # Stops of sweeps that no message told. One query when nobody wants any.
+        "sweep_stops": {"task": "jobs.stop_sweeps", "schedule": 15.0, "options": {"expires": 15}},
         # What a late request or a restored backup left at the providers.
         "orphans": {"task": "jobs.find_orphans", "schedule": 300.0, "options": {"expires": 300}},
         # A request that was late on its way is seen within the minute, also where nothing is tracked any more.
@@ -108,6 +110,7 @@ app.conf.update(
 for _entry in app.conf.beat_schedule.values():
     _entry["options"]["retry"] = True
 app.autodiscover_tasks()
+app.autodiscover_tasks(["portal.jobs"], related_name="sweep_stops")
 
 # This worker was told to end (SIGTERM): what is under way is finished, nothing more is begun. A drain of many
 # hand-overs would else outlast the half minute after which it is killed.

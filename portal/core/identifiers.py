@@ -16,6 +16,10 @@ def job_code() -> str:
     return f"J-{timezone.localdate():%Y%m%d}-{random_code(8)}"
 
 
+def sweep_code() -> str:
+    return f"W-{timezone.localdate():%Y%m%d}-{random_code(8)}"
+
+
 def organization_code() -> str:
     return f"o-{random_code(8).lower()}"
 

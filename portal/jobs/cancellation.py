@@ -22,6 +22,11 @@ def ask_stop(job: Job, *, by: User) -> bool:
     False when it was asked before or there is nothing left to stop. Raises NotPermitted.
     """
     require(by, Permission.SUBMIT if job.submitted_by_id == by.pk else Permission.STOP_ANY, job.project)
+    return stop_for(job, by=by)
+
+
+def stop_for(job: Job, *, by: User) -> bool:
+    """`ask_stop` for somebody whose right to it was seen when they asked."""
     while True:
         try:
             asked = _ask_stop(job, actor=f"user:{by.pk}", by=by)

@@ -22,6 +22,7 @@ from portal.datasets.storage import StorageError
 from portal.jobs import staging
 from portal.jobs.keys import worker_name
 from portal.jobs.models import Artifact, Attempt, JobEvent
+from portal.jobs.sweep_results import keep_result
 from portal.providers.errors import ProviderError
 
 log = structlog.get_logger(__name__)
@@ -76,6 +77,7 @@ def collect(attempt: Attempt) -> Results | None:
             with _lease_renewed(attempt):
                 staging.forget_login(attempt, adapter)
                 found = staging.collect(attempt, adapter)
+                keep_result(attempt.job, found.files)
             results.leftovers = staging.on_its_way(attempt, adapter)
             results.log_key, results.files, results.objects = found.log_key, found.files, found.objects
             results.notes = ["results_cut"] * found.was_cut + ["results_skipped"] * bool(found.skipped)

@@ -15,7 +15,7 @@ from portal.accounts.models import Organization, Project, User
 from portal.accounts.roles import Permission
 from portal.audit import recording as audit
 from portal.catalog.models import Offering, Price, ProviderAccount
-from portal.core.identifiers import attempt_code, job_code
+from portal.core.identifiers import attempt_code, job_code, sweep_code
 from portal.datasets.models import DataFile
 from portal.jobs.states import (
     ACTIVE,
@@ -347,6 +347,71 @@ class Artifact(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["job", "path"], name="artifact_path_once")]
+
+
+class SweepQuerySet(models.QuerySet["Sweep"]):
+    def visible_to(self, user: User) -> SweepQuerySet:
+        access = access_of(user)
+        return self.filter(
+            Q(project__organization__in=access.organizations_with(Permission.VIEW))
+            | Q(project__in=access.projects_with(Permission.VIEW))
+        )
+
+
+class Stop(models.TextChoices):
+    """What somebody wants of a sweep's tasks; "" nothing, or it was carried out."""
+
+    WAITING = "waiting", _("Stop what has not begun")
+    ALL = "all", _("Stop everything")
+
+
+class Sweep(models.Model):
+    """One form, many tasks: the same work with other parameters. Each task is a job of its own."""
+
+    code = models.CharField(max_length=24, unique=True, default=sweep_code, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="sweeps")
+    submitted_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    name = models.CharField(max_length=50)
+    names = models.JSONField(default=list)  # of the parameters, in the order that was typed
+    task_count = models.PositiveIntegerField()
+    created_at = models.DateTimeField(default=timezone.now)
+    stop_wanted = models.CharField(max_length=8, choices=Stop.choices, blank=True)  # the row is the to-do list
+    stop_wanted_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", null=True, blank=True)
+
+    objects = SweepQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["project", "-id"], name="sweep_by_project"),
+            models.Index(fields=["id"], condition=~Q(stop_wanted=""), name="sweep_to_stop"),
+        ]
+
+    def __str__(self) -> str:
+        return self.code
+
+
+class SweepTask(models.Model):
+    """The job that runs one point of a sweep; a retry is a further row with another job, and then the newest counts."""
+
+    sweep = models.ForeignKey(Sweep, on_delete=models.PROTECT, related_name="tasks")
+    number = models.PositiveIntegerField()  # 1 to task_count
+    turn = models.PositiveSmallIntegerField(default=1)
+    newest = models.BooleanField(default=True)
+    job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="task")
+    parameters = models.JSONField(default=dict)
+    # Of result.json that the job left: names -> numbers or short texts; {} where it left none that can be read.
+    result = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["sweep", "number", "turn"], name="sweep_task_turn_once"),
+            models.UniqueConstraint(
+                fields=["sweep", "number"], condition=Q(newest=True), name="sweep_task_newest_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sweep_id}/{self.number}"
 
 
 class SubmitKey(models.Model):

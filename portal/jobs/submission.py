@@ -62,7 +62,7 @@ def ask_approval(
     `form` is what the job form may keep. The same job again is the same request. Raises NotPermitted, Refused.
     """
     require(by, Permission.SUBMIT, project)
-    amount = _hold_for(project, request, place_at(project, request, request.offering, now=timezone.now()))
+    amount = hold_for(project, request, place_at(project, request, request.offering, now=timezone.now()))
     digest = _digest_to_approve(project, request)
     return approvals.ask(project, job_name=request.name, amount=amount, digest=digest, form=form, reason=reason, by=by)
 
@@ -117,11 +117,37 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
     now = timezone.now()
     require(by, Permission.SUBMIT, project)
     place = place_at(project, request, request.offering, now=now)
-    price, account, offering = place.price, place.account, place.offering
-    inputs = _inputs(project, request)
-    held = _hold_for(project, request, place)
+    account, offering = place.account, place.offering
+    inputs = inputs_of(project, request)
+    held = hold_for(project, request, place)
     actor = f"user:{by.pk}"
-    job = Job.objects.create(
+    job = job_of(project, request, place, by=by, now=now)
+    job.save(force_insert=True)
+    # Here a copy of the same form waits for this transaction, before either has locked anything that others want.
+    SubmitKey.objects.create(user=by, key=key, digest=digest, job=job)
+    JobInput.objects.bulk_create(
+        JobInput(job=job, data_file=file, path=path, size_bytes=file.size_bytes, sha256=file.sha256)
+        for path, file in inputs.items()
+    )
+    Attempt.objects.create(job=job, number=1, account=account, offering=offering, price=place.price)
+    JobEvent.objects.create(job=job, at=now, kind="state", after=JobState.SUBMITTED, reason="submitted", by=actor)
+    approvable = _digest_to_approve(project, request)
+    hold(project.organization, project=project, job_code=job.code, amount=held, by=actor, digest=approvable)
+    audit.record(
+        "job.submitted",
+        f"job:{job.code}",
+        actor=actor,
+        chain=project.organization.code,
+        detail=told_of(project, request, held),
+    )
+    tasks.nudge(tasks.hand_off, account.pk)
+    failpoint("submit.before_commit")
+    return job
+
+
+def job_of(project: Project, request: JobRequest, place: Place, *, by: User, now: datetime) -> Job:
+    """Its row, not stored yet."""
+    return Job(
         organization=project.organization,
         project=project,
         submitted_by=by,
@@ -135,8 +161,8 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
         datasets=told(request.attached, request.inputs),
         secret_names=sorted(request.secrets),
         sealed_secrets=seal(request.secrets) if request.secrets else "",
-        offering=offering,
-        price=price,
+        offering=place.offering,
+        price=place.price,
         offer_snapshot=place.snapshot(),
         gpus=request.gpus,
         time_limit_s=request.time_limit_s,
@@ -146,35 +172,20 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
         submitted_at=now,
         state_since=now,
     )
-    # Here a copy of the same form waits for this transaction, before either has locked anything that others want.
-    SubmitKey.objects.create(user=by, key=key, digest=digest, job=job)
-    JobInput.objects.bulk_create(
-        JobInput(job=job, data_file=file, path=path, size_bytes=file.size_bytes, sha256=file.sha256)
-        for path, file in inputs.items()
-    )
-    Attempt.objects.create(job=job, number=1, account=account, offering=offering, price=price)
-    JobEvent.objects.create(job=job, at=now, kind="state", after=JobState.SUBMITTED, reason="submitted", by=actor)
-    approvable = _digest_to_approve(project, request)
-    hold(project.organization, project=project, job_code=job.code, amount=held, by=actor, digest=approvable)
-    audit.record(
-        "job.submitted",
-        f"job:{job.code}",
-        actor=actor,
-        chain=project.organization.code,
-        detail={
-            "project": project.code,
-            "offering": offering.slug,
-            "gpus": request.gpus,
-            "time_limit_s": request.time_limit_s,
-            "held_yen": held,
-        },
-    )
-    tasks.nudge(tasks.hand_off, account.pk)
-    failpoint("submit.before_commit")
-    return job
 
 
-def _hold_for(project: Project, request: JobRequest, place: Place) -> int:
+def told_of(project: Project, request: JobRequest, held: int) -> dict[str, Any]:
+    """What the audit trail is told of a submit."""
+    return {
+        "project": project.code,
+        "offering": request.offering.slug,
+        "gpus": request.gpus,
+        "time_limit_s": request.time_limit_s,
+        "held_yen": held,
+    }
+
+
+def hold_for(project: Project, request: JobRequest, place: Place) -> int:
     """Yen to set aside: for the dearest of the places that the cap allows. Raises Refused."""
     estimate = _quoted(place, request)
     if request.cost_cap < estimate.minimum:
@@ -221,7 +232,7 @@ def _quoted(place: Place, request: JobRequest) -> Quote:
     )
 
 
-def _inputs(project: Project, request: JobRequest) -> dict[str, DataFile]:
+def inputs_of(project: Project, request: JobRequest) -> dict[str, DataFile]:
     """Files by the path at which the job sees them. Within reach are verified files of this very project and of
     datasets that are shared with it now."""
     if not (request.attached or request.inputs):

@@ -10,6 +10,7 @@ from portal.jobs.views import (
     residency,
     showing,
     stopping,
+    sweeps,
 )
 
 app_name = "jobs"
@@ -18,6 +19,11 @@ urlpatterns = [
     path("new/", creating.new, name="new"),
     path("new/quote/", creating.quote_now, name="quote"),
     path("new/draft/", creating.draft, name="draft"),
+    path("sweeps/", sweeps.sweep_list, name="sweeps"),
+    path("sweeps/<str:code>/", sweeps.detail, name="sweep"),
+    path("sweeps/<str:code>/tasks.csv", sweeps.csv, name="sweep_csv"),
+    path("sweeps/<str:code>/stop/", sweeps.stop, name="sweep_stop"),
+    path("sweeps/<str:code>/again/", sweeps.again, name="sweep_again"),
     path("<str:code>/", showing.detail, name="detail"),
     path("<str:code>/events/", showing.events, name="events"),
     path("<str:code>/config/", showing.config, name="config"),
