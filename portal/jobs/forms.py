@@ -20,6 +20,7 @@ from portal.jobs.estimates import quote
 from portal.jobs.fields import PlainText, WholeNumber
 from portal.jobs.models import Artifact, Job
 from portal.jobs.offers import UNITS, Offer, least_sentence, time_sentence, time_values
+from portal.jobs.parameters import RESERVED, TEXT_MAX_BYTES, VARIABLE, Way, tasks_of
 from portal.jobs.request import (
     COMMAND_MAX,
     COST_CAP_MAX,
@@ -34,11 +35,8 @@ from portal.jobs.request import (
 from portal.jobs.starters import USUAL_IMAGE, Starter, starter
 from portal.providers.bootstrap import RESERVED as RESERVED_NAMES
 
-RESERVED = ("PORTAL_", "SAKURA_", "SLURM_")  # the providers' and our own
-
 _KEY = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _IDS = re.compile(r"[0-9]{1,18}(?:,[0-9]{1,18}){0,999}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SCRIPT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 # [registry[:port]/]path[:tag][@sha256:digest], as the OCI distribution reference has it: nothing a shell would see.
 _IMAGE = re.compile(
@@ -189,6 +187,19 @@ class JobForm(forms.Form):
             attrs={"rows": 2, "class": "mono", "autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"}
         ),
     )
+    parameters = PlainText(
+        label=gettext_lazy("Parameters"),
+        required=False,
+        max_bytes=TEXT_MAX_BYTES,
+        too_long=gettext_lazy("The parameters are longer than 256 KiB. Take some out, or pass them as a file."),
+        widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false", "autocapitalize": "off"}),
+    )
+    way = forms.ChoiceField(
+        label=gettext_lazy("How they are read"),
+        choices=Way.choices,
+        required=False,
+        error_messages={"invalid_choice": gettext_lazy("Choose how the parameters are read.")},
+    )
     template = forms.CharField(required=False, widget=forms.HiddenInput)
     key = forms.CharField(required=False, widget=forms.HiddenInput)
     # Only with the button that asks for an approval instead of creating the job.
@@ -203,6 +214,7 @@ class JobForm(forms.Form):
     DRAFTED = (
         "project", "name", "script", "script_name", "command", "image", "inputs", "versions", "offering", "gpus",
         "time_amount", "time_unit", "cost_cap", "alternatives", "retries", "environment", "template",
+        "parameters", "way",
     )  # fmt: skip
 
     def __init__(
@@ -323,6 +335,7 @@ class JobForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data = self.cleaned_data
         self._check_variables()
+        self._find_points()
         if "inputs" in data and "project" in data:
             self._find_inputs(self.projects[data["project"]])
         if (
@@ -391,6 +404,22 @@ class JobForm(forms.Form):
                     "cost_cap",
                     least_sentence(offer.price, least),
                 )
+
+    def _find_points(self) -> None:
+        """`points`: what each task is told; () for one job."""
+        data = self.cleaned_data
+        data["points"] = ()
+        if "parameters" not in data or "way" not in data:
+            return
+        try:
+            data["points"] = tuple(tasks_of(data["parameters"], Way(data["way"] or Way.GRID)))
+        except ValidationError as wrong:
+            self.add_error("parameters", wrong)
+            return
+        for name in data["points"][0] if data["points"] else ():
+            if name in (data.get("environment") or ()) or name in (data.get("secrets") or ()):
+                sentence = _("%(name)s is a parameter and a variable. Remove one of them.")
+                self.add_error("parameters", sentence % {"name": name})
 
     def _check_image(self, offering: Offering) -> None:
         data = self.cleaned_data
@@ -479,7 +508,7 @@ def _variables(text: str) -> dict[str, str]:
         name, equals, value = line.partition("=")
         name = name.strip()
         # The line itself may hold a secret, so only its number is said.
-        if not equals or not _VARIABLE.fullmatch(name):
+        if not equals or not VARIABLE.fullmatch(name):
             raise ValidationError(
                 _("Line %(number)s is not NAME=value. A name has letters, digits and underscores and no digit first.")
                 % {"number": number}

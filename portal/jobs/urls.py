@@ -18,6 +18,7 @@ urlpatterns = [
     path("", listing.job_list, name="list"),
     path("new/", creating.new, name="new"),
     path("new/quote/", creating.quote_now, name="quote"),
+    path("new/tasks/", creating.many, name="many"),
     path("new/draft/", creating.draft, name="draft"),
     path("sweeps/", sweeps.sweep_list, name="sweeps"),
     path("sweeps/<str:code>/", sweeps.detail, name="sweep"),

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -32,12 +33,15 @@ from portal.jobs.cures import changed
 from portal.jobs.forms import JobForm, values_of_job, values_of_starter
 from portal.jobs.models import Draft, Job, SubmitKey
 from portal.jobs.offers import Offer, choice_of, least_sentence, near_among, no_choice_because, offers_now, plans_for
+from portal.jobs.parameters import TASKS_MAX, Way, tasks_of
 from portal.jobs.places import Refused
 from portal.jobs.request import JobRequest
 from portal.jobs.starters import STARTERS, USUAL_IMAGE, Starter, starter
 from portal.jobs.submission import ask_approval, submit
+from portal.jobs.sweeps import submit_sweep
 from portal.jobs.views.finding import user_of
 
+POINTS_SHOWN = 5
 FIELD_OF_REFUSAL = {"time_limit": "time_amount"}
 
 
@@ -81,6 +85,36 @@ def quote_now(request: HttpRequest) -> HttpResponse:
     context |= {"plans": plans, "near": near, "new_order": near != request.GET.get("near", near)}
     context |= {"new_files": new_files, "datasets_shown": DATASETS_SHOWN}
     return respond(request, "jobs/quote.html", "jobs/_quote.html", context)
+
+
+@login_required
+@require_POST
+def many(request: HttpRequest) -> HttpResponse:
+    """What the parameters make: how many tasks, the first of them, and the quote for all. Nothing is stored."""
+    projects = _projects(request)
+    if isinstance(projects, HttpResponse):
+        return projects
+    offers = offers_now(projects[0].organization)
+    project = next((p for p in projects if p.code == request.POST.get("project")), projects[0])
+    values = _values_of(request.POST)
+    context = {**_many(values), **_quote(values, offers, project), "in_many": True, "project": project}
+    context["form"] = JobForm(initial=values, projects=projects, offers=offers, choices=NO_CHOICES)
+    return respond(request, "jobs/many.html", "jobs/_many_made.html", context)
+
+
+def _many(values: Mapping[str, Any]) -> dict[str, Any]:
+    """For the page: the tasks that the typed parameters make, and what is wrong with them."""
+    try:
+        points = tasks_of(str(values.get("parameters") or ""), _way(values))
+    except ValidationError as wrong:
+        return {"points": [], "names": [], "many_wrong": " ".join(wrong.messages)}
+    names = list(points[0]) if points else []
+    shown = [(n, list(point.values())) for n, point in list(enumerate(points, start=1))[:POINTS_SHOWN]]
+    return {"points": points, "names": names, "points_shown": shown}
+
+
+def _way(values: Mapping[str, Any]) -> Way:
+    return Way.LIST if values.get("way") == Way.LIST else Way.GRID
 
 
 @login_required
@@ -139,6 +173,7 @@ def _closed(organization: Organization) -> list[Project]:
 
 
 def _sent(request: HttpRequest, projects: list[Project], offers: list[Offer]) -> HttpResponse:
+    user = user_of(request)
     project = next((p for p in projects if p.code == request.POST.get("project")), projects[0])
     if "refresh" in request.POST:  # without script: a new quote for what is chosen, nothing is checked yet
         initial = {**_values_of(request.POST), "key": request.POST.get("key") or _key()}
@@ -155,17 +190,21 @@ def _sent(request: HttpRequest, projects: list[Project], offers: list[Offer]) ->
     if form.is_valid():
         chosen, wanted = form.request()
         try:
-            if "ask" in request.POST:
+            if "ask" in request.POST and not form.cleaned_data["points"]:
                 return _ask(request, form, chosen, wanted)
-            job = submit(chosen, request=wanted, key=form.cleaned_data["key"], by=user_of(request))
+            if points := form.cleaned_data["points"]:
+                sweep = submit_sweep(chosen, request=wanted, points=points, key=form.cleaned_data["key"], by=user)
+                forget_draft(user, chosen)
+                return redirect("jobs:sweep", sweep.code)
+            job = submit(chosen, request=wanted, key=form.cleaned_data["key"], by=user)
         except OverBudget as problem:
             form.add_error("cost_cap", problem.message)
-            notes["may_ask"] = problem.can_be_approved
+            notes["may_ask"] = problem.can_be_approved and not form.cleaned_data["points"]
         except Refused as problem:
             field = FIELD_OF_REFUSAL.get(problem.field, problem.field)
             form.add_error(field if field in form.fields else None, str(problem.message))
         else:
-            forget_draft(user_of(request), chosen)
+            forget_draft(user, chosen)
             return redirect("jobs:detail", job.code)
     if "project" in form.errors and len(projects) == 1 and projects[0].is_open:
         # The field is hidden when there is but one project: the form goes on with that one, and says so.
@@ -285,6 +324,8 @@ def _follow(values: dict[str, Any], data: QueryDict, offers: list[Offer]) -> boo
 def _values_of(data: QueryDict) -> dict[str, Any]:
     named = (name for name in JobForm.base_fields if name in data and name != "secrets")
     values: dict[str, Any] = {name: str(data[name]).replace("\0", "") for name in named}
+    if "task_count" in data and "parameters" not in data:
+        values["task_count"] = data["task_count"]
     for name in ("inputs", "versions", "alternatives"):
         values[name] = [value for value in data.getlist(name) if "\0" not in value]
     return values
@@ -306,6 +347,7 @@ def _page(
         "starters": [(s, _usual_cost(s, offers)) for s in STARTERS],
         "chosen": chosen,
         "datasets_shown": DATASETS_SHOWN,
+        **_many(values),
         **_quote(values, offers, project),
         **notes,
     }
@@ -334,6 +376,8 @@ def _quote(values: Mapping[str, Any], offers: list[Offer], project: Project) -> 
     cap = reckoned.most if choice.cost_cap is None else choice.cost_cap
     there = [(other, choice.quote_at(other, cost_cap=cap)) for other in choice.others]
     hold = max([reckoned.hold, *(one.hold for _other, one in there if one.maximum <= cap)])
+    tasks = _tasks(values)
+    hold *= tasks
     chosen = starter(str(values.get("template") or ""))
     usual = _charge_for(offer, choice.gpus, chosen.usual_s) if chosen else None
     return {
@@ -350,10 +394,20 @@ def _quote(values: Mapping[str, Any], offers: list[Offer], project: Project) -> 
         else "",
         "elsewhere": [(other, one.maximum, one.maximum > cap) for other, one in there],
         "hold": hold,
+        "tasks": tasks,
+        "hold_each": hold // tasks,
         "over": hold > room.left,
         "needs_approval": room.without_approval < hold <= room.left,
         "left_after": max(Decimal(0), Decimal(room.left - hold)),
     }
+
+
+def _tasks(values: Mapping[str, Any]) -> int:
+    """How many jobs the form makes: of its parameters, or as the page has counted them; 1 where it cannot be told."""
+    if "parameters" in values:
+        return len(_many(values)["points"]) or 1
+    text = str(values.get("task_count") or "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= TASKS_MAX else 1
 
 
 def _key() -> str:

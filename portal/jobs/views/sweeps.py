@@ -213,7 +213,8 @@ def csv(request: HttpRequest, code: str) -> HttpResponseBase:
         _("Run time (s)"),
         _("Cost (yen, tax incl.)"),
     ]
-    return csv_response(f"{sweep.code}.csv", [*head, *results], _csv_rows(sweep, results))
+    head += [_("Cost (yen, tax incl.)"), *results]
+    return csv_response(f"{sweep.code}.csv", head, _csv_rows(sweep, results))
 
 
 def _csv_rows(sweep: Sweep, results: Sequence[str]) -> Iterator[list[Any]]:
