@@ -41,6 +41,7 @@ from tests.factories import (
     RegistryLoginFactory,
     SpendRequestFactory,
     StaffFactory,
+    SweepTaskFactory,
     UserFactory,
 )
 from tests.factories.billing import give_credit, metered
@@ -160,6 +161,12 @@ TABLE: dict[str, Pair] = {
     "jobs:log": (READ, None),
     "jobs:stop": (STOPPER, STOPPER),
     "jobs:extend": (STOPPER, STOPPER),
+    "jobs:sweeps": (with_empty_page(*READERS), None),
+    "jobs:sweep": (READ, None),
+    "jobs:sweep_csv": (READ, None),
+    "jobs:sweep_stop": (STOPPER, STOPPER),
+    "jobs:sweep_again": (CHANGE, CHANGE),
+    "jobs:many": (None, WORK_HERE),
     "machine:claim": ACT_OPEN,  # whoever has the token
     # datasets
     "datasets:list": (with_empty_page(*READERS), None),
@@ -306,6 +313,7 @@ def tenant(organization: Organization, project: Project, settings: Any) -> dict[
     return {
         "owner": owner,
         "job": job.code,
+        "sweep": SweepTaskFactory(sweep__project=project, sweep__submitted_by=owner).sweep.code,
         "claim": claims.address_of(attempt).rstrip("/").rpartition("/")[2],
         "artifact": ArtifactFactory(job=job, storage_key=data_file.storage_key).pk,
         "file": data_file.code,
@@ -383,6 +391,8 @@ def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
         return {"code": tenant["job"], "pk": tenant["artifact"]}
     if name.startswith("desk:") and name not in ("desk:offerings", "desk:offering_new"):
         return {"slug": tenant["offering"], **({"pk": tenant["price"]} if name == "desk:confirm_price" else {})}
+    if name.startswith("jobs:sweep") and name != "jobs:sweeps":
+        return {"code": tenant["sweep"]}
     by_name = {
         "machine:claim": {"token": tenant["claim"]},
         "accounts:member": {"pk": tenant["membership"]},

@@ -16,7 +16,7 @@ from portal.billing.models import BillingAccount, Budget, Invoice
 from portal.catalog import seed
 from portal.catalog.models import Offering
 from portal.datasets.models import DataFile, Dataset
-from portal.jobs.models import Job
+from portal.jobs.models import Job, Sweep
 from tests.factories import (
     BudgetFactory,
     DataFileFactory,
@@ -29,6 +29,7 @@ from tests.factories import (
     RegistryLoginFactory,
     SpendRequestFactory,
     StaffFactory,
+    SweepFactory,
 )
 
 MOST = 10
@@ -185,8 +186,15 @@ def _budgets(project: Project, owner: User, count: int) -> None:
         BudgetFactory(organization=project.organization, project=other, updated_by=owner)
 
 
+def _sweeps(project: Project, owner: User, count: int) -> None:
+    sweep = Sweep.objects.filter(project=project).first() or SweepFactory(project=project, submitted_by=owner)
+    missing = count - Sweep.objects.filter(project=project).count()
+    _copy("jobs_sweep", sweep.pk, missing, code=f"'W-20261101-' || lpad((n + {count})::text, 8, '0')")
+
+
 LISTS: dict[str, tuple[str, Callable[[Project, User, int], None], int]] = {
     "jobs": ("/jobs/", _jobs, 50_000),
+    "sweeps": ("/jobs/sweeps/", _sweeps, 50_000),
     "datasets": ("/datasets/", _datasets, 50_000),
     "members": ("/organization/members/", _members, 50_000),
     "projects": ("/organization/projects/", _projects, 300),

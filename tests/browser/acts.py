@@ -10,6 +10,12 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Portal
 
 PASSWORD = "Correct-horse-battery-9"  # of the people that the journeys sign up
+SWEPT = """import json, os
+seed = int(os.environ["SEED"])
+print("task", os.environ["TASK_NUMBER"], "of", os.environ["TASK_COUNT"])
+with open(os.environ["PORTAL_OUTPUT_DIR"] + "/result.json", "w") as file:
+    json.dump({"loss": round(1 / (1 + seed), 4), "word": os.environ.get("WORD", "")}, file)
+"""
 CODE = r"\n +([A-Z0-9-]{4,12})\n"
 
 
@@ -88,6 +94,21 @@ def submit(
     page.fill("[name=environment]", environment)
     page.click("#job-form .quote button.primary")
     page.wait_for_url(re.compile(r"/jobs/J-[^/]+/$"))
+    return page.url.rstrip("/").rsplit("/", 1)[1]
+
+
+def sweep(page: Page, *, parameters: str, name: str) -> str:
+    """The new sweep's code: a small script that leaves a result for each task."""
+    page.goto("/jobs/new/?template=empty&offering=soroban-cluster")
+    page.fill("[name=name]", name)
+    page.fill("[name=script]", SWEPT)
+    page.fill("[name=time_amount]", "5")
+    page.select_option("[name=time_unit]", "minutes")
+    page.click("#many summary")
+    page.fill("[name=parameters]", parameters)
+    page.wait_for_selector("#many tbody tr")
+    page.click("#job-form .quote button.primary")
+    page.wait_for_url(re.compile(r"/jobs/sweeps/W-[^/]+/$"))
     return page.url.rstrip("/").rsplit("/", 1)[1]
 
 

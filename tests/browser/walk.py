@@ -239,6 +239,10 @@ OWNER = (
     Stop("jobs:stop", "/jobs/{running}/stop/"),
     Stop("jobs:extend", "/jobs/{running}/extend/"),
     Stop("jobs:stop", "/jobs/{done}/stop/", "too late"),
+    Stop("jobs:sweeps", "/jobs/sweeps/", "rows"),
+    Stop("jobs:sweep", "/jobs/sweeps/{sweep}/"),
+    Stop("jobs:sweep_stop", "/jobs/sweeps/{sweep}/stop/"),
+    Stop("jobs:sweep_again", "/jobs/sweeps/{sweep}/again/"),
     Stop("datasets:list", "/datasets/", "rows"),
     Stop("datasets:detail", "/datasets/{dataset}/"),
     Stop("datasets:version", "/datasets/{dataset}/versions/1/"),
@@ -307,7 +311,7 @@ NO_PAGE = {
         "datasets:parts", "datasets:complete", "datasets:states", "datasets:download", "datasets:certificate_json",
         "datasets:manifest", "datasets:fetch", "datasets:fetch_file", "mfa_download_recovery_codes",
         "datasets:residency_csv", "datasets:residency_json", "jobs:residency_csv", "jobs:residency_json",
-        "mfa_login_webauthn", "machine:claim",
+        "jobs:sweep_csv", "mfa_login_webauthn", "machine:claim",
     ),
     "a part of another page": (
         "datasets:places", "datasets:preview_content", "datasets:token", "jobs:artifact_content",
@@ -319,7 +323,7 @@ NO_PAGE = {
         "desk:confirm", "desk:confirm_price", "desk:bring_back", "datasets:end_share",
     ),
     "the page of another name, or of a way to sign in that is switched off": (
-        "jobs:draft", "account_set_password", "account_confirm_login_code",
+        "jobs:draft", "jobs:many", "account_set_password", "account_confirm_login_code",
     ),
 }  # fmt: skip
 

@@ -60,6 +60,7 @@ def make(browser: Browser, portal: Portal, folder: Path) -> World:
     world.jobs["failed"] = acts.submit(owner, template="failing", offering="demo-gb200", name="設定漏れの学習")
     world.jobs["stopped"] = acts.submit(owner, template="countdown", offering="demo-gb200", name="長い学習")
     _make_what_addresses_name(owner, world)
+    world.at["sweep"] = acts.sweep(owner, parameters="WORD = 東京, 大阪\nSEED = 1..2", name="乱数の種を変える")
     world.at["invoice"] = portal.manage("shell", "--no-imports", "-c", INVOICE).split()[-1]
     _stop_when_it_writes(owner, world.jobs["stopped"])
     for name, state in (("done", "完了"), ("failed", "失敗"), ("stopped", "停止済み")):

@@ -17,7 +17,15 @@ from tests.factories.datasets import (
     DatasetVersionFactory,
     DeletionCertificateFactory,
 )
-from tests.factories.jobs import ArtifactFactory, AttemptFactory, JobEventFactory, JobFactory, LogChunkFactory
+from tests.factories.jobs import (
+    ArtifactFactory,
+    AttemptFactory,
+    JobEventFactory,
+    JobFactory,
+    LogChunkFactory,
+    SweepFactory,
+    SweepTaskFactory,
+)
 
 __all__ = [
     "ArtifactFactory",
@@ -44,5 +52,7 @@ __all__ = [
     "SiteFactory",
     "SpendRequestFactory",
     "StaffFactory",
+    "SweepFactory",
+    "SweepTaskFactory",
     "UserFactory",
 ]

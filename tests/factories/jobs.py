@@ -1,7 +1,7 @@
 import factory
 from factory.django import DjangoModelFactory
 
-from portal.jobs.models import Artifact, Attempt, Job, JobEvent, LogChunk
+from portal.jobs.models import Artifact, Attempt, Job, JobEvent, LogChunk, Sweep, SweepTask
 from tests.factories.accounts import ProjectFactory, UserFactory
 from tests.factories.catalog import PriceFactory, ProviderAccountFactory
 
@@ -55,3 +55,24 @@ class ArtifactFactory(DjangoModelFactory[Artifact]):
     job = factory.SubFactory(JobFactory)
     path = factory.Sequence(lambda n: f"out-{n}.txt")
     size_bytes, sha256, storage_key = 5, "0" * 64, "t/test/out"
+
+
+class SweepFactory(DjangoModelFactory[Sweep]):
+    class Meta:
+        model = Sweep
+
+    project = factory.SubFactory(ProjectFactory)
+    submitted_by = factory.SubFactory(UserFactory)
+    name = factory.Sequence(lambda n: f"探索 {n}")
+    names = ["LR"]
+    task_count = 1
+
+
+class SweepTaskFactory(DjangoModelFactory[SweepTask]):
+    class Meta:
+        model = SweepTask
+
+    sweep = factory.SubFactory(SweepFactory)
+    number = 1
+    job = factory.SubFactory(JobFactory, project=factory.SelfAttribute("..sweep.project"))
+    parameters = {"LR": "0.1"}

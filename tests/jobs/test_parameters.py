@@ -28,7 +28,10 @@ def test_nothing_typed_is_no_sweep(way: Way) -> None:
 def test_a_range_of_the_most_tasks_is_taken_and_one_more_is_not() -> None:
     tasks = tasks_of(f"N = 1..{TASKS_MAX}", Way.GRID)
     assert (len(tasks), tasks[0], tasks[-1]) == (TASKS_MAX, {"N": "1"}, {"N": str(TASKS_MAX)})
-    with pytest.raises(ValidationError, match=r"10,001 tasks; a sweep can have up to 10,000"), translation.override("en"):
+    with (
+        pytest.raises(ValidationError, match=r"10,001 tasks; a sweep can have up to 10,000"),
+        translation.override("en"),
+    ):
         tasks_of(f"N = 0..{TASKS_MAX}", Way.GRID)
     with pytest.raises(ValidationError, match=r"100,000,000 tasks"), translation.override("en"):
         tasks_of("\n".join(f"N{i} = 1..10" for i in range(8)), Way.GRID)

@@ -11,7 +11,10 @@ from portal.jobs.sweeps import submit_sweep
 @pytest.mark.parametrize(
     ("content", "kept"),
     [
-        (b'{"loss": 0.25, "steps": 100, "model": "a", "ok": true}', {"loss": 0.25, "steps": 100, "model": "a", "ok": True}),
+        (
+            b'{"loss": 0.25, "steps": 100, "model": "a", "ok": true}',
+            {"loss": 0.25, "steps": 100, "model": "a", "ok": True},
+        ),
         (b'{"nested": {"a": 1}, "list": [1], "none": null, "loss": 1}', {"loss": 1}),
         (b'{"loss": NaN, "big": Infinity, "small": -Infinity}', {}),
         (b'{"text": "%s"}' % (b"x" * 300), {"text": "x" * 200}),

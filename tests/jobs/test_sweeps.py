@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 from django.db import connection
 from django.db.models import Sum
@@ -10,7 +8,6 @@ from django.test.utils import CaptureQueriesContext
 from portal.accounts.access import NotPermitted
 from portal.audit.models import AuditEvent
 from portal.audit.verification import verify as verify_audit
-from portal.billing.credits import grant_trial
 from portal.billing.holds import OverBudget
 from portal.billing.models import BillingAccount, Hold
 from portal.billing.verification import verify as verify_ledger
@@ -19,7 +16,7 @@ from portal.jobs.places import Refused
 from portal.jobs.states import JobState
 from portal.jobs.sweeps import again_of, submit_sweep, try_again
 from portal.jobs.verification import verify
-from tests.factories import DataFileFactory, DatasetFactory, UserFactory
+from tests.factories import DataFileFactory, DatasetFactory
 
 POINTS = [{"LR": "0.1"}, {"LR": "0.01"}, {"LR": "0.001"}]
 
@@ -59,9 +56,9 @@ def test_each_point_is_a_job_with_its_parameters_money_and_links(funded, member,
         (j.pk, 1, account.pk) for j in jobs
     ]
     assert list(Hold.objects.order_by("pk").values_list("job_code", "amount")) == [(j.code, 500) for j in jobs]
-    assert list(AuditEvent.objects.filter(act="job.submitted").order_by("sequence").values_list("subject", flat=True)) == [
-        f"job:{j.code}" for j in jobs
-    ]
+    assert list(
+        AuditEvent.objects.filter(act="job.submitted").order_by("sequence").values_list("subject", flat=True)
+    ) == [f"job:{j.code}" for j in jobs]
     assert BillingAccount.objects.get(organization=funded.organization).held == 1500
     assert all_well()
 
@@ -113,7 +110,7 @@ def test_too_many_rows_of_input_files_are_refused(funded, member, account, reque
 def test_failed_tasks_start_again_once_and_the_rest_stays(funded, member, account, request_for) -> None:
     file = DataFileFactory(dataset=DatasetFactory(project=funded))
     sweep = submit_sweep(funded, request=request_for(inputs=(file,)), points=POINTS, key="k", by=member)
-    first, second, third = (task.job for task in sweep.tasks.order_by("number").select_related("job"))
+    first, second, _third = (task.job for task in sweep.tasks.order_by("number").select_related("job"))
     ended(first, JobState.FAILED)
     ended(second, JobState.SUCCEEDED)
     assert (again_of(sweep).numbers, again_of(sweep).hold) == ((1,), 500)

@@ -34,7 +34,7 @@ UNSHOWN = (
 
 def find_job(request: HttpRequest, code: str) -> Job:
     jobs = Job.objects.visible_to(user_of(request)).select_related(
-        "project", "submitted_by", "price", "offering__provider", "offering__site"
+        "project", "submitted_by", "price", "offering__provider", "offering__site", "task__sweep"
     )
     return get_object_or_404(jobs.defer(*UNSHOWN), code=code)
 

@@ -211,6 +211,8 @@ def _matching(wanted: dict[str, Any]) -> Q:
         matching &= Q(submitted_by=wanted["person"])
     if wanted["q"]:
         matching &= Q(name__icontains=wanted["q"]) | Q(code__istartswith=wanted["q"])
+    else:  # a thousand tasks of one sweep would hide everything else: they are on its own page
+        matching &= Q(task=None)
     return matching
 
 

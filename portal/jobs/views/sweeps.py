@@ -211,7 +211,6 @@ def csv(request: HttpRequest, code: str) -> HttpResponseBase:
         _("State"),
         _("Exit code"),
         _("Run time (s)"),
-        _("Cost (yen, tax incl.)"),
     ]
     head += [_("Cost (yen, tax incl.)"), *results]
     return csv_response(f"{sweep.code}.csv", head, _csv_rows(sweep, results))
