@@ -58,6 +58,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='sweeptask',
-            constraint=models.UniqueConstraint(condition=models.Q(('newest', True)), fields=('sweep', 'number'), name='sweep_task_newest'),
+            constraint=models.UniqueConstraint(condition=models.Q(('newest', True)), fields=('sweep', 'number'), name='sweep_task_newest_once'),
         ),
     ]
