@@ -161,6 +161,7 @@ TABLE: dict[str, Pair] = {
     "jobs:log": (READ, None),
     "jobs:stop": (STOPPER, STOPPER),
     "jobs:extend": (STOPPER, STOPPER),
+    "jobs:move": (None, CHANGE),
     "jobs:sweeps": (with_empty_page(*READERS), None),
     "jobs:sweep": (READ, None),
     "jobs:sweep_csv": (READ, None),

@@ -297,6 +297,10 @@ class Attempt(models.Model):
         ]
         indexes = [
             models.Index(fields=["account", "id"], condition=Q(collected_at=None), name="attempt_unfinished"),
+            # How long those before have waited (portal.jobs.waits).
+            models.Index(
+                fields=["offering", "created_at"], condition=Q(started_at__isnull=False), name="attempt_begun"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -21,6 +21,7 @@ from portal.jobs.outcomes import VANISHED, Outcome
 from portal.jobs.places import Place, Refused, place_at
 from portal.jobs.states import FailureClass, JobState
 
+CHOSEN = "chosen"  # why a job went elsewhere: somebody said so
 ELSEWHERE_AFTER = timedelta(seconds=60)  # a provider that cannot be reached may be back within a minute
 
 

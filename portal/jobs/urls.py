@@ -7,6 +7,7 @@ from portal.jobs.views import (
     extending,
     listing,
     logs,
+    moving,
     residency,
     showing,
     stopping,
@@ -39,6 +40,7 @@ urlpatterns = [
     path("<str:code>/lines/", logs.lines, name="lines"),
     path("<str:code>/log/", logs.download, name="log"),
     path("<str:code>/stop/", stopping.stop, name="stop"),
+    path("<str:code>/move/", moving.move_job, name="move"),
     path("<str:code>/extend/", extending.more_time, name="extend"),
 ]
 for_machines = ([path("claims/<str:token>/", claiming.claim, name="claim")], "machine")

@@ -152,6 +152,8 @@ def _elsewhere(told: dict[str, Any]) -> str:
     language = "en" if (get_language() or "ja").startswith("en") else "ja"
     if told["why"] == FailureClass.NO_CAPACITY:
         sentence = gettext("%(before)s had no free GPU: given to %(after)s, as allowed, for at most %(yen)s.")
+    elif told["why"] == "chosen":
+        sentence = gettext("Moved from %(before)s to %(after)s, as somebody chose, for at most %(yen)s.")
     else:
         sentence = gettext("%(before)s could not take the job: given to %(after)s, as allowed, for at most %(yen)s.")
     names = {"before": told[f"from_{language}"], "after": told[f"to_{language}"]}

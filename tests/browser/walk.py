@@ -319,7 +319,7 @@ NO_PAGE = {
     "answered with a redirect": (
         "home:theme", "set_language", "accounts:switch", "accounts:invitation_resend", "accounts:invitation_revoke",
         "accounts:project_reopen", "datasets:cancel", "datasets:posted", "datasets:make_version", "usage:budget",
-        "usage:budget_remove",
+        "usage:budget_remove", "jobs:move",
         "desk:confirm", "desk:confirm_price", "desk:bring_back", "datasets:end_share",
     ),
     "the page of another name, or of a way to sign in that is switched off": (

@@ -24,11 +24,12 @@ from portal.core.limits import limited
 from portal.core.periods import JST
 from portal.datasets import storage
 from portal.datasets.places import storage_place
-from portal.jobs import line, logs
+from portal.jobs import line, logs, waits
 from portal.jobs.cures import cures_of
 from portal.jobs.diagnosis import Diagnosis, stored_of
 from portal.jobs.explaining import explanation_of
 from portal.jobs.models import Attempt, Job, JobEvent
+from portal.jobs.moving import faster_of
 from portal.jobs.starters import starter
 from portal.jobs.states import FailureClass, JobState, WaitingReason
 from portal.jobs.views.finding import find_job, may_stop, record_download, user_of
@@ -126,7 +127,11 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
     user = user_of(request)
     told: Any = SimpleLazyObject(lambda: list(job.events.order_by("pk")))
     # What the attempt tells is of jobs that still move.
-    attempt = None if job.is_final else job.attempts.select_related("account").order_by("-number").first()
+    attempt = (
+        None
+        if job.is_final
+        else job.attempts.select_related("account", "offering", "price").order_by("-number").first()
+    )
     found: Any = SimpleLazyObject(lambda: list(job.artifacts.order_by("path")[:1001]))
     inputs: Any = SimpleLazyObject(
         lambda: list(job.inputs.select_related("data_file").order_by("path")[: INPUTS_SHOWN + 1])
@@ -145,6 +150,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "attempt": attempt,
         "stored_in": storage_place(),
         "place": line.place_of(job),
+        **_waiting(job, attempt, now),
         "waiting_reason": WaitingReason(job.waiting_reason).label if job.waiting_reason else "",
         "failure_name": FailureClass(job.failure).label if job.failure else "",
         "explanation": _explanation(job, diagnosis, told) if job.is_final else None,
@@ -172,6 +178,18 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "can_extend": _can_extend(job, attempt, cost) and may_stop(user, job) and can_copy,
         "can_copy": can_copy,
     }
+
+
+def _waiting(job: Job, attempt: Attempt | None, now: datetime) -> dict[str, Any]:
+    """When a job that waits begins, as far as that is known, and where it would be faster."""
+    if attempt is None or not job.waiting_reason or job.stop_requested_at is not None:
+        return {}
+    start = waits.expected_of(attempt, now=now)
+    context: dict[str, Any] = {"start": start, "faster": SimpleLazyObject(lambda: faster_of(job, attempt, now=now))}
+    if start is not None:
+        context["start_half"] = now + timedelta(seconds=start.half_s)
+        context["start_most"] = now + timedelta(seconds=start.most_s)
+    return context
 
 
 def _can_extend(job: Job, attempt: Attempt | None, cost: Cost) -> bool:
