@@ -3,8 +3,8 @@
     DJANGO_SETTINGS_MODULE=portal.settings .venv/bin/python -m tests.bench.waits [--weeks 20] [--seed 1]
 
 Simulated places of some GPUs, first come, first served: people come by day more than by night and less at weekends,
-runs are short for most and long for few. The rule (portal/jobs/waits.py) learns from the weeks before, week by week, and is
-asked for every job of the next one. Prints the share that began within P90 and P50 for each kind of place.
+runs are short for most and long for few. The rule (portal/jobs/waits.py) learns from the weeks before, day by day, and
+is asked for every job of the next one. Prints the share that began within P90 and P50 for each kind of place.
 """
 
 from __future__ import annotations

@@ -620,10 +620,9 @@ def test_the_list_polls_only_while_something_moves(client_of, member, project, t
     assert "every 5s" not in page_of(client.get("/jobs/"))
 
 
-def test_the_list_says_run_time_and_cost_as_the_jobs_page_does(client_of, member, project, monkeypatch):
+def test_the_list_says_run_time_and_cost_as_the_jobs_page_does(client_of, member, project, time_machine):
+    time_machine.move_to(timezone.now(), tick=False)
     job = running_job(project, submitted_by=member)
-    now = timezone.now()
-    monkeypatch.setattr(timezone, "now", lambda: now)
     client = client_of(member, "en")
     cells = re.findall(r'<td class="num">(.*?)</td>', page_of(client.get("/jobs/")))
     assert cells == ["30 min", "¥504"]
