@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from portal.accounts.models import Invitation, Membership, Organization, Project, User
 from portal.accounts.roles import Role
+from portal.catalog.models import WaitlistEntry
 from portal.datasets import fetching, storage
 from portal.jobs import claims
 from tests.datasets.test_fetching import session_of
@@ -141,6 +142,8 @@ TABLE: dict[str, Pair] = {
     # catalog
     "catalog:list": PAGE,
     "catalog:csv": PAGE,
+    "catalog:waitlist": (with_empty_page(*READERS), with_empty_page(*READERS)),
+    "catalog:leave_line": (None, SIGNED_IN),  # nothing happens to a line that is not theirs
     # jobs
     "jobs:list": (with_empty_page(*READERS), None),
     "jobs:new": (WORK_HERE, WORK_HERE),
@@ -314,6 +317,7 @@ def tenant(organization: Organization, project: Project, settings: Any) -> dict[
     return {
         "owner": owner,
         "job": job.code,
+        "line": WaitlistEntry.objects.create(user=owner, organization=organization, offering=price.offering, gpus=1).pk,
         "sweep": SweepTaskFactory(sweep__project=project, sweep__submitted_by=owner).sweep.code,
         "claim": claims.address_of(attempt).rstrip("/").rpartition("/")[2],
         "artifact": ArtifactFactory(job=job, storage_key=data_file.storage_key).pk,
@@ -395,6 +399,7 @@ def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
     if name.startswith("jobs:sweep") and name != "jobs:sweeps":
         return {"code": tenant["sweep"]}
     by_name = {
+        "catalog:leave_line": {"pk": tenant["line"]},
         "machine:claim": {"token": tenant["claim"]},
         "accounts:member": {"pk": tenant["membership"]},
         "accounts:member_remove": {"pk": tenant["membership"]},

@@ -6,7 +6,7 @@ from django.utils import timezone
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
-from portal.accounts.models import Organization
+from portal.accounts.models import Organization, User
 from portal.catalog.sources import words
 from portal.core.sealing import seal, unseal
 
@@ -257,3 +257,26 @@ class CapacityObservation(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["offering", "-observed_at"], name="capacity_newest")]
+
+
+class WaitlistEntry(models.Model):
+    """Somebody wants to hear when so many GPUs of a plan are free. The rules: portal.catalog.waitlist."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    offering = models.ForeignKey(Offering, on_delete=models.CASCADE, related_name="waitlist")
+    gpus = models.PositiveIntegerField()
+    created_at = models.DateTimeField(default=timezone.now)
+    told_at = models.DateTimeField(null=True, blank=True)
+    seen = models.ForeignKey(CapacityObservation, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "organization", "offering"], condition=Q(told_at=None), name="waits_once"
+            )
+        ]
+        indexes = [models.Index(fields=["offering", "id"], condition=Q(told_at=None), name="waitlist_in_line")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} waits for {self.gpus} of {self.offering_id}"

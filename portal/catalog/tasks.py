@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from portal.catalog import sync
+from portal.catalog import sync, waitlist
 from portal.catalog.models import ProviderAccount
 from portal.providers.registry import TELLS_AVAILABILITY, TELLS_PRICES
 
@@ -27,5 +27,5 @@ def observe_availability() -> None:
 def observe_account(account_id: int) -> None:
     pool = ProviderAccount.objects.filter(active=True, organization=None)  # whose machines the pages tell about
     account = pool.select_related("provider").filter(pk=account_id).first()
-    if account:
-        sync.observe_availability(account)
+    if account and sync.observe_availability(account):
+        waitlist.tell()

@@ -49,6 +49,13 @@ def _ask_for_reset_code(page: Page, world: World) -> None:
     page.wait_for_url("**/account/password/reset/confirm/")
 
 
+def _join_a_line(page: Page, world: World) -> None:
+    page.goto("/catalog/waitlist/?offering=demo-gb200")
+    page.fill("[name=gpus]", "8")
+    page.click("main form.stack button.primary")
+    page.wait_for_selector("#mine-h")
+
+
 def _enter_reset_code(page: Page, world: World) -> None:
     address = world.login("newcomer")["email"]
     before = len(world.portal.mails_to(address))
@@ -239,6 +246,7 @@ OWNER = (
     Stop("jobs:stop", "/jobs/{running}/stop/"),
     Stop("jobs:extend", "/jobs/{running}/extend/"),
     Stop("jobs:stop", "/jobs/{done}/stop/", "too late"),
+    Stop("catalog:waitlist", "/catalog/waitlist/?offering=demo-gb200", "", _join_a_line),
     Stop("jobs:sweeps", "/jobs/sweeps/", "rows"),
     Stop("jobs:sweep", "/jobs/sweeps/{sweep}/"),
     Stop("jobs:sweep_stop", "/jobs/sweeps/{sweep}/stop/"),
@@ -319,7 +327,7 @@ NO_PAGE = {
     "answered with a redirect": (
         "home:theme", "set_language", "accounts:switch", "accounts:invitation_resend", "accounts:invitation_revoke",
         "accounts:project_reopen", "datasets:cancel", "datasets:posted", "datasets:make_version", "usage:budget",
-        "usage:budget_remove", "jobs:move",
+        "usage:budget_remove", "jobs:move", "catalog:leave_line",
         "desk:confirm", "desk:confirm_price", "desk:bring_back", "datasets:end_share",
     ),
     "the page of another name, or of a way to sign in that is switched off": (
