@@ -872,18 +872,28 @@ def test_a_silent_provider_is_told_with_the_age_of_its_news(client_of, member, p
     assert "last news of this job is from 7 min ago" in page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
 
 
+ANSWERS, SILENT = ("live needs-js", "Live"), ("live silent", "The provider does not answer at the moment")
+
+
 @pytest.mark.parametrize(
-    ("attempt", "look", "words"),
+    ("state", "attempt", "failing_for", "said"),
     [
-        ({}, "live needs-js", "Live"),
-        ({"seen_at": timedelta(minutes=7)}, "live silent", "The provider does not answer at the moment"),
-        ({"state": "unknown"}, "live silent", "The provider does not answer at the moment"),
+        ("running", {}, None, ANSWERS),
+        ("running", {"seen_at": timedelta(minutes=7)}, None, SILENT),
+        ("running", {"state": "unknown"}, None, SILENT),
+        ("running", {}, timedelta(seconds=10), SILENT),  # the job's last news are younger
+        ("submitted", {"state": "intended", "seen_at": None}, timedelta(minutes=7), SILENT),
+        ("finishing", {"state": "ended"}, timedelta(minutes=7), SILENT),
     ],
 )
-def test_the_log_is_live_only_while_the_provider_answers(client_of, member, project, attempt, look, words):
+def test_the_log_is_live_only_while_the_provider_answers(client_of, member, project, state, attempt, failing_for, said):
     """In the page, with new lines, and by the poll that brings the head."""
+    look, words = said
     job = running_job(project)
-    job.attempts.update(**{k: timezone.now() - v if k == "seen_at" else v for k, v in attempt.items()})
+    Job.objects.update(state=state)
+    job.attempts.update(**{k: timezone.now() - v if isinstance(v, timedelta) else v for k, v in attempt.items()})
+    if failing_for:
+        ProviderAccount.objects.update(failing_since=timezone.now() - failing_for)
     log_of(job, 1)
     client = client_of(member, "en")
     page = client.get(f"/jobs/{job.code}/")
