@@ -154,6 +154,18 @@ def test_no_log_changes_what_is_metered_and_charged(
     assert Attempt.objects.filter(job=running).count() == 1  # nor does it begin anew
 
 
+@pytest.mark.parametrize(("exit_code", "cause"), [(94, "output_not_saved"), (95, "not_started"), (98, "not_started")])
+def test_what_a_machine_says_of_the_portal_changes_nothing_of_what_is_charged(
+    running: Job, steps: Steps, provider: FakeProvider, exit_code: int, cause: str
+) -> None:
+    """A customer's image brings the shell and the tools that our script runs with: it can end with any of our codes."""
+    done = ended_with(running, steps, provider, b"", exit_code=exit_code)
+    assert (done.state, done.failure, done.diagnosis["cause"]) == ("failed", "portal_fault", cause)
+    assert (done.gpu_seconds, done.cost, used(running)) == (250, 70, [(250, 70)])
+    hold = Hold.objects.get(job_code=running.code)
+    assert (hold.used, hold.released_at is not None) == (70, True)
+
+
 def test_what_the_log_shows_is_stored_with_the_end_and_told_in_its_event(
     running: Job, steps: Steps, provider: FakeProvider
 ) -> None:
