@@ -20,7 +20,7 @@ from portal.billing.holds import hold
 from portal.billing.models import BudgetAction, BudgetPeriod, Hold, SpendRequest
 from portal.catalog.models import Price, ProviderAccount
 from portal.datasets.models import Copy, Dataset, StorageSite
-from portal.jobs.models import Attempt, Draft, Job, JobEvent, JobInput
+from portal.jobs.models import Attempt, Draft, Job, JobEvent, JobInput, SubmitKey
 from portal.jobs.request import SCRIPT_MAX_BYTES
 from portal.jobs.starters import STARTERS, starter
 from portal.jobs.states import FailureClass, JobState
@@ -245,7 +245,8 @@ def test_bad_input_is_told_in_a_sentence_and_stores_nothing(
 ):
     response = client_of(member, "en").post("/jobs/new/", fields(project, container_plan, **changes))
     summary = re.search(r'id="error-summary".*?</ul>', page_of(response), re.DOTALL)
-    assert (response.status_code, Job.objects.count()) == (422, 0)
+    stored = Job.objects.count(), SubmitKey.objects.count(), Hold.objects.count()
+    assert (response.status_code, stored) == (422, (0, 0, 0))
     assert summary and sentence.replace("'", "&#x27;") in summary[0]
 
 
