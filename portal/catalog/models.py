@@ -213,7 +213,9 @@ class ProviderAccount(models.Model):
     last_ok_at = models.DateTimeField(null=True, blank=True)
     failing_since = models.DateTimeField(null=True, blank=True)
     failures = models.PositiveSmallIntegerField(default=0)  # one after another
-    paused_until = models.DateTimeField(null=True, blank=True)  # the circuit is open: nobody calls before
+    paused_until = models.DateTimeField(
+        null=True, blank=True
+    )  # nobody calls before; later: when the circuit was closed
     last_error = models.CharField(max_length=300, blank=True)
 
     class Meta:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Case, F, Q, QuerySet, When
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
@@ -65,11 +65,20 @@ def unless_paused(account_id: int) -> ProviderAccount | None:
 
 
 def note_success(account_id: int) -> None:
-    """At most one write in 30 seconds while all is well: every list page would pay for more."""
+    """At most one write in 30 seconds while all is well: every list page would pay for more.
+
+    An open circuit ends now; when the last one ended stays known: what was due meanwhile was not forgotten.
+    """
     stale = timezone.now() - timedelta(seconds=30)
     ProviderAccount.objects.filter(
         Q(last_ok_at=None) | Q(last_ok_at__lt=stale) | Q(failing_since__isnull=False), pk=account_id
-    ).update(last_ok_at=Now(), failing_since=None, failures=0, paused_until=None, last_error="")
+    ).update(
+        last_ok_at=Now(),
+        failing_since=None,
+        failures=0,
+        paused_until=Case(When(paused_until__gt=Now(), then=Now()), default=F("paused_until")),
+        last_error="",
+    )
 
 
 def note_failure(account_id: int, summary: str, *, wait_s: float | None = None) -> None:

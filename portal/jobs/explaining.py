@@ -152,6 +152,18 @@ CAUSES: dict[Cause, Explanation] = {
         _("The provider's machine failed while the job ran. The time it ran until then is charged."),
         _("Copy the job and run it again, on the same plan or another."),
     ),
+    # What the machine's copy of our script says of itself. It cannot tell whose fault it was, and neither can we.
+    Cause.NOT_STARTED: Explanation(
+        _("Your program was not begun: the machine did not get the job's instructions, or no place to work in."),
+        _("Copy the job and run it again. If it happens twice, tell our support the job's code."),
+    ),
+    Cause.OUTPUT_NOT_SAVED: Explanation(
+        _("Your program ended well, but what it had made could not be saved."),
+        _(
+            "The log's last lines say why: more than 5 GB when packed, an image without tar and python3, a full disk,"
+            " or a storage that could not be reached. Correct it in a copy of the job, or run it again."
+        ),
+    ),
     Cause.LOST: LOST,
 }
 

@@ -19,7 +19,7 @@ from portal.jobs.attaching import NO_CHOICES, Choices, resolve, words_of
 from portal.jobs.estimates import quote
 from portal.jobs.fields import PlainText, WholeNumber
 from portal.jobs.models import Artifact, Job
-from portal.jobs.offers import UNITS, Offer, least_sentence, time_sentence, time_values
+from portal.jobs.offers import UNITS, Offer, counts_sentence, least_sentence, time_sentence, time_values, times_sentence
 from portal.jobs.parameters import RESERVED, TEXT_MAX_BYTES, VARIABLE, Way, tasks_of
 from portal.jobs.request import (
     COMMAND_MAX,
@@ -27,6 +27,7 @@ from portal.jobs.request import (
     COST_CAP_MIN,
     ENVIRONMENT_MAX,
     ENVIRONMENT_MAX_BYTES,
+    IMAGE_MAX,
     NAME_MAX,
     RETRIES_MAX,
     SCRIPT_MAX_BYTES,
@@ -114,7 +115,7 @@ class JobForm(forms.Form):
         minimum=1,
         maximum=100_000,
         missing=gettext_lazy("Choose the number of GPUs."),
-        wrong=gettext_lazy("Enter the number of GPUs as a whole number of 1 or more."),
+        wrong=gettext_lazy("Enter the number of GPUs as a whole number from 1 to 100,000."),
     )
     time_amount = WholeNumber(
         label=gettext_lazy("Time limit"),
@@ -122,7 +123,7 @@ class JobForm(forms.Form):
         minimum=1,
         maximum=10**9,
         missing=gettext_lazy("Enter the time limit."),
-        wrong=gettext_lazy("Enter the time limit as a whole number of 1 or more."),
+        wrong=gettext_lazy("Enter the time limit as a whole number, for a time from 1 minute to 20 days."),
     )
     time_unit = forms.ChoiceField(
         label=gettext_lazy("Unit of the time limit"),
@@ -160,7 +161,7 @@ class JobForm(forms.Form):
         minimum=0,
         maximum=RETRIES_MAX,
         missing="",
-        wrong=gettext_lazy("Choose how often the job starts again, from the list."),
+        wrong=gettext_lazy("Choose how often the job starts again, from 0 to 3 times."),
         required=False,
     )
     environment = PlainText(
@@ -242,9 +243,28 @@ class JobForm(forms.Form):
         offer = self.chosen_offer
         counts = offer.counts if offer else [1]
         self.fields["gpus"].widget.choices = [(n, str(n)) for n in counts]  # type: ignore[attr-defined]
+        if self.is_bound:
+            self._show_what_was_sent("gpus", "retries")
+            if offer:
+                self._say_what_the_plan_takes(offer)
         # Whatever the project can read may be named, what is shown is only the list: see _find_inputs.
         for name in ("inputs", "versions"):
             self.fields[name].valid_value = lambda value: True  # type: ignore[attr-defined]
+
+    def _show_what_was_sent(self, *names: str) -> None:
+        """A number that is in no list as well: a form that is refused shows what it was refused for."""
+        for name in names:
+            sent, choices = str(self[name].value() or ""), self.fields[name].widget.choices  # type: ignore[attr-defined]
+            if sent and sent not in {str(value) for value, _label in choices}:
+                choices.append((sent, sent))
+
+    def _say_what_the_plan_takes(self, offer: Offer) -> None:
+        self.fields["gpus"].wrong = _("Enter the number of GPUs as a whole number. %(allowed)s") % {  # type: ignore[attr-defined]
+            "allowed": counts_sentence(offer.offering)
+        }
+        self.fields["time_amount"].wrong = _("Enter the time limit as a whole number. %(allowed)s") % {  # type: ignore[attr-defined]
+            "allowed": times_sentence(offer.offering)
+        }
 
     def say_registries(self, hosts: Sequence[str]) -> None:
         """Under the image: where the organization's own logins are used."""
@@ -295,7 +315,9 @@ class JobForm(forms.Form):
 
     def clean_image(self) -> str:
         image: str = self.cleaned_data["image"]
-        if image and (len(image) > 300 or not _IMAGE.fullmatch(image)):
+        if len(image) > IMAGE_MAX:
+            raise ValidationError(_("The name of a container image can have up to 300 characters. Shorten it."))
+        if image and not _IMAGE.fullmatch(image):
             raise ValidationError(
                 _("Enter a container image as name:tag, registry/name:tag or name@sha256:…, without other signs.")
             )
@@ -389,7 +411,7 @@ class JobForm(forms.Form):
         data, offering = self.cleaned_data, offer.offering
         gpus: int | None = data.get("gpus")
         if gpus is not None and not offering.allows_gpus(gpus):
-            self.add_error("gpus", self._counts_sentence(offer))
+            self.add_error("gpus", counts_sentence(offering))
             gpus = None
         data["alternatives"] = [
             o for o in self.offers.values() if o is not offer and o.slug in data.get("alternatives", ())
@@ -448,20 +470,6 @@ class JobForm(forms.Form):
             self.add_error("time_amount", wrong)
         else:
             self.cleaned_data["time_limit_s"] = seconds
-
-    def _counts_sentence(self, offer: Offer) -> str:
-        offering = offer.offering
-        names = {
-            "plan": offering.name,
-            "least": offering.gpus_min,
-            "most": offering.gpus_max,
-            "step": offering.gpus_step,
-        }
-        if offering.gpus_min == offering.gpus_max:
-            return ngettext("%(plan)s has %(least)s GPU.", "%(plan)s has %(least)s GPUs.", offering.gpus_min) % names
-        if offering.gpus_step == 1:
-            return _("%(plan)s takes from %(least)s to %(most)s GPUs.") % names
-        return _("%(plan)s takes from %(least)s to %(most)s GPUs, in steps of %(step)s.") % names
 
     def request(self) -> tuple[Project, JobRequest]:
         """Of a valid form."""

@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from portal.accounts.models import Organization
 from portal.catalog.availability import standings
@@ -208,13 +209,30 @@ def _place_and_time(values: Mapping[str, Any], offers: Sequence[Offer]) -> tuple
 
 def time_sentence(offering: Offering, seconds: int) -> str:
     """Why no job there can have that time limit; "" when it can."""
-    longest = longest_s(offering)
-    if TIME_LIMIT_MIN_S <= seconds <= longest:
-        return ""
+    return "" if TIME_LIMIT_MIN_S <= seconds <= longest_s(offering) else times_sentence(offering)
+
+
+def times_sentence(offering: Offering) -> str:
+    """The time limits that jobs can have there."""
     return _("The time limit on this plan is from %(least)s to %(most)s.") % {
         "least": formats.duration(TIME_LIMIT_MIN_S),
-        "most": formats.duration(longest),
+        "most": formats.duration(longest_s(offering)),
     }
+
+
+def counts_sentence(offering: Offering) -> str:
+    """The numbers of GPUs that jobs can have there."""
+    names = {
+        "plan": offering.name,
+        "least": offering.gpus_min,
+        "most": offering.gpus_max,
+        "step": offering.gpus_step,
+    }
+    if offering.gpus_min == offering.gpus_max:
+        return ngettext("%(plan)s has %(least)s GPU.", "%(plan)s has %(least)s GPUs.", offering.gpus_min) % names
+    if offering.gpus_step == 1:
+        return _("%(plan)s takes from %(least)s to %(most)s GPUs.") % names
+    return _("%(plan)s takes from %(least)s to %(most)s GPUs, in steps of %(step)s.") % names
 
 
 def least_sentence(price: Price, least: int) -> str:

@@ -11,6 +11,7 @@ from portal.datasets.models import DataFile, DatasetVersion
 NAME_MAX = 50
 SCRIPT_MAX_BYTES = 1024 * 1024
 COMMAND_MAX = 4000
+IMAGE_MAX = 300
 ENVIRONMENT_MAX = 200  # variables and secrets together
 ENVIRONMENT_MAX_BYTES = 64 * 1024  # they travel in the manifest, not in the provider's own (8 KB) environment
 INPUTS_MAX = 10_000  # tests/bench/data.py: what a hand-over bears within its lease

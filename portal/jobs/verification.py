@@ -14,9 +14,13 @@ from portal.catalog.models import ProviderAccount
 from portal.catalog.provider_accounts import adapter_of
 from portal.jobs import orphans
 from portal.jobs.keys import key_of, key_prefix
+from portal.jobs.line import AT_WORK
 from portal.jobs.models import Attempt
 from portal.jobs.states import FINAL, AttemptState
 from portal.providers.errors import ProviderError
+
+# Longer than anybody leaves a provider alone that asked for time (half an hour), and the call after that.
+BEGUN_WITHIN_S = 3600
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ def verify() -> list[Problem]:
 def _run(check: str, sql: str) -> Iterator[Problem]:
     """Each query gives subject, expected, found of what is wrong."""
     with connection.cursor() as cursor:
-        cursor.execute(sql, {"final": sorted(state.value for state in FINAL)})
+        final, at_work = sorted(state.value for state in FINAL), [state.value for state in AT_WORK]
+        cursor.execute(sql, {"final": final, "at_work": at_work, "within_s": BEGUN_WITHIN_S})
         for subject, expected, found in cursor.fetchall():
             yield Problem(check, subject, expected, found)
 
@@ -109,6 +114,34 @@ CHECKS = {
     "secrets are gone when the job has ended": """
         SELECT code, 'wiped', 'stored' FROM jobs_job
         WHERE state = ANY (%(final)s) AND sealed_secrets <> '' ORDER BY code
+    """,
+    # To be handed over, to be asked about, to be collected. Openly left alone are those of a provider that is in
+    # trouble or was lately, those that wait in line for a place, and those that it no longer lists. One that is due
+    # behind many others has waited for nobody as long as others of its account are still taken.
+    "what is due is begun within the hour": """
+        WITH touched AS (
+            SELECT account_id,
+                   max(greatest(sent_at, lease_until, not_before)) FILTER (WHERE state <> 'ended') AS taken,
+                   max(sent_at) AS sent,
+                   max(greatest(collected_at, lease_until, not_before)) FILTER (WHERE state = 'ended') AS collected,
+                   count(*) FILTER (WHERE collected_at IS NULL AND state = ANY (%(at_work)s)) AS at_work
+            FROM jobs_attempt GROUP BY account_id
+        )
+        SELECT j.code, 'begun', a.state || ', due since ' || due.since FROM jobs_attempt a
+        JOIN jobs_job j ON j.id = a.job_id
+        JOIN catalog_provideraccount p ON p.id = a.account_id
+        JOIN touched ON touched.account_id = a.account_id
+        CROSS JOIN LATERAL (SELECT
+            greatest(a.created_at, a.lease_until, a.not_before, a.seen_at, j.state_since) AS since,
+            CASE WHEN a.state = 'ended' THEN touched.collected
+                 WHEN a.remote_id = '' THEN greatest(touched.taken, touched.sent) END AS others
+        ) due
+        WHERE a.collected_at IS NULL
+          AND greatest(due.since, due.others, p.failing_since, p.paused_until)
+              < statement_timestamp() - make_interval(secs => %(within_s)s)
+          AND NOT (a.state = 'intended' AND coalesce(p.concurrent_limit <= touched.at_work, false))
+          AND NOT (a.state = 'unknown' AND a.remote_id <> '')
+        ORDER BY j.code
     """,
 }
 AT_PROVIDERS = "a job is at its provider once"

@@ -124,8 +124,16 @@ def test_an_open_circuit_lets_a_trial_through_when_its_time_is_over(db: None) ->
     note_failure(account.pk, "no connection")
     assert (may_call(account), pause(account)) == (False, 10)
     note_success(account.pk)
-    closed = ProviderAccount.objects.get()
-    assert (may_call(account), closed.failures, closed.paused_until) == (True, 0, None)
+    assert (may_call(account), ProviderAccount.objects.get().failures, pause(account)) == (True, 0, 0)
+
+
+def test_when_the_circuit_was_closed_stays_known(db: None) -> None:
+    account, ended = ProviderAccountFactory(), timezone.now() - timedelta(minutes=20)
+    note_success(account.pk)
+    assert ProviderAccount.objects.get().paused_until is None
+    ProviderAccount.objects.update(paused_until=ended, failing_since=ended)
+    note_success(account.pk)
+    assert ProviderAccount.objects.get().paused_until == ended
 
 
 def test_a_provider_that_asks_for_time_is_given_it_within_reason(db: None) -> None:

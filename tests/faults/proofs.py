@@ -1,13 +1,19 @@
 """The 25 faults of RELIABILITY.md section 3, each with the tests that prove what it must keep.
 
 A fault and a provider are a pair: 75, less those that make no sense, each with its reason. `python -m
-tests.faults.proofs` prints them; test_proofs.py holds the list to be true.
+tests.faults.proofs` prints them, and how much of each is tried in every run and how much in the long set alone (-m
+faults_full); test_proofs.py holds the list to be true.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
 
 PROVIDERS = ("sakura_dok", "slurm_rest", "slurm_ssh")
 NO_PROVIDER_ASKED = dict.fromkeys(PROVIDERS, "it is over before any provider is asked")
@@ -23,6 +29,24 @@ class Proof:
     @property
     def at(self) -> tuple[str, ...]:
         return tuple(provider for provider in PROVIDERS if provider not in self.not_at)
+
+    @property
+    def in_every_run(self) -> int:
+        """Acts, each at one provider, and tests that are not of the long set alone."""
+        return len(self.acts) + sum(not is_long(name) for name in self.tests)
+
+    @property
+    def in_the_long_set(self) -> int:
+        """Further ones: the acts at the other providers, and the long tests."""
+        return len(self.acts) * (len(self.at) - 1) + sum(map(is_long, self.tests))
+
+
+@cache
+def is_long(name: str) -> bool:
+    """Whether the test (file::function) is run with -m faults_full alone."""
+    file, _, function = name.partition("::")
+    marked = rf"^@pytest\.mark\.faults_full\n(?:(?!def ).*\n)*?def {function}\("
+    return re.search(marked, (TESTS / file).read_text(), re.MULTILINE) is not None
 
 
 PROOFS: dict[int, Proof] = {
@@ -124,10 +148,11 @@ PROOFS: dict[int, Proof] = {
         ),
     ),
     21: Proof(
-        "the disk of the database, of the store, of the logs is full",
+        "the disk of the database, of the store, of the logs is full, or a project keeps all it may",
         tests=(
             "faults/test_full_disks.py::test_full_disk_of_the_database_refuses_forms_until_there_is_room",
             "faults/test_full_disks.py::test_full_store_takes_no_half_file",
+            "datasets/test_quota.py::test_what_does_not_fit_is_refused_with_the_next_step_and_nothing_is_stored",
         ),
     ),
     22: Proof(
@@ -160,8 +185,9 @@ PROOFS: dict[int, Proof] = {
         not_at=NO_PROVIDER_ASKED,
     ),
     25: Proof(
-        # No report of a provider changes a charge: what is charged is what was seen of the job.
-        "the provider's accounts are doubled, late, corrected, negative",
+        # What is charged is what our tracker saw of the job. A provider's statement is compared with that, and what
+        # differs is for a person; a report adds what no tracker told, and corrects what a report told before.
+        "usage reports are doubled, late, corrected, negative, or tell other things under a known id",
         acts=(
             "the_accounts_tell_each_job_twice",
             "the_accounts_are_45_days_late",
@@ -171,6 +197,16 @@ PROOFS: dict[int, Proof] = {
         tests=(
             "usage/test_recording.py::test_the_same_interval_again_changes_nothing",
             "usage/test_recording.py::test_other_numbers_for_recorded_time_are_refused",
+            "usage/test_intake.py::test_the_same_again_changes_nothing_whatever_report_it_comes_in",
+            "usage/test_intake.py::test_usage_that_is_45_days_late_is_taken_in",
+            "usage/test_intake.py::test_other_numbers_are_a_row_that_takes_back_and_a_row_that_stands_instead",
+            "usage/test_intake.py::test_numbers_that_were_corrected_already_change_nothing_when_their_report_comes_again",
+            "usage/test_intake.py::test_a_line_that_cannot_be_is_refused_and_listed_and_the_others_are_taken_in",
+            "usage/test_intake.py::test_an_id_that_told_of_another_attempt_is_refused",
+            "usage/test_reports.py::test_reports_doubled_late_disordered_and_corrected_come_to_what_the_oracle_says",
+            "usage/test_reports.py::test_a_million_reports_come_to_what_the_oracle_says",
+            "jobs/test_usage_reports.py::test_a_report_becomes_records_charges_and_the_sums_of_its_jobs",
+            "jobs/test_statements.py::test_what_differs_is_written_down_and_no_record_is_changed",
         ),
     ),
 }
@@ -178,7 +214,11 @@ PROOFS: dict[int, Proof] = {
 
 def told() -> list[str]:
     """One line for each fault, and the sum."""
-    lines = [f"{number:2} {proof.fault}: {', '.join(proof.at) or 'no provider'}" for number, proof in PROOFS.items()]
+    lines = [
+        f"{number:2} {proof.fault}: {', '.join(proof.at) or 'no provider'}"
+        f" ({proof.in_every_run} in every run, {proof.in_the_long_set} more in the long set)"
+        for number, proof in PROOFS.items()
+    ]
     proved = sum(len(proof.at) for proof in PROOFS.values())
     return [*lines, f"{proved} pairs of fault and provider; {75 - proved} of 75 make no sense"]
 

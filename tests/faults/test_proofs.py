@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
+from importlib import import_module
+from types import ModuleType
 
 import pytest
 
-from tests.faults.proofs import PROOFS, PROVIDERS, Proof, told
+from tests.faults.proofs import PROOFS, PROVIDERS, TESTS, Proof, is_long, told
 from tests.faults.test_provider_faults import ALL, FAULTS
-
-TESTS = Path(__file__).parents[1]
 
 
 def test_each_of_the_25_faults_has_a_proof() -> None:
@@ -35,6 +34,23 @@ def test_a_provider_is_left_out_with_a_reason_and_only_where_nothing_runs(proof:
 def test_each_test_that_is_named_is_there(name: str) -> None:
     file, _, function = name.partition("::")
     assert re.search(rf"^def {function}\(", (TESTS / file).read_text(), re.MULTILINE)
+
+
+def test_each_fault_is_tried_in_every_run_whatever_the_long_set_adds() -> None:
+    assert [number for number, proof in PROOFS.items() if proof.in_every_run == 0] == []
+
+
+@pytest.mark.parametrize("name", sorted({name for proof in PROOFS.values() for name in proof.tests}))
+def test_a_test_of_the_long_set_is_told_as_one(name: str) -> None:
+    file, _, function = name.partition("::")
+    module = import_module(f"tests.{file.removesuffix('.py').replace('/', '.')}")
+    marks = [*getattr(getattr(module, function), "pytestmark", ()), *_marks_of(module)]
+    assert is_long(name) == ("faults_full" in {mark.name for mark in marks})
+
+
+def _marks_of(module: ModuleType) -> list[pytest.MarkDecorator]:
+    found = getattr(module, "pytestmark", [])
+    return found if isinstance(found, list) else [found]
 
 
 def test_how_many_pairs_there_are_is_told() -> None:

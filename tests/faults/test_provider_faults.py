@@ -21,8 +21,9 @@ from portal.billing.models import Hold
 from portal.billing.verification import verify as verify_ledger
 from portal.catalog.models import Offering, ProviderAccount
 from portal.catalog.provider_accounts import adapter_of
+from portal.core.periods import day_of
 from portal.datasets import storage
-from portal.jobs import metering, tracking
+from portal.jobs import metering, statements, tracking
 from portal.jobs.keys import key_of
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.verification import verify as verify_jobs
@@ -302,7 +303,8 @@ def the_accounts_are_negative(scene: Scene) -> None:
 
 
 def _accounts(scene: Scene, **wrong: object) -> None:
-    """What is charged is what was seen of the job, once, whatever the provider's own accounts say of it."""
+    """What is charged is what was seen of the job, once, whatever the provider's own accounts say of it: they are read,
+    and what differs is written down for a person."""
     scene.emulator.fault(**wrong)
     # Looked for by its key, as after a lost answer: told twice it is still one job.
     scene.emulator.fault(on="submit", status=503, phase="after", times=1)
@@ -310,8 +312,12 @@ def _accounts(scene: Scene, **wrong: object) -> None:
     scene.until(lambda: not Attempt.objects.unfinished().exists(), passing_s=3)
     assert {state for state, _ in scene.states()} == {"succeeded"}
     charged = scene.charged()
+    day = day_of(Attempt.objects.latest("ended_at").ended_at)
+    statements.check(scene.account, day)
     # The same accounts with other numbers, a day later.
     scene.emulator.fault(usage_corrected_by_s=3600)
+    told = statements.check(scene.account, day)
+    assert told.compared > 0 and (told.differing > 0 or "usage_late_s" in wrong)  # what is late says nothing yet
     for attempt in Attempt.objects.all():
         assert (metering.meter(attempt.pk), metering.settle(attempt)) == (0, False)
     scene.rounds(2, passing_s=86_400)

@@ -19,6 +19,9 @@ def test_every_class_and_every_cause_of_a_rule_is_explained() -> None:
         (Cause.DISK_FULL, FailureClass.PROGRAM, CAUSES[Cause.DISK_FULL]),
         (Cause.PROGRAM_ERROR, FailureClass.PROGRAM, FAILURES[FailureClass.PROGRAM]),
         (Cause.LOST, FailureClass.INTERRUPTED, LOST),
+        # Which of them it was is in no code of the machine: nobody is told that it was not their program.
+        (Cause.OUTPUT_NOT_SAVED, FailureClass.PORTAL, CAUSES[Cause.OUTPUT_NOT_SAVED]),
+        (Cause.NOT_STARTED, FailureClass.PORTAL, CAUSES[Cause.NOT_STARTED]),
         (None, FailureClass.NO_CAPACITY, FAILURES[FailureClass.NO_CAPACITY]),
         (None, "", None),
     ],

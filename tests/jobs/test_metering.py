@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from portal.billing.models import BillingAccount, Charge, Hold
-from portal.jobs import metering
+from portal.jobs import collection, metering
 from portal.jobs.models import Attempt, Job
 from portal.providers.base import RemoteState
 from portal.usage.models import UsageRecord
@@ -89,8 +89,6 @@ def test_a_job_that_never_ran_pays_nothing(job: Job, steps: Steps, provider: Fak
 
 
 def test_a_late_worker_cannot_settle(running: Job, steps: Steps, provider: FakeProvider) -> None:
-    from portal.jobs import collection
-
     provider.becomes(RemoteState.SUCCEEDED, ended_at=START + timedelta(seconds=250), exit_code=0)
     steps.track()
     late = collection.take_ended(steps.account_id)
@@ -99,6 +97,27 @@ def test_a_late_worker_cannot_settle(running: Job, steps: Steps, provider: FakeP
     assert steps.collect() == 1
     assert metering.settle(late) is False
     assert fresh(running).cost == 70
+
+
+def test_a_late_worker_cannot_settle_what_another_is_collecting(
+    running: Job, steps: Steps, provider: FakeProvider
+) -> None:
+    provider.becomes(RemoteState.SUCCEEDED, ended_at=START + timedelta(seconds=250), exit_code=0)
+    steps.track()
+    late = collection.take_ended(steps.account_id)
+    steps.pass_time(collection.LEASE_S + 1)
+    newest = collection.take_ended(steps.account_id)
+    assert late is not None and newest is not None
+
+    def told() -> tuple[object, ...]:
+        job, attempt = fresh(running), attempt_of(running)
+        released = Hold.objects.get(job_code=job.code).released_at is not None
+        return job.state, job.cost, job.log_key, attempt.log_key, attempt.collected_at is not None, released
+
+    assert metering.settle(late, log_key="late") is False
+    assert told() == ("finishing", 0, "", "", False, False)
+    assert metering.settle(newest, log_key="newest") is True
+    assert told() == ("succeeded", 70, "newest", "newest", True, True)
 
 
 def ended_with(job: Job, steps: Steps, provider: FakeProvider, log: bytes, **end: Any) -> Job:
@@ -133,6 +152,18 @@ def test_no_log_changes_what_is_metered_and_charged(
     assert (hold.used, hold.released_at is not None) == (70, True)
     assert done.failure in ("program", "out_of_memory")
     assert Attempt.objects.filter(job=running).count() == 1  # nor does it begin anew
+
+
+@pytest.mark.parametrize(("exit_code", "cause"), [(94, "output_not_saved"), (95, "not_started"), (98, "not_started")])
+def test_what_a_machine_says_of_the_portal_changes_nothing_of_what_is_charged(
+    running: Job, steps: Steps, provider: FakeProvider, exit_code: int, cause: str
+) -> None:
+    """A customer's image brings the shell and the tools that our script runs with: it can end with any of our codes."""
+    done = ended_with(running, steps, provider, b"", exit_code=exit_code)
+    assert (done.state, done.failure, done.diagnosis["cause"]) == ("failed", "portal_fault", cause)
+    assert (done.gpu_seconds, done.cost, used(running)) == (250, 70, [(250, 70)])
+    hold = Hold.objects.get(job_code=running.code)
+    assert (hold.used, hold.released_at is not None) == (70, True)
 
 
 def test_what_the_log_shows_is_stored_with_the_end_and_told_in_its_event(

@@ -3,20 +3,25 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db.models import F
 from django.utils import timezone
 
+from portal.accounts.models import Project, User
 from portal.audit import recording as audit
 from portal.billing.holds import hold
 from portal.billing.models import Hold
 from portal.catalog.models import ProviderAccount
-from portal.jobs import verification
+from portal.jobs import collection, handoff, verification
 from portal.jobs.keys import key_of
 from portal.jobs.models import Attempt, Job, JobEvent
+from portal.jobs.request import JobRequest
+from portal.jobs.submission import submit
 from portal.jobs.verification import AT_PROVIDERS, CHECKS, Problem, verify, verify_at_providers
 from portal.providers.base import RemoteState
 from portal.providers.errors import Unavailable
@@ -114,6 +119,118 @@ def test_each_broken_promise_is_named(job: Job, steps: Steps, breaks: Callable[[
 def test_money_that_is_set_aside_for_no_job_is_named(job: Job) -> None:
     hold(job.organization, project=job.project, job_code="J-none", amount=1, by="somebody")
     assert verify() == [Problem(list(CHECKS)[5], "J-none", "no hold without its job", "held")]
+
+
+NEGLECT = list(CHECKS)[10]
+
+
+def as_if_written_ago(steps: Steps, **ago: float) -> None:
+    """All that is known of the jobs is as much older."""
+    shift = timedelta(**ago)
+    steps.pass_time(shift.total_seconds())
+    Job.objects.update(state_since=F("state_since") - shift)
+    Attempt.objects.update(ended_at=F("ended_at") - shift, collected_at=F("collected_at") - shift)
+
+
+def to_be_handed_over(steps: Steps, provider: FakeProvider) -> str:
+    return "intended"
+
+
+def lost_by_a_worker(steps: Steps, provider: FakeProvider) -> str:
+    account = ProviderAccount.objects.get(pk=steps.account_id)
+    assert handoff.take(account) is not None
+    return "sending"
+
+
+def at_its_provider(steps: Steps, provider: FakeProvider) -> str:
+    steps.hand_off()
+    return "accepted"
+
+
+def to_be_collected(steps: Steps, provider: FakeProvider) -> str:
+    steps.hand_off()
+    provider.becomes(RemoteState.SUCCEEDED, ended_at=datetime.now(UTC), exit_code=0)
+    steps.track()
+    return "ended"
+
+
+IN_EACH_STEP = pytest.mark.parametrize("waits", [to_be_handed_over, lost_by_a_worker, at_its_provider, to_be_collected])
+
+
+@IN_EACH_STEP
+def test_what_was_due_for_an_hour_and_nobody_touched_is_named(
+    job: Job, steps: Steps, provider: FakeProvider, waits: Callable[[Steps, FakeProvider], str]
+) -> None:
+    state = waits(steps, provider)
+    as_if_written_ago(steps, minutes=59)
+    assert verify() == []
+    as_if_written_ago(steps, minutes=2)
+    status, report = run()
+    assert (status, [(p["check"], p["subject"], p["expected"]) for p in report["problems"]]) == (
+        1, [(NEGLECT, job.code, "begun")],
+    )  # fmt: skip
+    assert report["problems"][0]["found"].startswith(f"{state}, due since 20")
+    steps.hand_off()
+    steps.track()
+    steps.collect()
+    assert verify() == []
+
+
+@IN_EACH_STEP
+@pytest.mark.parametrize("trouble", ["failing_since", "paused_until"])
+def test_what_waits_for_a_provider_that_is_or_was_in_trouble_is_not_neglected(
+    job: Job, steps: Steps, provider: FakeProvider, waits: Callable[[Steps, FakeProvider], str], trouble: str
+) -> None:
+    waits(steps, provider)
+    as_if_written_ago(steps, hours=3)
+    ProviderAccount.objects.update(**{trouble: timezone.now() - timedelta(minutes=30)})
+    assert verify() == []
+
+
+@pytest.fixture
+def second(job: Job, funded: Project, member: User, request_for: Callable[..., JobRequest]) -> Job:
+    return submit(funded, request=request_for(), key="form-2", by=member)
+
+
+def test_what_stands_behind_others_is_not_neglected(
+    job: Job, second: Job, steps: Steps, provider: FakeProvider
+) -> None:
+    as_if_written_ago(steps, hours=3)
+    Attempt.objects.filter(job=job).update(not_before=timezone.now() + timedelta(minutes=30))  # it was told to wait
+    assert verify() == []
+    Attempt.objects.filter(job=job).update(not_before=None)
+    assert [problem.subject for problem in verify()] == sorted([job.code, second.code])
+    steps.hand_off()
+    at = timezone.now()
+    for remote in provider.jobs.values():
+        remote_id = remote.remote_id
+        provider.jobs[remote_id] = replace(remote, state=RemoteState.SUCCEEDED, ended_at=at, exit_code=0)
+    steps.track()
+    as_if_written_ago(steps, hours=3)
+    assert [problem.subject for problem in verify()] == sorted([job.code, second.code])
+    assert collection.take_ended(steps.account_id) is not None
+    assert verify() == []
+
+
+def test_what_waits_in_line_for_a_place_is_not_neglected(
+    job: Job, second: Job, steps: Steps, provider: FakeProvider
+) -> None:
+    ProviderAccount.objects.update(concurrent_limit=1)
+    steps.hand_off()
+    as_if_written_ago(steps, hours=3)
+    Attempt.objects.filter(job=job).update(seen_at=timezone.now())
+    assert verify() == []
+    ProviderAccount.objects.update(concurrent_limit=2)
+    assert [(problem.check, problem.subject) for problem in verify()] == [(NEGLECT, second.code)]
+
+
+def test_what_the_provider_no_longer_lists_is_openly_unknown_and_not_neglected(
+    job: Job, steps: Steps, provider: FakeProvider
+) -> None:
+    steps.hand_off()
+    Attempt.objects.update(state="unknown")
+    as_if_written_ago(steps, hours=3)
+    assert verify() == []
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from portal.billing.approvals import approve
 from portal.billing.budgets import Terms, create, set_limit
 from portal.billing.credits import grant_trial
 from portal.billing.holds import hold
-from portal.billing.models import BudgetAction, BudgetPeriod, SpendRequest
+from portal.billing.models import BudgetAction, BudgetPeriod, Hold, SpendRequest
 from portal.catalog.models import Price, ProviderAccount
 from portal.datasets.models import Copy, Dataset, StorageSite
-from portal.jobs.models import Attempt, Draft, Job, JobEvent, JobInput
+from portal.jobs.models import Attempt, Draft, Job, JobEvent, JobInput, SubmitKey
 from portal.jobs.request import SCRIPT_MAX_BYTES
 from portal.jobs.starters import STARTERS, starter
 from portal.jobs.states import FailureClass, JobState
@@ -217,8 +217,9 @@ def test_the_same_form_sent_twice_gives_one_job(client_of, member, project, cont
         ({"offering": "no-such-plan"}, "This plan cannot be used for jobs now."),
         ({"offering": ""}, "Choose a GPU plan."),
         ({"gpus": "8"}, "has 1 GPU."),
-        ({"gpus": "one"}, "Enter the number of GPUs as a whole number of 1 or more."),
-        ({"time_amount": "0"}, "Enter the time limit as a whole number of 1 or more."),
+        ({"gpus": "one"}, "Enter the number of GPUs as a whole number. Koukaryoku DOK H100"),
+        ({"gpus": "0"}, "Enter the number of GPUs as a whole number. Koukaryoku DOK H100"),
+        ({"image": "a" * 301}, "The name of a container image can have up to 300 characters. Shorten it."),
         ({"time_amount": "21", "time_unit": "days"}, "The time limit on this plan is from 1 min to 20 d."),
         ({"time_unit": "years"}, "Choose minutes, hours or days."),
         ({"cost_cap": "¥1"}, "The cap on this plan must be at least ¥17, the cost of 1 min. Raise it."),
@@ -244,8 +245,59 @@ def test_bad_input_is_told_in_a_sentence_and_stores_nothing(
 ):
     response = client_of(member, "en").post("/jobs/new/", fields(project, container_plan, **changes))
     summary = re.search(r'id="error-summary".*?</ul>', page_of(response), re.DOTALL)
-    assert (response.status_code, Job.objects.count()) == (422, 0)
+    stored = Job.objects.count(), SubmitKey.objects.count(), Hold.objects.count()
+    assert (response.status_code, stored) == (422, (0, 0, 0))
     assert summary and sentence.replace("'", "&#x27;") in summary[0]
+
+
+NO_NUMBERS = ["0", "-1", "1.5", "9" * 13, "9" * 20, "9" * 30]
+
+
+@pytest.mark.parametrize("typed", NO_NUMBERS)
+@pytest.mark.parametrize(
+    ("language", "gpus", "time", "retries"),
+    [
+        (
+            "en",
+            "Enter the number of GPUs as a whole number. {0.name_en} takes from 1 to 4 GPUs.",
+            "Enter the time limit as a whole number. The time limit on this plan is from 1 min to 6 d.",
+            "Choose how often the job starts again, from 0 to 3 times.",
+        ),
+        (
+            "ja",
+            "GPUの枚数は整数で入力してください。{0.name_ja}で選べるGPUは1枚から4枚です。",
+            "最長の実行時間は整数で入力してください。このプランの最長の実行時間は1分から6日までです。",
+            "やり直す回数は0回から3回までの中から選んでください。",
+        ),
+    ],
+)
+def test_a_number_that_no_job_can_have_is_refused_with_the_least_and_the_most_and_kept(
+    client_of, member, project, cluster_plan, credit, typed, language, gpus, time, retries
+):
+    sent = {"gpus": typed, "time_amount": typed, "retries": "-1" if typed == "0" else typed}
+    response = client_of(member, language).post("/jobs/new/", fields(project, cluster_plan, **sent))
+    form = response.context["form"]
+    assert (response.status_code, Job.objects.count(), Hold.objects.count()) == (422, 0, 0)
+    assert {name: list(said) for name, said in form.errors.items()} == {
+        "gpus": [gpus.format(cluster_plan)], "time_amount": [time], "retries": [retries],
+    }  # fmt: skip
+    page = page_of(response)
+    assert f'<option value="{sent["gpus"]}" selected>' in page
+    assert re.search(rf'<input[^>]*name="time_amount"[^>]*value="{re.escape(typed)}"', page)
+    assert f'<option value="{sent["retries"]}" selected>' in page
+
+
+def test_a_number_is_refused_with_the_limits_of_all_plans_where_none_is_chosen(
+    client_of, member, project, container_plan, credit
+):
+    response = client_of(member, "en").post(
+        "/jobs/new/", fields(project, container_plan, offering="", gpus="9" * 25, time_amount="9" * 25)
+    )
+    assert {name: list(said) for name, said in response.context["form"].errors.items()} == {
+        "offering": ["Choose a GPU plan."],
+        "gpus": ["Enter the number of GPUs as a whole number from 1 to 100,000."],
+        "time_amount": ["Enter the time limit as a whole number, for a time from 1 minute to 20 days."],
+    }
 
 
 def test_emoji_full_width_digits_and_windows_lines_are_fine(client_of, member, project, container_plan, credit):
@@ -821,18 +873,28 @@ def test_a_silent_provider_is_told_with_the_age_of_its_news(client_of, member, p
     assert "last news of this job is from 7 min ago" in page_of(client_of(member, "en").get(f"/jobs/{job.code}/"))
 
 
+ANSWERS, SILENT = ("live needs-js", "Live"), ("live silent", "The provider does not answer at the moment")
+
+
 @pytest.mark.parametrize(
-    ("attempt", "look", "words"),
+    ("state", "attempt", "failing_for", "said"),
     [
-        ({}, "live needs-js", "Live"),
-        ({"seen_at": timedelta(minutes=7)}, "live silent", "The provider does not answer at the moment"),
-        ({"state": "unknown"}, "live silent", "The provider does not answer at the moment"),
+        ("running", {}, None, ANSWERS),
+        ("running", {"seen_at": timedelta(minutes=7)}, None, SILENT),
+        ("running", {"state": "unknown"}, None, SILENT),
+        ("running", {}, timedelta(seconds=10), SILENT),  # the job's last news are younger
+        ("submitted", {"state": "intended", "seen_at": None}, timedelta(minutes=7), SILENT),
+        ("finishing", {"state": "ended"}, timedelta(minutes=7), SILENT),
     ],
 )
-def test_the_log_is_live_only_while_the_provider_answers(client_of, member, project, attempt, look, words):
+def test_the_log_is_live_only_while_the_provider_answers(client_of, member, project, state, attempt, failing_for, said):
     """In the page, with new lines, and by the poll that brings the head."""
+    look, words = said
     job = running_job(project)
-    job.attempts.update(**{k: timezone.now() - v if k == "seen_at" else v for k, v in attempt.items()})
+    Job.objects.update(state=state)
+    job.attempts.update(**{k: timezone.now() - v if isinstance(v, timedelta) else v for k, v in attempt.items()})
+    if failing_for:
+        ProviderAccount.objects.update(failing_since=timezone.now() - failing_for)
     log_of(job, 1)
     client = client_of(member, "en")
     page = client.get(f"/jobs/{job.code}/")
@@ -1109,7 +1171,7 @@ def test_another_plan_stays_ticked_while_the_number_of_gpus_does_not_suit_it(
     [
         ({"alternatives": "nowhere"}, "One of the other plans cannot be used for jobs now. Choose again."),
         ({"alternatives": "dok-h100"}, "The number of GPUs must be 1 on this offering."),
-        ({"retries": "4"}, "Choose how often the job starts again, from the list."),
+        ({"retries": "4"}, "Choose how often the job starts again, from 0 to 3 times."),
     ],
 )
 def test_a_place_that_could_never_take_the_job_is_not_kept_as_another(

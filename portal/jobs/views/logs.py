@@ -22,7 +22,7 @@ from portal.jobs import logs
 from portal.jobs.ansi import line_html
 from portal.jobs.models import Job
 from portal.jobs.views.finding import find_job, record_download
-from portal.jobs.views.timeline import silent_since, unknown_since
+from portal.jobs.views.timeline import provider_answers
 from portal.providers.registry import SENDS_RESULTS
 
 LINES = 1000
@@ -67,11 +67,10 @@ def lines(request: HttpRequest, code: str) -> HttpResponse:
     new = logs.after(job, after) if job.log_lines > after else []
     if not new and not job.is_final:
         return HttpResponse(status=204)
-    attempt = job.attempts.order_by("-number").first()
+    attempt = job.attempts.select_related("account").order_by("-number").first()
     context = {
         "job": job,
-        "unknown_since": unknown_since(attempt),
-        "silent_since": silent_since(job, attempt, now=timezone.now()),
+        "answers": provider_answers(job, attempt, now=timezone.now()),
         "log_html": lines_html(new),
         "last_line": new[-1].number if new else after,
         "log_live": not job.is_final or (bool(new) and new[-1].number < job.log_lines),

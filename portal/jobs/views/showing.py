@@ -34,7 +34,17 @@ from portal.jobs.starters import starter
 from portal.jobs.states import FailureClass, JobState, WaitingReason
 from portal.jobs.views.finding import find_job, may_stop, record_download, user_of
 from portal.jobs.views.logs import log_context
-from portal.jobs.views.timeline import Cost, cost_now, ran_s, silent_since, state_shown, tick, timeline, unknown_since
+from portal.jobs.views.timeline import (
+    Cost,
+    cost_now,
+    provider_answers,
+    ran_s,
+    silent_since,
+    state_shown,
+    tick,
+    timeline,
+    unknown_since,
+)
 from portal.jobs.wording import FAILURES, LOST, Explanation, event_sentence
 from portal.providers.registry import gives_time
 
@@ -160,6 +170,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         else (),
         "unknown_since": unknown_since(attempt),
         "silent_since": silent_since(job, attempt, now=now),
+        "answers": provider_answers(job, attempt, now=now),
         "elapsed_s": ran_s(job, now=now),
         # What price and cost can be reckoned from: a job that ran at all is charged at least the plan's minimum.
         "charged_s": max(job.gpu_seconds // job.gpus, cost.quote.minimum_s) if job.is_final and job.gpu_seconds else 0,

@@ -58,6 +58,14 @@ def silent_since(job: Job, attempt: Attempt | None, *, now: datetime) -> datetim
     return attempt.seen_at if now - attempt.seen_at > SILENT else None
 
 
+def provider_answers(job: Job, attempt: Attempt | None, *, now: datetime) -> bool:
+    """Whether its news of the job come at present, and with them the lines of its log. Reads the attempt's account."""
+    if attempt is None:
+        return True
+    silent = unknown_since(attempt) or silent_since(job, attempt, now=now)
+    return silent is None and attempt.account.failing_since is None
+
+
 @dataclass(frozen=True)
 class Step:
     label: str | Promise

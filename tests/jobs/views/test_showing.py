@@ -96,7 +96,12 @@ def test_cures_are_links_to_the_filled_form_with_what_they_cost(client_of, membe
     [
         ({"started_at": None, "cost": 0}, "Nothing is charged: it never began to run."),
         ({"cost": 0}, "Nothing is charged: the time it ran costs less than a yen."),
-        ({"failure": "portal_fault"}, "You are charged ¥168 (tax incl.) for the time it ran, whatever the cause."),
+        ({"failure": "machine"}, "You are charged ¥168 (tax incl.) for the time it ran, whatever the cause."),
+        (
+            {"failure": "portal_fault"},
+            "You are charged ¥168 (tax incl.) for the time it ran. If you think that the portal or its storage was at"
+            " fault, tell our support the job's code: people look at it and decide whether it is given back.",
+        ),
     ],
 )
 def test_who_pays_is_said_as_it_was_charged(client_of, member, project, price, fields, sentence) -> None:
