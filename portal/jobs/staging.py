@@ -404,15 +404,12 @@ def _object(
 def _collect_files(attempt: Attempt, adapter: Adapter, found: Collected) -> None:
     if isinstance(adapter, Artifacts):
         archive = adapter.fetch_artifacts(remote_of(attempt))
-    elif (size_bytes := storage.size_of(output_key(attempt))) is not None:
-        found.objects.append(
-            _object(attempt, "sent-files", output_key(attempt), storage.Stored(size_bytes, ""), at=timezone.now())
-        )
-        archive = storage.pieces(output_key(attempt))
-    else:
-        archive = None
-    if archive is not None:
-        _unpack(attempt, archive, found)
+        if archive is not None:
+            _unpack(attempt, archive, found)
+    elif storage.size_of(output_key(attempt)) is not None:
+        begun, sent = timezone.now(), _Measured(storage.pieces(output_key(attempt)))
+        _unpack(attempt, sent, found)
+        found.objects.append(_object(attempt, "sent-files", output_key(attempt), sent.to_the_end(), at=begun))
 
 
 def _unpack(attempt: Attempt, pieces: Iterator[bytes], found: Collected) -> None:
@@ -476,6 +473,29 @@ def _safe_path(member: tarfile.TarInfo) -> str | None:
     if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
         return None
     return path
+
+
+class _Measured:
+    """Pieces that are measured as they go by."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._whole, self._size = hashlib.sha256(), 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        piece = next(self._pieces)
+        self._whole.update(piece)
+        self._size += len(piece)
+        return piece
+
+    def to_the_end(self) -> storage.Stored:
+        """Of all pieces, also of those that nobody wanted."""
+        for _piece in self:
+            pass
+        return storage.Stored(self._size, self._whole.hexdigest())
 
 
 class _Stream:
