@@ -74,6 +74,7 @@ class Collected:
     log_is_damaged: bool = False  # read back, not equal, and removed again
     damaged: list[str] = field(default_factory=list)  # the same of files: their paths
     objects: list[JobObject] = field(default_factory=list)  # for the place log: all but `files`
+    is_whole: bool = False  # nothing broke off on the way
     was_cut: bool = False  # more than one job may leave
     skipped: int = 0  # links, odd names
 
@@ -344,16 +345,15 @@ def remote_of(attempt: Attempt) -> RemoteJob:
 # --- back, after its end ---------------------------------------------------------------------------------------------
 
 
-def collect(attempt: Attempt, adapter: Adapter) -> Collected:
-    """Bring the whole log and every result into storage, and read them back. Safe to repeat: what is there already is
-    not sent again, and what was damaged is.
+def collect(attempt: Attempt, adapter: Adapter, found: Collected) -> None:
+    """Bring the whole log and every result into storage, and read them back: `found` has what came, also where an error
+    ends it. Safe to repeat: what is there already is not sent again, and what was damaged is.
 
     Raises Unavailable, StorageUnavailable (ask again later), DamagedResults.
     """
-    found = Collected()
     _collect_log(attempt, adapter, found)
     _collect_files(attempt, adapter, found)
-    return found
+    found.is_whole = True
 
 
 def artifact_object(file: Artifact) -> JobObject:
@@ -406,10 +406,14 @@ def _collect_files(attempt: Attempt, adapter: Adapter, found: Collected) -> None
         archive = adapter.fetch_artifacts(remote_of(attempt))
         if archive is not None:
             _unpack(attempt, archive, found)
-    elif storage.size_of(output_key(attempt)) is not None:
+    elif (size_bytes := storage.size_of(output_key(attempt))) is not None:
         begun, sent = timezone.now(), _Measured(storage.pieces(output_key(attempt)))
-        _unpack(attempt, sent, found)
-        found.objects.append(_object(attempt, "sent-files", output_key(attempt), sent.to_the_end(), at=begun))
+        stored = storage.Stored(size_bytes, "")  # where it cannot be read to its end
+        try:
+            _unpack(attempt, sent, found)
+            stored = sent.to_the_end()
+        finally:
+            found.objects.append(_object(attempt, "sent-files", output_key(attempt), stored, at=begun))
 
 
 def _unpack(attempt: Attempt, pieces: Iterator[bytes], found: Collected) -> None:

@@ -129,7 +129,7 @@ EVENTS: dict[str, Promise] = {
     "lost": _("The provider no longer knows this job"),
     "over_time": _("The provider did not end it at its time limit; it is being stopped"),
     "results_late": _("The log or results could not be fetched yet; we keep trying"),
-    "results_lost": _("The log or results could not be fetched from the provider"),
+    "results_lost": _("The log or results could not be fetched from the provider, or not all of them"),
     "log_damaged": _("Read back from the storage, the log was not what had been sent there: it cannot be downloaded"),
     "results_cut": _("More results than one job may leave (10,000 files, 20 GB); the rest was not saved"),
     "results_skipped": _("Links and files with unusable names were not saved"),

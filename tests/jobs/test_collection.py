@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import random
 import tarfile
 import threading
 import time
@@ -20,7 +21,7 @@ from portal.jobs.models import Artifact, Attempt, Job, JobEvent
 from portal.providers.base import RemoteState
 from portal.providers.errors import Unavailable
 from tests.jobs.conftest import Steps, attempt_of, fresh
-from tests.jobs.fakes import FakeProvider
+from tests.jobs.fakes import FakeProvider, packed
 
 
 @pytest.fixture
@@ -212,6 +213,25 @@ def test_secrets_that_could_not_be_deleted_are_removed_with_the_leftovers(
     assert [stay.left_at is None for stay in residency.report(ended.code) if stay.key == key] == [False]
 
 
+def test_results_are_kept_where_only_the_secrets_could_not_be_taken_back(
+    ended: Job, steps: Steps, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(key: str) -> None:
+        raise Unavailable("busy")
+
+    provider.pushes = True
+    monkeypatch.setattr(provider, "take_back", refuse)
+    Attempt.objects.update(ended_at=datetime.now(UTC) - timedelta(hours=7))
+    steps.collect()
+    done = fresh(ended)
+    assert (done.state, [path for path, _size, _sha256 in artifacts(done)], told(done, "results_lost")) == (
+        "succeeded",
+        ["out/result.txt"],
+        [],
+    )
+    assert storage.read(done.log_key) == b"hello\nworld\n"
+
+
 def test_again_changes_nothing(ended: Job, steps: Steps, provider: FakeProvider) -> None:
     steps.collect()
     before = fresh(ended).version
@@ -277,6 +297,20 @@ def test_an_archive_that_is_none_is_given_up_after_five_tries(
         steps.collect()
         steps.pass_time(130)
     assert (fresh(ended).state, JobEvent.objects.filter(job=ended, reason="results_lost").count()) == ("succeeded", 1)
+
+
+def test_what_came_before_the_damage_is_kept(ended: Job, steps: Steps, provider: FakeProvider, monkeypatch) -> None:
+    whole = packed({"first.txt": b"1", "second.bin": random.Random(5).randbytes(3 * storage.MIB)})
+    monkeypatch.setattr(provider, "fetch_artifacts", lambda job: iter([whole[: len(whole) // 2]]))
+    for _ in range(5):
+        steps.collect()
+        steps.pass_time(130)
+    done = fresh(ended)
+    assert (done.state, storage.read(done.log_key)) == ("succeeded", b"hello\nworld\n")
+    assert artifacts(done) == [("first.txt", 1, sha256(b"1").hexdigest())]
+    assert told(done, "results_lost", "results_damaged") == [("results_lost", {})]
+    there = sorted(stay.name for stay in residency.report(done.code) if stay.left_at is None)
+    assert (there, storage.size_of(file_key(done, "second.bin"))) == (["first.txt", "log"], None)
 
 
 def test_hostile_archives_leave_only_plain_files(ended: Job, steps: Steps, provider: FakeProvider, monkeypatch) -> None:

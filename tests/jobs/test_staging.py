@@ -127,9 +127,9 @@ def test_what_the_machine_has_sent_is_told_to_the_place_log_as_it_was_found(
     monkeypatch.setattr(staging, "FILES_MAX", files_max)
     storage.put_bytes(staging.output_key(attempt), archive)
     storage.put_bytes(staging.raw_log_key(attempt), sent)
-    found = staging.collect(attempt, Bare()).objects
+    staging.collect(attempt, Bare(), found := staging.Collected())
     digest = hashlib.sha256(sent).hexdigest()
-    assert [(one.code, one.key, one.size_bytes, one.sha256) for one in found] == [
+    assert [(one.code, one.key, one.size_bytes, one.sha256) for one in found.objects] == [
         ("sent-log-1", staging.raw_log_key(attempt), 6, digest),
         ("log-1", staging.log_key(attempt), 6, digest),
         ("sent-files-1", staging.output_key(attempt), len(archive), hashlib.sha256(archive).hexdigest()),
