@@ -30,7 +30,8 @@ def file_path_from(raw: str) -> str:
         raise ValidationError(
             _("Files can lie up to %(n)s folders deep. Move the file up and choose it again.") % {"n": PATH_DEPTH - 1}
         )
-    if len(segments) > 1 and any(segment.strip() in ("", ".", "..") for segment in segments):
+    named = [segment.strip() for segment in segments]
+    if "." in named or ".." in named or (len(named) > 1 and "" in named):
         raise ValidationError(
             _("A path is made of folder names with one / between them, without . and .. as names. Correct the path.")
         )

@@ -128,7 +128,7 @@ def code_of_manifest(number: int) -> str:
 @dataclass(frozen=True)
 class JobObject:
     """One object of a job at the primary site. `code` is its own in the job, of at most 20 letters, and stays the same
-    when a later run writes it under another key. `sha256` is empty where nobody computed it."""
+    when a later run writes it under another key. `then` is what else was found or done until `at`, in this order."""
 
     code: str
     name: str
@@ -136,6 +136,7 @@ class JobObject:
     size_bytes: int
     sha256: str
     at: datetime  # it came then, or was found there
+    then: tuple[PlaceAct, ...] = ()
 
 
 def job_objects_arrived(job_code: str, organization_code: str, objects: Iterable[JobObject]) -> None:
@@ -153,12 +154,13 @@ def job_objects_arrived(job_code: str, organization_code: str, objects: Iterable
             endpoint=store.endpoint,
             bucket=store.bucket,
             storage_key=one.key,
-            act=PlaceAct.ARRIVED,
+            act=act,
             at=one.at,
             sha256=one.sha256,
             size_bytes=one.size_bytes,
         )
         for one in objects
+        for act in (PlaceAct.ARRIVED, *one.then)
     )
 
 

@@ -32,6 +32,7 @@ LEASE_S = 30
 RENEW_S = 10
 COLLECT_FOR = timedelta(hours=6)
 DAMAGED_TRIES = 5
+DAMAGED_NAMED = 20  # paths that the event names
 BY = "portal:collection"
 
 
@@ -42,7 +43,7 @@ class Results:
     attempt: Attempt
     log_key: str = ""
     files: list[Artifact] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[JobEvent] = field(default_factory=list)  # for the job's page, to be stored
     leftovers: list[str] = field(default_factory=list)  # keys in storage that nobody needs once this is settled
     objects: list[JobObject] = field(default_factory=list)  # for the place log, all but `files`
     forgotten_at: datetime | None = None  # staging.prepared_keys are gone since then; None: they are among `leftovers`
@@ -69,18 +70,21 @@ def take_ended(account_id: int) -> Attempt | None:
 
 
 def collect(attempt: Attempt) -> Results | None:
-    """Fetch what a taken attempt left. None: not possible yet, asked again later; given up openly after six hours."""
-    results = Results(attempt)
+    """Fetch what a taken attempt left. None: not possible yet, asked again later; given up openly after six hours, and
+    what came until then is kept."""
+    results, found = Results(attempt), staging.Collected()
     try:
         adapter = adapter_of(attempt.account)
         if attempt.remote_id:
             with _lease_renewed(attempt):
                 staging.forget_login(attempt, adapter)
-                found = staging.collect(attempt, adapter)
+                staging.collect(attempt, adapter, found)
+                if (found.damaged or found.log_is_damaged) and not _is_hopeless(attempt, damaged=True):
+                    log.warning("results damaged in the store", job=attempt.job.code)
+                    _collect_later(attempt, "what was read back from the store is not what was sent there")
+                    return None
                 keep_result(attempt.job, found.files)
             results.leftovers = staging.on_its_way(attempt, adapter)
-            results.log_key, results.files, results.objects = found.log_key, found.files, found.objects
-            results.notes = ["results_cut"] * found.was_cut + ["results_skipped"] * bool(found.skipped)
         staging.forget(attempt, adapter)
         results.forgotten_at = timezone.now()
     except (ProviderError, StorageError, staging.DamagedResults) as trouble:
@@ -88,15 +92,33 @@ def collect(attempt: Attempt) -> Results | None:
         if not _is_hopeless(attempt, damaged=isinstance(trouble, staging.DamagedResults)):
             _collect_later(attempt, str(trouble))
             return None
-        results.notes = ["results_lost"]
         with suppress(ProviderError, StorageError):
             results.leftovers = staging.on_its_way(attempt, adapter_of(attempt.account))
             staging.forget(attempt, adapter_of(attempt.account))
             results.forgotten_at = timezone.now()
         if results.forgotten_at is None:
             results.leftovers += staging.prepared_keys(attempt)
+    results.log_key, results.files, results.objects = found.log_key, found.files, found.objects
+    results.notes = _notes(attempt, found)
     failpoint("collect.before_settle")
     return results
+
+
+def _notes(attempt: Attempt, found: staging.Collected) -> list[JobEvent]:
+    notes = [] if found.is_whole else [_note(attempt, "results_lost")]
+    if found.was_cut:
+        notes.append(_note(attempt, "results_cut"))
+    if found.skipped:
+        notes.append(_note(attempt, "results_skipped"))
+    if found.log_is_damaged:
+        notes.append(_note(attempt, "log_damaged"))
+    if found.damaged:
+        notes.append(_note(attempt, "results_damaged", count=len(found.damaged), paths=found.damaged[:DAMAGED_NAMED]))
+    return notes
+
+
+def _note(attempt: Attempt, reason: str, **detail: object) -> JobEvent:
+    return JobEvent(job=attempt.job, kind="data", reason=reason, by=BY, detail=detail)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def settle(
     *,
     log_key: str = "",
     files: Sequence[Artifact] = (),
-    notes: Sequence[str] = (),
+    notes: Sequence[JobEvent] = (),
     leftovers: Sequence[str] = (),
     objects: Sequence[JobObject] = (),
     forgotten_at: datetime | None = None,
@@ -84,8 +84,7 @@ def settle(
                 _meter_until(locked, max(locked.ended_at, locked.started_at + SECOND))
             leftovers = [*leftovers, *_replaced(job, files)]
             _keep_files(job, files)
-            for note in notes:
-                JobEvent.objects.create(job=job, kind="data", reason=note, by="portal:collection")
+            JobEvent.objects.bulk_create(notes)
             outcome = outcome_of(job, locked)
             if not next_try.again(locked, outcome, log_key=log_key, by=BY):
                 _end(job, locked, outcome, log_key)
@@ -162,7 +161,7 @@ def _keep_files(job: Job, files: Sequence[Artifact]) -> None:
         files,
         update_conflicts=True,
         unique_fields=["job", "path"],
-        update_fields=["size_bytes", "sha256", "storage_key"],
+        update_fields=["size_bytes", "sha256", "storage_key", "verified_at"],
     )
 
 

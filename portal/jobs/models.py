@@ -348,6 +348,8 @@ class Artifact(models.Model):
     sha256 = models.CharField(max_length=64)
     storage_key = models.CharField(max_length=120)
     created_at = models.DateTimeField(default=timezone.now)
+    # Read back from the store and equal; None for those of before that was done.
+    verified_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["job", "path"], name="artifact_path_once")]

@@ -10,7 +10,7 @@ import hashlib
 import shlex
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import IO, TypeGuard, cast
 
@@ -18,8 +18,10 @@ import structlog
 from django.utils import timezone
 
 from portal.accounts import registries
+from portal.core.failpoints import failpoint
 from portal.core.sealing import CannotOpen, unseal
 from portal.datasets import copies, residency, sites, storage
+from portal.datasets.models import PlaceAct
 from portal.datasets.residency import JobObject
 from portal.jobs import claims, logs
 from portal.jobs.keys import key_of
@@ -52,6 +54,7 @@ PULL_MAX_BYTES = 1024 * 1024
 PUSHED_SCRIPT = "script"
 PULLS_MAX = 4  # pieces of one live log in one turn, so that a chatty job leaves time for the others
 WITH_LOGIN = "with_login"  # reason of the event that says so
+DAMAGED = (PlaceAct.DAMAGED, PlaceAct.LEFT)
 
 
 class CannotPrepare(Exception):
@@ -62,11 +65,16 @@ class DamagedResults(Exception):
     """What came back is not a whole tar.gz archive."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Collected:
-    log_key: str
-    files: list[Artifact]
-    objects: list[JobObject]  # for the place log: the log, and what the machine itself had sent
+    """`log_key` and `files` are in the store: read back from there, and equal to what was sent."""
+
+    log_key: str = ""
+    files: list[Artifact] = field(default_factory=list)
+    log_is_damaged: bool = False  # read back, not equal, and removed again
+    damaged: list[str] = field(default_factory=list)  # the same of files: their paths
+    objects: list[JobObject] = field(default_factory=list)  # for the place log: all but `files`
+    is_whole: bool = False  # nothing broke off on the way
     was_cut: bool = False  # more than one job may leave
     skipped: int = 0  # links, odd names
 
@@ -337,24 +345,26 @@ def remote_of(attempt: Attempt) -> RemoteJob:
 # --- back, after its end ---------------------------------------------------------------------------------------------
 
 
-def collect(attempt: Attempt, adapter: Adapter) -> Collected:
-    """Bring the whole log and every result into storage. Safe to repeat: the same keys are written again.
+def collect(attempt: Attempt, adapter: Adapter, found: Collected) -> None:
+    """Bring the whole log and every result into storage, and read them back: `found` has what came, also where an error
+    ends it. Safe to repeat: what is there already is not sent again, and what was damaged is.
 
     Raises Unavailable, StorageUnavailable (ask again later), DamagedResults.
     """
-    objects: list[JobObject] = []
-    stored_log = _collect_log(attempt, adapter, objects)
-    files, was_cut, skipped = _collect_files(attempt, adapter, objects)
-    return Collected(stored_log, files, objects, was_cut, skipped)
+    _collect_log(attempt, adapter, found)
+    _collect_files(attempt, adapter, found)
+    found.is_whole = True
 
 
 def artifact_object(file: Artifact) -> JobObject:
     """As the place log has it: one path has one code, whichever run wrote it."""
     code = f"a-{hashlib.sha256(file.path.encode()).hexdigest()[:18]}"
-    return JobObject(code, file.path, file.storage_key, file.size_bytes, file.sha256, file.created_at)
+    at = file.verified_at or file.created_at
+    then = (PlaceAct.VERIFIED,) if file.verified_at else ()
+    return JobObject(code, file.path, file.storage_key, file.size_bytes, file.sha256, at, then)
 
 
-def _collect_log(attempt: Attempt, adapter: Adapter, objects: list[JobObject]) -> str:
+def _collect_log(attempt: Attempt, adapter: Adapter, found: Collected) -> None:
     begun = timezone.now()
     try:
         if isinstance(adapter, FinalLog):
@@ -363,12 +373,15 @@ def _collect_log(attempt: Attempt, adapter: Adapter, objects: list[JobObject]) -
             pieces = storage.pieces(raw_log_key(attempt))
         stored = storage.put_stream(log_key(attempt), _kept_too(attempt, pieces))
     except (NotFound, storage.NotInStorage):
-        return ""  # it never wrote one
+        return  # it never wrote one
     if not isinstance(adapter, FinalLog):  # byte by byte the same
-        objects.append(_object(attempt, "sent-log", raw_log_key(attempt), stored.size_bytes, stored.sha256, at=begun))
-    objects.append(_object(attempt, "log", log_key(attempt), stored.size_bytes, stored.sha256, at=timezone.now()))
+        found.objects.append(_object(attempt, "sent-log", raw_log_key(attempt), stored, at=begun))
+    is_good = _is_as_sent(log_key(attempt), stored)
+    then = (PlaceAct.VERIFIED,) if is_good else DAMAGED
+    found.objects.append(_object(attempt, "log", log_key(attempt), stored, at=timezone.now(), then=then))
     logs.keep(attempt.job, attempt, b"", last=True)
-    return log_key(attempt) if stored.size_bytes else ""
+    found.log_is_damaged = not is_good
+    found.log_key = log_key(attempt) if is_good and stored.size_bytes else ""
 
 
 def _kept_too(attempt: Attempt, pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -382,44 +395,73 @@ def _kept_too(attempt: Attempt, pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def _object(attempt: Attempt, kind: str, key: str, size_bytes: int, sha256: str, *, at: datetime) -> JobObject:
-    return JobObject(f"{kind}-{attempt.number}", kind, key, size_bytes, sha256, at)
+def _object(
+    attempt: Attempt, kind: str, key: str, stored: storage.Stored, *, at: datetime, then: tuple[PlaceAct, ...] = ()
+) -> JobObject:
+    return JobObject(f"{kind}-{attempt.number}", kind, key, stored.size_bytes, stored.sha256, at, then)
 
 
-def _collect_files(attempt: Attempt, adapter: Adapter, objects: list[JobObject]) -> tuple[list[Artifact], bool, int]:
+def _collect_files(attempt: Attempt, adapter: Adapter, found: Collected) -> None:
     if isinstance(adapter, Artifacts):
         archive = adapter.fetch_artifacts(remote_of(attempt))
+        if archive is not None:
+            _unpack(attempt, archive, found)
     elif (size_bytes := storage.size_of(output_key(attempt))) is not None:
-        objects.append(_object(attempt, "sent-files", output_key(attempt), size_bytes, "", at=timezone.now()))
-        archive = storage.pieces(output_key(attempt))
-    else:
-        archive = None
-    return ([], False, 0) if archive is None else _unpack(attempt, archive)
+        begun, sent = timezone.now(), _Measured(storage.pieces(output_key(attempt)))
+        stored = storage.Stored(size_bytes, "")  # where it cannot be read to its end
+        try:
+            _unpack(attempt, sent, found)
+            stored = sent.to_the_end()
+        finally:
+            found.objects.append(_object(attempt, "sent-files", output_key(attempt), stored, at=begun))
 
 
-def _unpack(attempt: Attempt, pieces: Iterator[bytes]) -> tuple[list[Artifact], bool, int]:
+def _unpack(attempt: Attempt, pieces: Iterator[bytes], found: Collected) -> None:
     """One object per plain file, as the archive streams by. Nothing touches a disk, so no path can lead astray."""
-    found: dict[str, Artifact] = {}
-    total, skipped = 0, 0
+    paths, total = set[str](), 0
     try:
         with tarfile.open(fileobj=cast(IO[bytes], _Stream(pieces)), mode="r|gz", bufsize=BLOCK_BYTES) as archive:
             for member in archive:
                 path = _safe_path(member)
-                if path is None or path in found:
-                    skipped += not member.isdir()
+                if path is None or path in paths:
+                    found.skipped += not member.isdir()
                     continue
                 total += member.size
-                if len(found) == FILES_MAX or total > FILES_BYTES_MAX:
-                    return list(found.values()), True, skipped
+                if len(paths) == FILES_MAX or total > FILES_BYTES_MAX:
+                    found.was_cut = True
+                    return
+                paths.add(path)
                 content = cast(IO[bytes], archive.extractfile(member))  # a plain file has content
-                key = f"{folder(attempt)}/files/{hashlib.sha256(path.encode()).hexdigest()[:24]}"
-                stored = storage.put_stream(key, _pieces_of(content))
-                found[path] = Artifact(
-                    job=attempt.job, path=path, size_bytes=stored.size_bytes, sha256=stored.sha256, storage_key=key
-                )
+                _keep_file(attempt, path, member.size, _pieces_of(content), found)
     except (tarfile.TarError, EOFError, OSError, ValueError) as damaged:
         raise DamagedResults(type(damaged).__name__) from damaged
-    return list(found.values()), False, skipped
+
+
+def _keep_file(attempt: Attempt, path: str, size_bytes: int, content: Iterator[bytes], found: Collected) -> None:
+    """What a try before this one has sent is only read: a worker that was killed leaves no work to be done twice."""
+    key = f"{folder(attempt)}/files/{hashlib.sha256(path.encode()).hexdigest()[:24]}"
+    is_there = storage.size_of(key) == size_bytes
+    sent = storage.measure(content) if is_there else storage.put_stream(key, content)
+    is_good, now = _is_as_sent(key, sent), timezone.now()
+    file = Artifact(job=attempt.job, path=path, size_bytes=sent.size_bytes, sha256=sent.sha256, storage_key=key)
+    file.created_at, file.verified_at = now, now if is_good else None
+    if is_good:
+        found.files.append(file)
+    else:
+        found.damaged.append(path)
+        found.objects.append(replace(artifact_object(file), then=DAMAGED))
+
+
+def _is_as_sent(key: str, sent: storage.Stored) -> bool:
+    """Read back from the store, from the first byte to the last. What is not equal is removed at once."""
+    failpoint("collect.after_put")
+    try:
+        if storage.measure(storage.pieces(key)) == sent:
+            return True
+    except storage.NotInStorage:
+        return False
+    storage.delete(key)
+    return False
 
 
 def _pieces_of(content: IO[bytes]) -> Iterator[bytes]:
@@ -435,6 +477,29 @@ def _safe_path(member: tarfile.TarInfo) -> str | None:
     if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
         return None
     return path
+
+
+class _Measured:
+    """Pieces that are measured as they go by."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._whole, self._size = hashlib.sha256(), 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        piece = next(self._pieces)
+        self._whole.update(piece)
+        self._size += len(piece)
+        return piece
+
+    def to_the_end(self) -> storage.Stored:
+        """Of all pieces, also of those that nobody wanted."""
+        for _piece in self:
+            pass
+        return storage.Stored(self._size, self._whole.hexdigest())
 
 
 class _Stream:

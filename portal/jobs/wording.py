@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.utils.functional import Promise
-from django.utils.translation import get_language, gettext
+from django.utils.translation import get_language, gettext, ngettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from portal.core.templatetags.formats import duration, instant_short, yen
@@ -129,7 +129,8 @@ EVENTS: dict[str, Promise] = {
     "lost": _("The provider no longer knows this job"),
     "over_time": _("The provider did not end it at its time limit; it is being stopped"),
     "results_late": _("The log or results could not be fetched yet; we keep trying"),
-    "results_lost": _("The log or results could not be fetched from the provider"),
+    "results_lost": _("The log or results could not be fetched from the provider, or not all of them"),
+    "log_damaged": _("Read back from the storage, the log was not what had been sent there: it cannot be downloaded"),
     "results_cut": _("More results than one job may leave (10,000 files, 20 GB); the rest was not saved"),
     "results_skipped": _("Links and files with unusable names were not saved"),
 }
@@ -145,6 +146,8 @@ def event_sentence(event: JobEvent) -> str | Promise:
         return _extended(event.detail)
     if event.reason == "ends_soon":
         return _ends_soon(event.detail)
+    if event.reason == "results_damaged":
+        return _damaged(event.detail)
     return EVENTS.get(event.reason, event.reason)
 
 
@@ -164,6 +167,16 @@ def _extended(told: dict[str, Any]) -> str:
     sentence = gettext("%(time)s more, until %(at)s at the latest; %(yen)s more is set aside")
     at = instant_short(datetime.fromisoformat(told["ends_at"]))
     return sentence % {"time": duration(told["seconds"]), "at": at, "yen": yen(told["yen"])}
+
+
+def _damaged(told: dict[str, Any]) -> str:
+    sentence = ngettext(
+        "Read back from the storage, %(n)s file was not what had been sent there, and was removed: %(paths)s",
+        "Read back from the storage, %(n)s files were not what had been sent there, and were removed: %(paths)s",
+        told["count"],
+    )
+    paths = pgettext("between items of a list", ", ").join(told["paths"])
+    return sentence % {"n": told["count"], "paths": paths + (" …" if told["count"] > len(told["paths"]) else "")}
 
 
 def _ends_soon(told: dict[str, Any]) -> str:

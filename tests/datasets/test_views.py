@@ -68,7 +68,7 @@ def test_files_of_the_draft_are_listed_by_path(client_of: Sign, project: Project
     while url:
         context = client.get(url).context
         seen.append([file.name for file in context["files"]])
-        url = context["older_url"]
+        url = context["next_url"]
 
     assert [name for page in seen for name in page] == sorted(names)
     assert [len(page) for page in seen] == [25, 25, 10]
@@ -360,10 +360,10 @@ def test_a_version_shows_its_own_files_a_page_at_a_time(
     monkeypatch.setattr(version_views, "PAGE", 2)
     client, url = client_of(viewer), f"/datasets/{versioned.code}/versions/1/"
     first = client.get(url)
-    second = client.get(first.context["older_url"])
+    second = client.get(first.context["next_url"])
     begun, none = client.get(f"{url}?q=train/b"), client.get(f"{url}?q=%00zzz")
     assert [paths(one) for one in (first, second, begun, none)] == [["a", "train/b"], ["train/c"], ["train/b"], []]
-    assert (second.context["older_url"], second.context["newer_url"]) == ("", f"{url}?q=")
+    assert (second.context["next_url"], second.context["first_url"]) == ("", f"{url}?q=")
     assert first.context["version"].manifest_sha256 in first.content.decode()
     assert [client.get(f"/datasets/{versioned.code}/versions/{n}/").status_code for n in (2, 10**30)] == [404, 404]
 

@@ -106,7 +106,7 @@ def test_page_csv_and_json_tell_the_same_as_the_command(
 def test_the_report_has_pages_and_each_costs_the_same(
     client_of: Sign, dataset: Dataset, viewer: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, url = client_of(viewer), f"/datasets/{dataset.code}/residency/"
+    client, url = client_of(viewer, "en"), f"/datasets/{dataset.code}/residency/"
     client.get(url)
 
     def costs() -> int:
@@ -120,12 +120,15 @@ def test_the_report_has_pages_and_each_costs_the_same(
     files = [stay.file for stay in client.get(url).context["stays"]]
     monkeypatch.setattr(report, "OBJECTS", 1)
     assert costs() == whole
-    seen, at = [], url
+    seen, words, at = [], [], url
     while at:
         answer = client.get(at)
         seen += [stay.file for stay in answer.context["stays"]]
-        at = answer.context["older_url"]
+        pager = answer.content.decode().partition('class="pager"')[2].partition("</nav>")[0]
+        words.append([word for word in ("First page", "Next page", "Newer", "Older") if word in pager])
+        at = answer.context["next_url"]
     assert (seen, files) == (sorted(files), sorted(files))
+    assert words == [["Next page"], *[["First page", "Next page"]] * (len(files) - 2), ["First page"]]
 
 
 def test_manifests_that_the_log_was_not_told_of_are_said_to_be_missing(

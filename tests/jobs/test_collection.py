@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import random
 import tarfile
 import threading
 import time
@@ -20,7 +21,7 @@ from portal.jobs.models import Artifact, Attempt, Job, JobEvent
 from portal.providers.base import RemoteState
 from portal.providers.errors import Unavailable
 from tests.jobs.conftest import Steps, attempt_of, fresh
-from tests.jobs.fakes import FakeProvider
+from tests.jobs.fakes import FakeProvider, packed
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def places(job: Job) -> list[tuple[str, str, int, str, bool, bool]]:
 
 
 def test_the_place_log_has_what_a_job_needed_and_left(ended: Job, steps: Steps, provider: FakeProvider) -> None:
-    attempt, here, told = attempt_of(ended), True, False
+    attempt, here, told, read_back = attempt_of(ended), True, False, True
     manifest = storage.read(staging.manifest_key(attempt))
     needed = ("Command, variables and secrets for run 1", staging.manifest_key(attempt))
     facts = (len(manifest), sha256(manifest).hexdigest())
@@ -71,14 +72,103 @@ def test_the_place_log_has_what_a_job_needed_and_left(ended: Job, steps: Steps, 
         log = ("Log of run 1", staging.log_key(attempt), 12, sha256(provider.output).hexdigest())
         assert places(ended) == [
             (*needed, *facts, told, not here),
-            (*log, told, here),
-            ("out/result.txt", result.storage_key, 3, result.sha256, told, here),
+            (*log, read_back, here),
+            ("out/result.txt", result.storage_key, 3, result.sha256, read_back, here),
         ]
     stays = {stay.label: stay for stay in residency.report(ended.code)}
-    assert stays["out/result.txt"].arrived_at == result.created_at
+    assert stays["out/result.txt"].verified_at == result.verified_at == result.created_at
     assert {(stay.site, stay.endpoint, stay.bucket) for stay in stays.values()} == {
         ("primary", storage.primary().endpoint, storage.primary().bucket)
     }
+
+
+def file_key(job: Job, path: str) -> str:
+    return f"{staging.folder(attempt_of(job))}/files/{sha256(path.encode()).hexdigest()[:24]}"
+
+
+class FailingStore:
+    """Some bytes change between their arrival at the store and the moment they are read back."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *keys: str) -> None:
+        self.keys = set(keys)
+        self.written: list[str] = []
+        monkeypatch.setitem(failpoints.armed, "collect.after_put", self.spoil)
+
+    def spoil(self) -> None:
+        for key in self.keys:
+            if storage.size_of(key) is not None:
+                storage.put_bytes(key, b"4 \n")
+                self.written.append(key)
+
+
+def told(job: Job, *reasons: str) -> list[tuple[str, dict[str, object]]]:
+    return list(JobEvent.objects.filter(job=job, reason__in=reasons).order_by("pk").values_list("reason", "detail"))
+
+
+def test_what_is_damaged_in_the_store_is_sent_again(
+    ended: Job, steps: Steps, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.files = {"out/result.txt": b"42\n", "good.txt": b"good"}
+    store = FailingStore(monkeypatch, file_key(ended, "out/result.txt"))
+    assert (steps.collect(), fresh(ended).state, artifacts(ended)) == (0, "finishing", [])
+    assert storage.size_of(file_key(ended, "out/result.txt")) is None
+    store.keys.clear()
+    steps.pass_time(120)
+    assert (steps.collect(), fresh(ended).state) == (1, "succeeded")
+    assert [(path, size) for path, size, _sha256 in artifacts(ended)] == [("good.txt", 4), ("out/result.txt", 3)]
+    assert storage.read(file_key(ended, "out/result.txt")) == b"42\n"
+    assert told(ended, "results_damaged", "results_lost") == []
+
+
+def test_what_stays_damaged_is_said_and_never_listed(
+    ended: Job, steps: Steps, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.files = {"out/result.txt": b"42\n", "good.txt": b"good"}
+    bad = [file_key(ended, "out/result.txt"), staging.log_key(attempt_of(ended))]
+    store = FailingStore(monkeypatch, *bad)
+    tries = 0
+    while not steps.collect():
+        tries += 1
+        steps.pass_time(130)
+    done = fresh(ended)
+    assert (tries, done.state, done.log_key, done.log_lines) == (collection.DAMAGED_TRIES - 1, "succeeded", "", 2)
+    assert [path for path, _size, _sha256 in artifacts(ended)] == ["good.txt"]
+    assert told(ended, "log_damaged", "results_damaged", "results_lost") == [
+        ("log_damaged", {}),
+        ("results_damaged", {"count": 1, "paths": ["out/result.txt"]}),
+    ]
+    assert (set(store.written), [storage.size_of(key) for key in bad]) == (set(bad), [None, None])
+    stays = {stay.key: stay for stay in residency.report(ended.code)}
+    assert [(stays[key].left_at is None, stays[key].damaged_at is None, stays[key].verified_at) for key in bad] == [
+        (False, False, None),
+        (False, False, None),
+    ]
+
+
+def test_a_worker_killed_in_the_middle_leaves_what_it_sent_to_the_next(
+    ended: Job, steps: Steps, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    provider.output, provider.files = b"", {f"{n}.txt": b"%d" % n for n in range(4)}
+    puts: list[str] = []
+    put = storage.put_stream
+    monkeypatch.setattr(storage, "put_stream", lambda key, pieces: puts.append(key) or put(key, pieces))
+
+    def die_after_the_third() -> None:
+        if len(puts) == 1 + 3:
+            raise Killed
+
+    monkeypatch.setitem(failpoints.armed, "collect.after_put", die_after_the_third)
+    with pytest.raises(Killed):
+        steps.collect()
+    puts.clear()
+    failpoints.armed.clear()
+    steps.pass_time(collection.LEASE_S + 1)
+    assert steps.collect() == 1
+    assert puts == [staging.log_key(attempt_of(ended)), file_key(ended, "3.txt")]
+    assert [(path, size) for path, size, _sha256 in artifacts(ended)] == [(f"{n}.txt", 1) for n in range(4)]
 
 
 @pytest.mark.parametrize("count", [1, 30])
@@ -121,6 +211,25 @@ def test_secrets_that_could_not_be_deleted_are_removed_with_the_leftovers(
     cleaning.remove_leftovers(timezone.now() + timedelta(days=2))
     assert storage.size_of(key) is None
     assert [stay.left_at is None for stay in residency.report(ended.code) if stay.key == key] == [False]
+
+
+def test_results_are_kept_where_only_the_secrets_could_not_be_taken_back(
+    ended: Job, steps: Steps, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(key: str) -> None:
+        raise Unavailable("busy")
+
+    provider.pushes = True
+    monkeypatch.setattr(provider, "take_back", refuse)
+    Attempt.objects.update(ended_at=datetime.now(UTC) - timedelta(hours=7))
+    steps.collect()
+    done = fresh(ended)
+    assert (done.state, [path for path, _size, _sha256 in artifacts(done)], told(done, "results_lost")) == (
+        "succeeded",
+        ["out/result.txt"],
+        [],
+    )
+    assert storage.read(done.log_key) == b"hello\nworld\n"
 
 
 def test_again_changes_nothing(ended: Job, steps: Steps, provider: FakeProvider) -> None:
@@ -188,6 +297,20 @@ def test_an_archive_that_is_none_is_given_up_after_five_tries(
         steps.collect()
         steps.pass_time(130)
     assert (fresh(ended).state, JobEvent.objects.filter(job=ended, reason="results_lost").count()) == ("succeeded", 1)
+
+
+def test_what_came_before_the_damage_is_kept(ended: Job, steps: Steps, provider: FakeProvider, monkeypatch) -> None:
+    whole = packed({"first.txt": b"1", "second.bin": random.Random(5).randbytes(3 * storage.MIB)})
+    monkeypatch.setattr(provider, "fetch_artifacts", lambda job: iter([whole[: len(whole) // 2]]))
+    for _ in range(5):
+        steps.collect()
+        steps.pass_time(130)
+    done = fresh(ended)
+    assert (done.state, storage.read(done.log_key)) == ("succeeded", b"hello\nworld\n")
+    assert artifacts(done) == [("first.txt", 1, sha256(b"1").hexdigest())]
+    assert told(done, "results_lost", "results_damaged") == [("results_lost", {})]
+    there = sorted(stay.name for stay in residency.report(done.code) if stay.left_at is None)
+    assert (there, storage.size_of(file_key(done, "second.bin"))) == (["first.txt", "log"], None)
 
 
 def test_hostile_archives_leave_only_plain_files(ended: Job, steps: Steps, provider: FakeProvider, monkeypatch) -> None:

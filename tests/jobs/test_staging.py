@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from typing import Any
 
 import pytest
@@ -117,16 +118,21 @@ def test_what_is_pushed_is_brought_file_by_file_and_has_no_address(attempt: Atte
     assert len(kept) == 12  # for each file, and for each piece of it
 
 
-def test_what_the_machine_has_sent_is_told_to_the_place_log_as_it_was_found(attempt: Attempt) -> None:
-    archive, sent = packed({"a.txt": b"a"}), b"hello\n"
+@pytest.mark.parametrize("files_max", [2, 1])
+def test_what_the_machine_has_sent_is_told_to_the_place_log_as_it_was_found(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch, files_max: int
+) -> None:
+    """Whole, also where a part of it is not kept."""
+    archive, sent = packed({"a.txt": b"a", "b.bin": random.Random(5).randbytes(3 * storage.MIB)}), b"hello\n"
+    monkeypatch.setattr(staging, "FILES_MAX", files_max)
     storage.put_bytes(staging.output_key(attempt), archive)
     storage.put_bytes(staging.raw_log_key(attempt), sent)
-    found = staging.collect(attempt, Bare()).objects
+    staging.collect(attempt, Bare(), found := staging.Collected())
     digest = hashlib.sha256(sent).hexdigest()
-    assert [(one.code, one.key, one.size_bytes, one.sha256) for one in found] == [
+    assert [(one.code, one.key, one.size_bytes, one.sha256) for one in found.objects] == [
         ("sent-log-1", staging.raw_log_key(attempt), 6, digest),
         ("log-1", staging.log_key(attempt), 6, digest),
-        ("sent-files-1", staging.output_key(attempt), len(archive), ""),
+        ("sent-files-1", staging.output_key(attempt), len(archive), hashlib.sha256(archive).hexdigest()),
     ]
 
 

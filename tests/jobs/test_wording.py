@@ -64,6 +64,19 @@ def test_a_warning_says_when_and_at_which_limit_in_the_time_of_japan(limit: str,
         assert str(event_sentence(JobEvent(reason="ends_soon", detail=told))) == said
 
 
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "Read back from the storage, 1 file was not what had been sent there, and was removed: a.txt"),
+        (9, "Read back from the storage, 9 files were not what had been sent there, and were removed: a.txt, b.txt …"),
+    ],
+)
+def test_files_that_could_not_be_kept_are_named(count: int, said: str) -> None:
+    event = JobEvent(reason="results_damaged", detail={"count": count, "paths": ["a.txt", "b.txt"][:count]})
+    with translation.override("en"):
+        assert event_sentence(event) == said
+
+
 def test_every_sentence_is_still_said_somewhere() -> None:
     code = "\n".join(path.read_text() for path in SOURCE.rglob("*.py") if path.name != "wording.py")
     assert [reason for reason in EVENTS if f'"{reason}"' not in code] == []

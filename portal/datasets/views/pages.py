@@ -72,7 +72,7 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
     is_own = access_of(user).may_in(dataset.project, Permission.VIEW)
     tally = tally_of(dataset)
     beginning, show = _text(request, "q"), request.GET.get("show", "")
-    files, newer_url, older_url = _files(request, dataset, beginning, show, is_own=is_own)
+    files, pages = _files(request, dataset, beginning, show, is_own=is_own)
     older_versions = number_in(request, "versions_before")
     found = DatasetVersion.objects.filter(dataset=dataset).select_related("created_by").order_by("-number")
     versions = list((found.filter(number__lt=older_versions) if older_versions else found)[: VERSIONS + 1])
@@ -91,8 +91,7 @@ def detail(request: HttpRequest, code: str) -> HttpResponse:
         "swapping": wants_fragment(request),
         "live": bool(tally.verifying or dataset.version_wanted_by_id)
         or any(version.state == VersionState.MAKING for version in versions),
-        "newer_url": newer_url,
-        "older_url": older_url,
+        **pages,
         "here": request.get_full_path(),
         **_upload_place(user, DataFile.objects.unfinished_of(user).filter(dataset=dataset)),
         "allowance": quota.known_allowance(dataset.project),
@@ -196,8 +195,9 @@ def _upload_place(user: User, unfinished: QuerySet[DataFile]) -> dict[str, Any]:
 
 def _files(
     request: HttpRequest, dataset: Dataset, beginning: str, show: str, *, is_own: bool
-) -> tuple[list[DataFile], str, str]:
-    """To those it is shared with, what is verified."""
+) -> tuple[list[DataFile], dict[str, str]]:
+    """By path, what was removed the newest first; and the pages before and after. To those it is shared with, what is
+    verified."""
     every = DataFile.objects.filter(dataset=dataset).select_related("created_by")
     if not is_own:
         every = every.ready()
@@ -205,18 +205,21 @@ def _files(
         files, newer_url, older_url = page_of(
             request, every.filter(removed_in=dataset.next_number, added_in__isnull=False)
         )
+        pages = {"newer_url": newer_url, "older_url": older_url}
     else:
         after = _text(request, "after_path")
         found = every.draft().exclude(state=FileState.UPLOADING).in_path_order(beginning=beginning, after=after)
         files = list(found[: PAGE + 1])
         searched = {"q": beginning} if beginning else {}
         more = {**searched, "after_path": files[PAGE - 1].name} if len(files) > PAGE else {}
-        newer_url = f"{request.path}?{urlencode(searched)}" if after else ""
-        older_url = f"{request.path}?{urlencode(more)}" if more else ""
+        pages = {
+            "first_url": f"{request.path}?{urlencode(searched)}" if after else "",
+            "next_url": f"{request.path}?{urlencode(more)}" if more else "",
+        }
         files = files[:PAGE]
     for file in files:
         file.dataset = dataset
-    return files, newer_url, older_url
+    return files, pages
 
 
 def _text(request: HttpRequest, name: str) -> str:

@@ -53,8 +53,8 @@ def stays_shown(request: HttpRequest, subject_code: str) -> dict[str, Any]:
     codes = residency.file_codes(subject_code, after=after, limit=OBJECTS + 1)
     return {
         "stays": list(residency.report(subject_code, files=codes[:OBJECTS])),
-        "newer_url": request.path if after else "",
-        "older_url": f"{request.path}?after={codes[OBJECTS - 1]}" if len(codes) > OBJECTS else "",
+        "first_url": request.path if after else "",
+        "next_url": f"{request.path}?after={codes[OBJECTS - 1]}" if len(codes) > OBJECTS else "",
     }
 
 

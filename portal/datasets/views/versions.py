@@ -70,15 +70,15 @@ def version(request: HttpRequest, code: str, number: int) -> HttpResponse:
     page = list(files[: PAGE + 1])
     for file in page:
         file.dataset = found.dataset
-    older = {"q": beginning, "after": page[PAGE - 1].name} if len(page) > PAGE else {}
+    further = {"q": beginning, "after": page[PAGE - 1].name} if len(page) > PAGE else {}
     context = {
         "dataset": found.dataset,
         "version": found,
         "is_own": access_of(user_of(request)).may_in(found.dataset.project, Permission.VIEW),
         "files": page[:PAGE],
         "q": beginning,
-        "older_url": f"{request.path}?{urlencode(older)}" if older else "",
-        "newer_url": f"{request.path}?{urlencode({'q': beginning})}" if after else "",
+        "next_url": f"{request.path}?{urlencode(further)}" if further else "",
+        "first_url": f"{request.path}?{urlencode({'q': beginning})}" if after else "",
     }
     return render(request, "datasets/version.html", context)
 

@@ -49,6 +49,7 @@ from portal.jobs.wording import FAILURES, LOST, Explanation, event_sentence
 from portal.providers.registry import gives_time
 
 LINK_S = 60
+NOT_KEPT = ("results_lost", "results_damaged", "log_damaged")  # reasons of events
 INPUTS_SHOWN = 100  # jobs of before there were versions read no more
 
 
@@ -156,6 +157,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "still": _still(job, can_copy, now),
         "steps": SimpleLazyObject(lambda: timeline(job, [e for e in told if e.kind == "state"], now=now)),
         "events": told,
+        "not_kept": SimpleLazyObject(lambda: [event_sentence(e) for e in told if e.reason in NOT_KEPT]),
         "moved": SimpleLazyObject(lambda: _moved(told)) if job.alternatives or job.retries else "",
         "attempt": attempt,
         "stored_in": storage_place(),

@@ -9,12 +9,13 @@ from uuid import uuid4
 import pytest
 from django.http import HttpResponse
 from django.test import Client
+from django.utils import timezone
 
 from portal.accounts.models import Project, User
 from portal.audit.models import AuditEvent
 from portal.datasets import storage, tasks
 from portal.datasets.models import DataFile, Dataset, DatasetVersion, StorageAllowance
-from portal.jobs.models import Artifact, Job
+from portal.jobs.models import Artifact, Job, JobEvent
 from tests.factories import ArtifactFactory, JobFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("storage_ready")]
@@ -53,6 +54,26 @@ def carry_on() -> None:
         tasks.verify_file(file.pk)
     for dataset in Dataset.objects.filter(version_wanted_by__isnull=False):
         tasks.make_wanted_version(dataset.pk)
+
+
+def test_files_that_are_not_what_was_sent_are_told_on_the_page(client_of: Sign, job: Job, viewer: User) -> None:
+    client = client_of(viewer, "en")
+    empty = text_of(client.get(f"/jobs/{job.code}/artifacts/"))
+    detail = {"count": 1, "paths": ["out/<b>.txt"]}
+    JobEvent.objects.create(job=job, kind="data", reason="results_damaged", by="portal:collection", detail=detail)
+    job.touch()
+    said = text_of(client.get(f"/jobs/{job.code}/artifacts/"))
+    sentence = "1 file was not what had been sent there, and was removed: out/<b>.txt"
+    words = (sentence, "This job left no files", "No files of this job could be saved.")
+    assert [[word in page for word in words] for page in (empty, said)] == [[False, True, False], [True, False, True]]
+
+
+def test_an_artifact_of_before_says_that_it_was_not_read_back(client_of: Sign, job: Job, viewer: User) -> None:
+    artifact(job, "before.txt", b"b")
+    Artifact.objects.filter(pk=artifact(job, "now.txt", b"n").pk).update(verified_at=timezone.now())
+    page = text_of(client_of(viewer, "en").get(f"/jobs/{job.code}/artifacts/"))
+    said = [row.count("Not read back") for row in page.split('<th scope="row">')[1:]]
+    assert said == [1, 0]
 
 
 def test_an_artifact_is_looked_at_in_a_frame_without_origin(
