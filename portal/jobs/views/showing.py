@@ -29,6 +29,7 @@ from portal.jobs.cures import cures_of
 from portal.jobs.diagnosis import Diagnosis, stored_of
 from portal.jobs.explaining import explanation_of
 from portal.jobs.models import Attempt, Job, JobEvent
+from portal.jobs.past_runs import Expected, expected
 from portal.jobs.starters import starter
 from portal.jobs.states import FailureClass, JobState, WaitingReason
 from portal.jobs.views.finding import find_job, may_stop, record_download, user_of
@@ -162,6 +163,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         else None,
         "ends_soon": job.state == JobState.RUNNING and job.stop_requested_at is None and attempt and attempt.warned_min,
         "cost": cost,
+        "expected": None if job.is_final else SimpleLazyObject(lambda: _expected(job, cost)),
         "held": lambda: holds.left_of(job.code),
         "inputs": inputs,
         "inputs_shown": INPUTS_SHOWN,
@@ -172,6 +174,10 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "can_extend": _can_extend(job, attempt, cost) and may_stop(user, job) and can_copy,
         "can_copy": can_copy,
     }
+
+
+def _expected(job: Job, cost: Cost) -> Expected:
+    return expected(job.project, job.price, template=job.template, gpus=job.gpus, high=cost.forecast, before=job)
 
 
 def _can_extend(job: Job, attempt: Attempt | None, cost: Cost) -> bool:
