@@ -33,6 +33,7 @@ from tests.factories import (
     DatasetShareFactory,
     DatasetVersionFactory,
     DeletionCertificateFactory,
+    DifferenceFactory,
     InvoiceFactory,
     JobFactory,
     MembershipFactory,
@@ -244,6 +245,8 @@ TABLE: dict[str, Pair] = {
     "desk:confirm_price": (None, AT_DESK),
     "desk:end": (AT_DESK, AT_DESK),
     "desk:bring_back": (None, AT_DESK),
+    "differences:list": (AT_DESK, None),
+    "differences:one": (AT_DESK, AT_DESK),
     # signing in (django-allauth)
     "account_login": SIGNED_OUT_FORM,
     "account_logout": SIGNED_OUT_FORM,
@@ -306,6 +309,7 @@ def tenant(organization: Organization, project: Project, settings: Any) -> dict[
     return {
         "owner": owner,
         "job": job.code,
+        "difference": DifferenceFactory(account=attempt.account).pk,
         "claim": claims.address_of(attempt).rstrip("/").rpartition("/")[2],
         "artifact": ArtifactFactory(job=job, storage_key=data_file.storage_key).pk,
         "file": data_file.code,
@@ -384,6 +388,7 @@ def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
     if name.startswith("desk:") and name not in ("desk:offerings", "desk:offering_new"):
         return {"slug": tenant["offering"], **({"pk": tenant["price"]} if name == "desk:confirm_price" else {})}
     by_name = {
+        "differences:one": {"pk": tenant["difference"]},
         "machine:claim": {"token": tenant["claim"]},
         "accounts:member": {"pk": tenant["membership"]},
         "accounts:member_remove": {"pk": tenant["membership"]},

@@ -18,6 +18,7 @@ from tests.factories.datasets import (
     DeletionCertificateFactory,
 )
 from tests.factories.jobs import ArtifactFactory, AttemptFactory, JobEventFactory, JobFactory, LogChunkFactory
+from tests.factories.usage import DifferenceFactory
 
 __all__ = [
     "ArtifactFactory",
@@ -29,6 +30,7 @@ __all__ = [
     "DatasetShareFactory",
     "DatasetVersionFactory",
     "DeletionCertificateFactory",
+    "DifferenceFactory",
     "InvoiceFactory",
     "JobEventFactory",
     "JobFactory",
