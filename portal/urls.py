@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.urls import include, path
 
-from portal.jobs.urls import for_machines
+from portal.jobs.urls import for_desk, for_machines
 
 urlpatterns = [
     path("", include("portal.home.urls")),
@@ -13,6 +13,7 @@ urlpatterns = [
     path("usage/", include("portal.billing.urls")),
     path("", include("portal.accounts.urls")),
     path("desk/", include("portal.catalog.desk_urls")),
+    path("desk/usage/", include(for_desk)),
     path("machine/", include(for_machines)),
     path("account/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),

@@ -34,6 +34,7 @@ from tests.factories import (
     DatasetShareFactory,
     DatasetVersionFactory,
     DeletionCertificateFactory,
+    DifferenceFactory,
     InvoiceFactory,
     JobFactory,
     MembershipFactory,
@@ -255,6 +256,8 @@ TABLE: dict[str, Pair] = {
     "desk:confirm_price": (None, AT_DESK),
     "desk:end": (AT_DESK, AT_DESK),
     "desk:bring_back": (None, AT_DESK),
+    "differences:list": (AT_DESK, None),
+    "differences:one": (AT_DESK, AT_DESK),
     # signing in (django-allauth)
     "account_login": SIGNED_OUT_FORM,
     "account_logout": SIGNED_OUT_FORM,
@@ -319,6 +322,7 @@ def tenant(organization: Organization, project: Project, settings: Any) -> dict[
         "job": job.code,
         "line": WaitlistEntry.objects.create(user=owner, organization=organization, offering=price.offering, gpus=1).pk,
         "sweep": SweepTaskFactory(sweep__project=project, sweep__submitted_by=owner).sweep.code,
+        "difference": DifferenceFactory(account=attempt.account).pk,
         "claim": claims.address_of(attempt).rstrip("/").rpartition("/")[2],
         "artifact": ArtifactFactory(job=job, storage_key=data_file.storage_key).pk,
         "file": data_file.code,
@@ -400,6 +404,7 @@ def _arguments(name: str, tenant: dict[str, Any]) -> dict[str, Any]:
         return {"code": tenant["sweep"]}
     by_name = {
         "catalog:leave_line": {"pk": tenant["line"]},
+        "differences:one": {"pk": tenant["difference"]},
         "machine:claim": {"token": tenant["claim"]},
         "accounts:member": {"pk": tenant["membership"]},
         "accounts:member_remove": {"pk": tenant["membership"]},

@@ -17,15 +17,18 @@ from portal.catalog import seed
 from portal.catalog.models import Offering
 from portal.datasets.models import DataFile, Dataset
 from portal.jobs.models import Job, Sweep
+from portal.usage.models import Difference
 from tests.factories import (
     BudgetFactory,
     DataFileFactory,
     DatasetFactory,
+    DifferenceFactory,
     InvoiceFactory,
     JobFactory,
     MembershipFactory,
     PriceFactory,
     ProjectFactory,
+    ProviderAccountFactory,
     RegistryLoginFactory,
     SpendRequestFactory,
     StaffFactory,
@@ -217,6 +220,17 @@ def test_statements_of_the_desks_catalog_do_not_grow_with_rows(db: None, desk_of
             PriceFactory()
         with CaptureQueriesContext(connection) as asked:
             assert client.get("/desk/catalog/").status_code == 200
+        counts[rows] = len(asked)
+    assert len(set(counts.values())) == 1 and max(counts.values()) <= MOST, counts
+
+
+def test_statements_of_the_desks_differences_do_not_grow_with_rows(db: None, desk_of: Callable[..., Client]) -> None:
+    client, account = desk_of(StaffFactory()), ProviderAccountFactory()
+    counts = {}
+    for rows in (1, 25, 100):
+        DifferenceFactory.create_batch(rows - Difference.objects.count(), account=account)
+        with CaptureQueriesContext(connection) as asked:
+            assert client.get("/desk/usage/").status_code == 200
         counts[rows] = len(asked)
     assert len(set(counts.values())) == 1 and max(counts.values()) <= MOST, counts
 

@@ -169,7 +169,7 @@ def _sentence(act: str, detail: dict[str, Any]) -> str:
         return _set(detail)
     period = str(BudgetPeriod(detail["period"]).label) if "period" in detail else ""
     words = {
-        "budget.reached": _("%(percent)s of the budget reached (%(used)s of %(limit)s, %(period)s): %(action)s"),
+        "budget.reached": _("%(period)s: %(percent)s of the budget reached (%(used)s of %(limit)s) – %(action)s"),
         "spend.asked": _("Approval of %(amount)s asked for “%(job)s”: %(reason)s"),
         "spend.approved": _("%(amount)s approved for “%(job)s”"),
         "spend.declined": _("%(amount)s declined for “%(job)s”: %(answer)s"),
@@ -187,9 +187,9 @@ def _set(detail: dict[str, Any]) -> str:
     before, after = detail["before"], detail["after"]
     label: str | Promise = BudgetPeriod(detail.get("period", BudgetPeriod.MONTH)).label
     words = {
-        (False, True): gettext_lazy("Budget set: %(after)s (%(period)s)"),
-        (True, True): gettext_lazy("Budget changed: %(before)s → %(after)s (%(period)s)"),
-        (True, False): gettext_lazy("Budget of %(before)s taken away (%(period)s)"),
+        (False, True): gettext_lazy("%(period)s: budget set to %(after)s"),
+        (True, True): gettext_lazy("%(period)s: budget changed, %(before)s → %(after)s"),
+        (True, False): gettext_lazy("%(period)s: budget of %(before)s taken away"),
     }[before is not None, after is not None]
     amounts = [value["limit"] if isinstance(value, dict) else value for value in (before, after)]
     return str(words) % {

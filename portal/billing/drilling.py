@@ -85,8 +85,9 @@ _STORAGE = """
 """
 
 
-def charges_of(job_code: str, scope: Scope, *, after: int = 0, limit: int = 100) -> list[Charge]:
-    """Of a job, the oldest first, beyond the primary key `after`; [] where the reader's scope has none of them."""
+def charges_of(job_code: str, scope: Scope, *, after: int = 0, limit: int | None = 100) -> list[Charge]:
+    """Of a job, the oldest first, beyond the primary key `after`; `limit` None is all. [] where the reader's scope has
+    none of them."""
     charges = Charge.objects.filter(job_code=job_code, organization=scope.organization, pk__gt=after)
     if scope.projects is not None:
         charges = charges.filter(project__in=scope.projects)

@@ -5,7 +5,7 @@ The sums are small (a row per day, project and offering), so none of this grows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
@@ -152,6 +152,8 @@ class JobCost:
     state: Any = None
 
 
+BEFORE_ALL = (2**62, "")  # what `after` is before every job
+
 # How a job's state reads and looks, for {% state_badge %}. Set by the jobs app, which stands above this one.
 state_of_job: Callable[[str], Any] = str
 
@@ -169,6 +171,38 @@ def dearest_jobs(
     """By what they cost in this month. One query that reads `limit` rows of an index in order. `described`: the
     projects whose jobs are told apart from their codes; None is all. `person`: whose jobs. `after`: amount and code of
     the last job before these; with it jobs that cost nothing or less (corrections) are told too."""
+    asked = _asked(organization, month, limit, projects, described, person, after)
+    with connection.cursor() as cursor:
+        cursor.execute(*asked)
+        return list(_job_costs(cursor.fetchall(), {}))
+
+
+def every_job(
+    organization: Organization,
+    month: BillingMonth,
+    *,
+    projects: Collection[int] | None = None,
+    described: Collection[int] | None = None,
+    person: int | None = None,
+) -> Iterator[JobCost]:
+    """As `dearest_jobs`, to the last one, read in pieces while it is sent."""
+    providers: dict[int, Provider] = {}
+    with transaction.atomic(), connection.chunked_cursor() as cursor:
+        cursor.execute(*_asked(organization, month, None, projects, described, person, BEFORE_ALL))
+        while rows := cursor.fetchmany(2000):
+            yield from _job_costs(rows, providers)
+
+
+def _asked(
+    organization: Organization,
+    month: BillingMonth,
+    limit: int | None,
+    projects: Collection[int] | None,
+    described: Collection[int] | None,
+    person: int | None,
+    after: tuple[int, str] | None,
+) -> tuple[str, dict[str, Any]]:
+    """The statement and its values."""
     where = "" if projects is None else "AND charge.project_id = ANY(%(projects)s)"
     if person is not None:
         where += " AND charge.user_id = %(person)s AND (%(all_described)s OR charge.project_id = ANY(%(described)s))"
@@ -176,31 +210,26 @@ def dearest_jobs(
         where += " AND amount > 0"
     else:
         where += " AND (amount < %(amount)s OR amount = %(amount)s AND job_code > %(code)s)"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _DEAREST.format(where=where),
-            {
-                "organization": organization.pk,
-                "month": month.first_day,
-                "limit": limit,
-                "projects": list(projects or ()),
-                "all_described": described is None,
-                "described": list(described or ()),
-                "person": person,
-                "amount": after[0] if after else None,
-                "code": after[1] if after else None,
-            },
-        )
-        rows = cursor.fetchall()
-    providers: dict[int, Provider] = {}
-    jobs = []
+    return _DEAREST.format(where=where), {
+        "organization": organization.pk,
+        "month": month.first_day,
+        "limit": limit,
+        "projects": list(projects or ()),
+        "all_described": described is None,
+        "described": list(described or ()),
+        "person": person,
+        "amount": after[0] if after else None,
+        "code": after[1] if after else None,
+    }
+
+
+def _job_costs(rows: Iterable[tuple[Any, ...]], providers: dict[int, Provider]) -> Iterator[JobCost]:
     for *of_provider, code, project, gpu, amount, seconds, name, state, family_name, given_name, email in rows:
         job = JobCost(code, project, provider_of(of_provider, providers), gpu, amount, seconds)
         if name is not None:
             whose = str(User(family_name=family_name, given_name=given_name, email=email))
             job = replace(job, name=name, person=whose, state=state_of_job(state))
-        jobs.append(job)
-    return jobs
+        yield job
 
 
 def provider_of(values: list[Any], known: dict[int, Provider]) -> Provider:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
 from portal.catalog.models import ProviderAccount
@@ -25,7 +25,7 @@ from portal.providers.base import Adapter, BillingStatement, RemoteCharge, Remot
 from portal.providers.errors import ProviderError
 from portal.usage import differences, intake
 from portal.usage.differences import Compared
-from portal.usage.models import DifferenceKind, UsageRecord
+from portal.usage.models import Difference, DifferenceKind, UsageRecord
 
 
 @dataclass
@@ -78,6 +78,57 @@ def check(account: ProviderAccount, day: date) -> Checked:
     return checked
 
 
+@dataclass(frozen=True)
+class Line:
+    """`subject`: attempt, or plan. `amount` in the unit of the kind of difference."""
+
+    subject: str
+    started_at: datetime | None
+    amount: int
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What was compared, as it stands now: records of an open month may have come since."""
+
+    theirs: list[Line]
+    ours: list[Line]
+
+    @property
+    def theirs_sum(self) -> int:
+        return sum(line.amount for line in self.theirs)
+
+    @property
+    def ours_sum(self) -> int:
+        return sum(line.amount for line in self.ours)
+
+
+def beside(difference: Difference) -> Beside:
+    """The lines of the statement that a difference is about, beside our records. Two queries."""
+    said = json.loads(bytes(difference.report.body))
+    if difference.kind == DifferenceKind.BILL:
+        bill = [Line(one["plan"], None, one["usage"]) for one in said["bill"] if one["plan"] == difference.subject]
+        records = _records_of_plans(difference.account, difference.day).filter(offering__plan=difference.subject)
+        return Beside(bill, _ours(records, "seconds"))
+    lines = [
+        Line(one["key"].removeprefix(key_prefix()), datetime.fromisoformat(one["started_at"]), one["gpu_seconds"])
+        for one in said["usage"]
+    ]
+    attempts = _attempts(difference.account, difference.day, {line.subject for line in lines})
+    collected = dict(attempts.values_list("code", "collected_at"))
+    about = {difference.subject}
+    if difference.kind == DifferenceKind.DAY:
+        about = {line.subject for line in lines} | collected.keys()
+    about -= {code for code, at in collected.items() if at is None}
+    records = UsageRecord.objects.filter(attempt_code__in=about & collected.keys())
+    return Beside([line for line in lines if line.subject in about], _ours(records, "gpu_seconds"))
+
+
+def _ours(records: QuerySet[UsageRecord], unit: str) -> list[Line]:
+    rows = records.order_by("started_at", "pk").values_list("attempt_code", "started_at", unit)
+    return [Line(*row) for row in rows]
+
+
 def _bill(adapter: Adapter, day: date) -> list[RemoteCharge] | None:
     """None: this provider sends no bill by day."""
     if not isinstance(adapter, BillingStatement):
@@ -86,16 +137,12 @@ def _bill(adapter: Adapter, day: date) -> list[RemoteCharge] | None:
 
 
 def _jobs(account: ProviderAccount, day: date, lines: Sequence[RemoteUsage]) -> Iterator[Compared]:
-    whole = interval_of_day(day)
     theirs: defaultdict[str, int] = defaultdict(int)
     for line in lines:
         theirs[line.key.removeprefix(key_prefix())] += line.gpu_seconds
     ours: dict[str, int] = {}
     gpus: dict[str, int] = {}
-    attempts = Attempt.objects.filter(account=account).select_related("job")
-    for attempt in attempts.filter(ended_at__gte=whole.start, ended_at__lt=whole.end) | attempts.filter(
-        code__in=theirs
-    ):
+    for attempt in _attempts(account, day, theirs).select_related("job"):
         if attempt.collected_at is None:
             theirs.pop(attempt.code, None)
         else:
@@ -114,12 +161,22 @@ def _plans(account: ProviderAccount, day: date, bill: Sequence[RemoteCharge] | N
     theirs: defaultdict[str, int] = defaultdict(int)
     for line in bill:
         theirs[line.plan] += line.usage
-    codes = Attempt.objects.filter(account=account).values("code")
-    records = UsageRecord.objects.filter(provider=account.provider_id, day=day, attempt_code__in=codes)
-    sums = records.values("offering__plan").annotate(sum=Sum("seconds")).order_by()
+    sums = _records_of_plans(account, day).values("offering__plan").annotate(sum=Sum("seconds")).order_by()
     ours = dict(sums.values_list("offering__plan", "sum"))
     for plan in sorted(ours.keys() | theirs.keys()):
         yield _within(DifferenceKind.BILL, plan, ours.get(plan, 0), theirs.get(plan, 0))
+
+
+def _attempts(account: ProviderAccount, day: date, told: Iterable[str]) -> QuerySet[Attempt]:
+    """Those that ended that day, and those that the statement tells of."""
+    whole = interval_of_day(day)
+    attempts = Attempt.objects.filter(account=account)
+    return attempts.filter(ended_at__gte=whole.start, ended_at__lt=whole.end) | attempts.filter(code__in=told)
+
+
+def _records_of_plans(account: ProviderAccount, day: date) -> QuerySet[UsageRecord]:
+    codes = Attempt.objects.filter(account=account).values("code")
+    return UsageRecord.objects.filter(provider=account.provider_id, day=day, attempt_code__in=codes)
 
 
 def _within(kind: DifferenceKind, subject: str, ours: int, theirs: int) -> Compared:

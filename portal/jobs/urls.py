@@ -4,6 +4,7 @@ from portal.jobs.views import (
     artifacts,
     claiming,
     creating,
+    differences,
     extending,
     listing,
     logs,
@@ -44,3 +45,10 @@ urlpatterns = [
     path("<str:code>/extend/", extending.more_time, name="extend"),
 ]
 for_machines = ([path("claims/<str:token>/", claiming.claim, name="claim")], "machine")
+for_desk = (
+    [
+        path("", differences.differences, name="list"),
+        path("<int:pk>/", differences.difference, name="one"),
+    ],
+    "differences",
+)

@@ -231,3 +231,12 @@ class Difference(models.Model):
             ),
         ]
         indexes = [models.Index(fields=["-day"], name="difference_open", condition=Q(state=DifferenceState.OPEN))]
+
+    @property
+    def more_there(self) -> int:
+        """By how much the statement says more than our records; negative where it says less."""
+        return self.theirs - self.ours
+
+    @property
+    def unit(self) -> str:
+        return str(_("Seconds") if self.kind == DifferenceKind.BILL else _("GPU-seconds"))

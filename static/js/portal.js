@@ -74,6 +74,8 @@
       $$(`[data-parent="${CSS.escape(b.dataset.expand)}"]`).forEach((row) => { row.hidden = !open; });
     } else if (b.dataset.log) logAction(b);
   });
+  // On paper nothing can be unfolded.
+  addEventListener('beforeprint', () => { for (const b of $$('[data-expand][aria-expanded="false"]')) b.click(); });
   async function copy(text) {
     try { await navigator.clipboard.writeText(text.trim()); toast(texts.copied); } catch { toast(texts.copyFailed); }
   }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Callable
 from typing import Any
@@ -153,6 +155,58 @@ def test_people_come_as_a_file_too(used: Project, owner: User, client_of: SignIn
     lines = client.get("/usage/people/?month=2026-11&format=csv").getvalue().decode().lstrip("\ufeff").splitlines()
     assert lines[0] == 'Person,GPU-seconds,"Cost (yen, tax included)"' and len(lines) == 1 + 3 + 1
     assert re.fullmatch(r".+,\d+,\d+", lines[1])
+
+
+def test_jobs_come_as_a_file_with_every_row_of_the_pages(
+    used: Project, owner: User, client_of: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portal.billing.views.drilling.JOBS_AT_ONCE", 2)
+    client, query = client_of(owner, "en"), "month=2026-11"
+    somebody = UsageRecord.objects.order_by("pk").values_list("user", flat=True)[0]
+    for asked in (query, f"{query}&project={used.code}", f"{query}&person={somebody}"):
+        shown = [job for page in pages(client, f"/usage/jobs/?{asked}") for job in page["jobs"]]
+        header, *lines = rows_of(client, f"/usage/jobs/?{asked}&format=csv")
+        assert header == [
+            "Job", "Job name", "Project", "Provider", "GPU", "Person", "State", "GPU-seconds",
+            "Cost (yen, tax included)",
+        ]  # fmt: skip
+        assert lines == [
+            [
+                job.code, job.name, job.project_name, job.provider.name, job.gpu_model, job.person, "Queued",
+                str(job.gpu_seconds), str(job.amount),
+            ]
+            for job in shown
+        ]  # fmt: skip
+        assert lines
+
+
+def test_the_file_of_jobs_names_nobody_whose_jobs_the_reader_does_not_see(used: Project, client_of: SignIn) -> None:
+    accountant = MembershipFactory(organization=used.organization, role=Role.BILLING).user
+    _header, *lines = rows_of(client_of(accountant, "en"), "/usage/jobs/?month=2026-11&format=csv")
+    assert len(lines) == 12 and {(line[1], line[5], line[6]) for line in lines} == {("", "", "")}
+
+
+def test_a_jobs_charges_come_as_a_file(used: Project, owner: User, client_of: SignIn) -> None:
+    client = client_of(owner, "en")
+    header, *lines = rows_of(client, "/usage/jobs/J-5/?format=csv")
+    records = UsageRecord.objects.filter(job_code="J-5").order_by("pk")
+    assert header == [
+        "From (Japan)", "To (Japan)", "Usage record", "Attempt", "Provider", "Offering", "GPUs", "GPU-seconds",
+        "Price (yen)", "Unit", "Tax", "Correction for", "Cost (yen, tax included)",
+    ]  # fmt: skip
+    assert [line[:3] + line[6:9] + line[10:] for line in lines] == [
+        ["2026-11-06 00:00:00", "2026-11-06 00:18:06", str(records[0].pk), "1", "1086", "0.280000", "tax incl.", "",
+         "304"],
+        ["2026-11-20 00:00:00", "2026-11-20 00:05:33", str(records[1].pk), "1", "333", "0.280000", "tax incl.", "",
+         "93"],
+    ]  # fmt: skip
+    assert client.get("/usage/jobs/J-NONE/?format=csv").status_code == 404
+
+
+def rows_of(client: Client, url: str) -> list[list[str]]:
+    text = client.get(url).getvalue().decode()
+    assert text[0] == "\ufeff"
+    return list(csv.reader(io.StringIO(text[1:])))
 
 
 def test_people_beyond_those_shown_are_in_the_totals_and_the_file(

@@ -284,3 +284,14 @@ def test_a_tick_beyond_the_most_is_taken_back_and_never_sent(site: tuple[Site, s
     page.wait_for_function("document.querySelector('#live').textContent === 'two at most'")
     assert page.eval_on_selector_all("[name=cmp]", "all => all.map((box) => box.checked)") == [True, True, False]
     assert [request for request, _ in site[0].seen if request == "GET /list"] == ["GET /list"] * 2
+
+
+def test_what_is_folded_stands_on_paper(site: tuple[Site, str], page: Page) -> None:
+    known, address = site
+    known.page(
+        """<table><tr><th><button data-expand="a" aria-expanded="false">A</button></th></tr>
+        <tr data-parent="a" hidden id="below"><td>part of A</td></tr></table>"""
+    )
+    page.goto(address)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.is_visible("#below")

@@ -211,6 +211,10 @@ GUARDED = (
         _send_an_empty_form("/desk/catalog/vrt-h100/price/"),
     ),
     Stop("desk:end", "/desk/catalog/vrt-h100/end/"),
+    Stop("differences:list", "/desk/usage/"),
+    Stop("differences:list", "/desk/usage/?decided=1", "empty"),
+    Stop("differences:one", "/desk/usage/{difference}/"),
+    Stop("differences:one", "/desk/usage/{difference}/", "errors", _send_an_empty_form("/desk/usage/{difference}/")),
 )
 OWNER = (
     Stop("home:dashboard", "/", "rows"),

@@ -25,6 +25,12 @@ from portal.accounts.models import Organization
 from tests.factories import InvoiceFactory
 print(InvoiceFactory(organization=Organization.objects.get(name__contains="デモ"), lines=3).number)
 """
+# Nor for a provider to count wrongly.
+DIFFERENCE = """
+from portal.catalog.models import ProviderAccount
+from tests.factories import DifferenceFactory
+print(DifferenceFactory(account=ProviderAccount.objects.order_by("pk")[0]).pk)
+"""
 
 
 @dataclass
@@ -62,6 +68,7 @@ def make(browser: Browser, portal: Portal, folder: Path) -> World:
     _make_what_addresses_name(owner, world)
     world.at["sweep"] = acts.sweep(owner, parameters="WORD = 東京, 大阪\nSEED = 1..2", name="乱数の種を変える")
     world.at["invoice"] = portal.manage("shell", "--no-imports", "-c", INVOICE).split()[-1]
+    world.at["difference"] = portal.manage("shell", "--no-imports", "-c", DIFFERENCE).split()[-1]
     _stop_when_it_writes(owner, world.jobs["stopped"])
     for name, state in (("done", "完了"), ("failed", "失敗"), ("stopped", "停止済み")):
         owner.goto(f"/jobs/{world.jobs[name]}/")

@@ -26,6 +26,7 @@ from tests.factories.jobs import (
     SweepFactory,
     SweepTaskFactory,
 )
+from tests.factories.usage import DifferenceFactory
 
 __all__ = [
     "ArtifactFactory",
@@ -37,6 +38,7 @@ __all__ = [
     "DatasetShareFactory",
     "DatasetVersionFactory",
     "DeletionCertificateFactory",
+    "DifferenceFactory",
     "InvoiceFactory",
     "JobEventFactory",
     "JobFactory",

@@ -15,7 +15,7 @@ from portal.accounts.models import Project, User
 from portal.catalog.models import Offering, ProviderAccount
 from portal.jobs import statements, tasks
 from portal.jobs.models import Attempt
-from portal.jobs.statements import Checked, check, check_all, yesterday
+from portal.jobs.statements import Beside, Checked, Line, beside, check, check_all, yesterday
 from portal.providers.base import BillingStatement, RemoteCharge, RemoteUsage, UsageStatement
 from portal.providers.errors import Unavailable
 from portal.usage import recording
@@ -180,6 +180,35 @@ def test_the_command_says_what_nobody_has_decided_and_fails_then(
     assert run("--day", "2026-11-23")[0] == 1
     with pytest.raises(CommandError, match="Not a day"):
         run("--day", "yesterday")
+
+
+def test_the_lines_of_a_statement_stand_beside_our_records(
+    ran: Any, provider: Statements, account: ProviderAccount, django_assert_max_num_queries: Any
+) -> None:
+    more, missing, open_ = ran(1000), ran(50), ran(70, collected_at=None)
+    provider.lines = [line(more, 1500), line(more, 700), line("zzzzzzzzzzzz", 90), line(open_, 3)]
+    provider.bill = [bill(900), bill(60, "h100"), bill(500)]
+    check(account, DAY)
+
+    def of(kind: str, subject: str = "") -> Beside:
+        row = Difference.objects.select_related("report", "account").get(kind=kind, subject=subject)
+        with django_assert_max_num_queries(2):
+            return beside(row)
+
+    theirs = [Line(more.code, NOON, 1500), Line(more.code, NOON, 700)]
+    assert of("job", more.code) == Beside(theirs, [Line(more.code, NOON, 2000)])
+    assert of("job", missing.code) == Beside([], [Line(missing.code, NOON, 100)])
+    unknown = [Line("zzzzzzzzzzzz", NOON, 90)]
+    assert of("job", "zzzzzzzzzzzz") == Beside(unknown, [])
+    assert of("day") == Beside([*theirs, *unknown], [Line(more.code, NOON, 2000), Line(missing.code, NOON, 100)])
+    assert of("bill", "h100") == Beside([Line("h100", None, 60)], [])
+    plan = of("bill", "v100")
+    assert plan.theirs == [Line("v100", None, 900), Line("v100", None, 500)]
+    assert [(one.subject, one.amount) for one in plan.ours] == [(more.code, 1000), (missing.code, 50), (open_.code, 70)]
+    rows = {(row.kind, row.subject): row for row in Difference.objects.select_related("report", "account")}
+    assert {key: (beside(row).ours_sum, beside(row).theirs_sum) for key, row in rows.items()} == {
+        key: (row.ours, row.theirs) for key, row in rows.items()
+    }
 
 
 def test_the_task_compares_yesterday(ran: Any, provider: Statements) -> None:

@@ -563,6 +563,34 @@ def test_the_quote_calls_nothing_a_minimum_that_is_none(client_of, member, proje
     }
 
 
+def test_the_quote_has_a_low_a_likely_and_a_high_cost(client_of, member, project, container_plan, credit):
+    client, price = client_of(member, "en"), Price.objects.get(offering=container_plan)
+    asked = {"project": project.code, "offering": "dok-h100", "gpus": "1", "time_amount": "1", "time_unit": "hours",
+             "template": STARTERS[0].slug}  # fmt: skip
+
+    def rows() -> list[str]:
+        page = page_of(client.get("/jobs/new/quote/", asked, headers=HTMX))
+        found = re.findall(r"<dt>(Low / likely / high|Usually)</dt><dd>(.*?)</dd>", page, re.DOTALL)
+        return [f"{name}: {' '.join(re.sub('<.*?>', '', text).split())}" for name, text in found]
+
+    before = rows()
+    for seconds in (100, 200, 300, 400, 500):
+        JobFactory(
+            project=project, price=price, template=STARTERS[0].slug, state="succeeded", gpu_seconds=seconds,
+        )  # fmt: skip
+    assert (before, rows()) == (
+        [
+            "Low / likely / high: ¥16 / not known yet / ¥1,008 only 0 jobs like this have succeeded in this project,"
+            " too few to tell",
+            "Usually: about ¥16",
+        ],
+        [
+            "Low / likely / high: ¥28 / ¥84 / ¥1,008 cheapest and middle of the last 5 jobs like this in this project"
+            " (template, plan, GPUs), and what is set aside"
+        ],
+    )
+
+
 def test_without_script_an_untouched_cap_follows_the_plan(client_of, member, project, cluster_plan, container_plan):
     sent = fields(project, cluster_plan, cost_cap="10", suggested="10", refresh="1", gpus="4")
     page = page_of(client_of(member, "en").post("/jobs/new/", sent))

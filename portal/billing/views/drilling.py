@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_required
@@ -20,15 +20,17 @@ from portal.accounts.context import current_of
 from portal.accounts.models import User
 from portal.accounts.roles import Permission
 from portal.billing import drilling
+from portal.billing.models import Charge
 from portal.billing.overview import Scope, months_offered
-from portal.billing.summaries import dearest_jobs
+from portal.billing.summaries import BEFORE_ALL, JobCost, dearest_jobs, every_job
 from portal.billing.views.usage import month_asked, scope_of
+from portal.catalog.models import Offering, Price
 from portal.core.csv import csv_response
-from portal.core.periods import BillingMonth, billing_month
+from portal.core.periods import JST, BillingMonth, billing_month
+from portal.usage.models import UsageRecord
 
 JOBS_AT_ONCE = 50
 CHARGES_AT_ONCE = 100
-DEAREST = (2**62, "")  # before every job
 
 
 @require_safe
@@ -58,6 +60,10 @@ def jobs(request: HttpRequest) -> HttpResponseBase:
     scope, month = scope_of(request), _month(request)
     described = _described(request, scope)
     person = _person(request)
+    if request.GET.get("format") == "csv":
+        whose = person.pk if person else None
+        every = every_job(scope.organization, month, projects=scope.projects, described=described, person=whose)
+        return csv_response(f"jobs-{month}.csv", _jobs_header(), map(_job_row, every))
     found = dearest_jobs(
         scope.organization,
         month,
@@ -80,6 +86,26 @@ def jobs(request: HttpRequest) -> HttpResponseBase:
     )
 
 
+def _jobs_header() -> list[str]:
+    return [
+        _("Job"),
+        _("Job name"),
+        _("Project"),
+        _("Provider"),
+        _("GPU"),
+        _("Person"),
+        _("State"),
+        _("GPU-seconds"),
+        _("Cost (yen, tax included)"),
+    ]
+
+
+def _job_row(job: JobCost) -> list[Any]:
+    state = str(job.state.label) if job.state else ""
+    of_job = [job.code, job.name, job.project_name, job.provider.name, job.gpu_model]
+    return [*of_job, job.person, state, job.gpu_seconds, job.amount]
+
+
 @require_safe
 @login_required
 def job(request: HttpRequest, code: str) -> HttpResponseBase:
@@ -87,6 +113,8 @@ def job(request: HttpRequest, code: str) -> HttpResponseBase:
     if current_of(request).organization is None:
         return redirect("home:start")
     scope = scope_of(request)
+    if request.GET.get("format") == "csv" and (every := drilling.charges_of(code, scope, limit=None)):
+        return csv_response(f"charges-{every[0].job_code}.csv", _charges_header(), map(_charge_row, every))
     after = request.GET.get("after", "")
     charges = drilling.charges_of(
         code, scope, after=int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0,
@@ -108,6 +136,35 @@ def job(request: HttpRequest, code: str) -> HttpResponseBase:
         else "",
     }
     return render(request, "billing/job.html", context)
+
+
+def _charges_header() -> list[str]:
+    return [
+        _("From (Japan)"),
+        _("To (Japan)"),
+        _("Usage record"),
+        _("Attempt"),
+        _("Provider"),
+        _("Offering"),
+        _("GPUs"),
+        _("GPU-seconds"),
+        _("Price (yen)"),
+        _("Unit"),
+        _("Tax"),
+        _("Correction for"),
+        _("Cost (yen, tax included)"),
+    ]
+
+
+def _charge_row(charge: Charge) -> list[Any]:
+    # Charges of jobs have all three.
+    record, price = cast(UsageRecord, charge.record), cast(Price, charge.price)
+    ends = [at.astimezone(JST).strftime("%Y-%m-%d %H:%M:%S") for at in (record.started_at, record.ended_at)]
+    tax = _("tax incl.") if price.tax_included else _("tax excl.")
+    of_month = f"{charge.of_month:%Y-%m}" if charge.of_month else ""
+    measured = [record.pk, record.attempt_code, charge.host_member.name, cast(Offering, charge.offering).name]
+    unit = f"{price.get_unit_display()} {_('per GPU') if price.per_gpu else _('for the whole plan')}"
+    return [*ends, *measured, record.gpus, record.gpu_seconds, price.amount, unit, tax, of_month, charge.amount]
 
 
 def _context(request: HttpRequest, scope: Scope, month: BillingMonth) -> dict[str, Any]:
@@ -151,4 +208,4 @@ def _after(request: HttpRequest) -> tuple[int, str]:
     digits = amount.removeprefix("-")
     if tilde and digits.isascii() and digits.isdigit() and len(digits) < 18 and code.isprintable():
         return int(amount), code[:24]
-    return DEAREST
+    return BEFORE_ALL

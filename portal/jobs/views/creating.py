@@ -34,6 +34,7 @@ from portal.jobs.forms import JobForm, values_of_job, values_of_starter
 from portal.jobs.models import Draft, Job, SubmitKey
 from portal.jobs.offers import Offer, choice_of, least_sentence, near_among, no_choice_because, offers_now, plans_for
 from portal.jobs.parameters import TASKS_MAX, Way, tasks_of
+from portal.jobs.past_runs import expected
 from portal.jobs.places import Refused
 from portal.jobs.request import JobRequest
 from portal.jobs.starters import STARTERS, USUAL_IMAGE, Starter, starter
@@ -376,14 +377,17 @@ def _quote(values: Mapping[str, Any], offers: list[Offer], project: Project) -> 
     cap = reckoned.most if choice.cost_cap is None else choice.cost_cap
     there = [(other, choice.quote_at(other, cost_cap=cap)) for other in choice.others]
     hold = max([reckoned.hold, *(one.hold for _other, one in there if one.maximum <= cap)])
+    chosen = starter(str(values.get("template") or ""))
+    template = chosen.slug if chosen else ""
+    likely = expected(project, offer.price, template=template, gpus=choice.gpus, high=hold)
     tasks = _tasks(values)
     hold *= tasks
-    chosen = starter(str(values.get("template") or ""))
-    usual = _charge_for(offer, choice.gpus, chosen.usual_s) if chosen else None
     return {
         "choice": choice,
         "quote": reckoned,
-        "usual": usual,
+        "expected": likely,
+        # What the template says of itself, as long as nothing better is known.
+        "usual": _charge_for(offer, choice.gpus, chosen.usual_s) if chosen and likely.likely is None else None,
         # Only where it is more than a moment's worth; a charge is cut to whole yen, so that may be none.
         "least": cost_of_job(offer.price, gpus=choice.gpus, seconds=1) if offer.price.minimum_s >= 60 else None,
         "a_minute": cost_of_job(offer.price, gpus=choice.gpus, seconds=60).quantize(Decimal("0.01")),

@@ -30,6 +30,7 @@ from portal.jobs.diagnosis import Diagnosis, stored_of
 from portal.jobs.explaining import explanation_of
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.moving import faster_of
+from portal.jobs.past_runs import Expected, expected
 from portal.jobs.starters import starter
 from portal.jobs.states import FailureClass, JobState, WaitingReason
 from portal.jobs.views.finding import find_job, may_stop, record_download, user_of
@@ -181,6 +182,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         else None,
         "ends_soon": job.state == JobState.RUNNING and job.stop_requested_at is None and attempt and attempt.warned_min,
         "cost": cost,
+        "expected": None if job.is_final else SimpleLazyObject(lambda: _expected(job, cost)),
         "held": lambda: holds.left_of(job.code),
         "inputs": inputs,
         "inputs_shown": INPUTS_SHOWN,
@@ -203,6 +205,10 @@ def _waiting(job: Job, attempt: Attempt | None, now: datetime) -> dict[str, Any]
         context["start_half"] = now + timedelta(seconds=start.half_s)
         context["start_most"] = now + timedelta(seconds=start.most_s)
     return context
+
+
+def _expected(job: Job, cost: Cost) -> Expected:
+    return expected(job.project, job.price, template=job.template, gpus=job.gpus, high=cost.forecast, before=job)
 
 
 def _can_extend(job: Job, attempt: Attempt | None, cost: Cost) -> bool:

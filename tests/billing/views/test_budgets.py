@@ -45,10 +45,40 @@ def test_a_budget_of_a_grant_is_set_changed_and_taken_away(project: Project, own
     assert Budget.objects.get().limit == 250_000
     page = text_of(client.get("/usage/budgets/"))
     assert "NEDO grant Wed 1 Apr – Sun 31 Jan 2027" in page
-    assert "Budget changed: ¥300,000 → ¥250,000 (NEDO grant)" in page
+    assert "NEDO grant: budget changed, ¥300,000 → ¥250,000" in page
     client.post(f"/usage/budgets/{budget.pk}/remove/")
     page = text_of(client.get("/usage/budgets/"))
-    assert (Budget.objects.count(), "Budget of ¥250,000 taken away (NEDO grant)" in page) == (0, True)
+    assert (Budget.objects.count(), "NEDO grant: budget of ¥250,000 taken away" in page) == (0, True)
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_what_was_done_is_said_without_brackets_in_brackets(
+    project: Project, owner: User, client_of: SignIn, language: str
+) -> None:
+    client = client_of(owner, language)
+    client.post("/usage/budgets/new/", {"place": project.code, "period": "year", **TERMS})
+    budget = Budget.objects.get()
+    client.post(f"/usage/budgets/{budget.pk}/", {**TERMS, "limit": "250000"})
+    give_credit(project, 300_000)
+    hold(project.organization, project=project, job_code="J-1", amount=220_000, by="user:1")
+    note_reached()
+    said = [event.sentence for event in client.get("/usage/budgets/").context["page"].events]
+    client.post(f"/usage/budgets/{budget.pk}/remove/")
+    assert (
+        said
+        == {
+            "en": [
+                "Each fiscal year (April to March): 80% of the budget reached (¥220,000 of ¥250,000) – Send a mail",
+                "Each fiscal year (April to March): budget changed, ¥300,000 → ¥250,000",
+                "Each fiscal year (April to March): budget set to ¥300,000",
+            ],
+            "ja": [
+                "毎年度（4月〜3月）：予算の80%に到達（¥250,000のうち¥220,000）– メールで知らせる",
+                "毎年度（4月〜3月）：予算を変更、¥300,000 → ¥250,000",
+                "毎年度（4月〜3月）：予算を¥300,000に設定",
+            ],
+        }[language]
+    )
 
 
 def test_a_second_one_of_the_same_kind_and_one_below_what_is_held_are_refused(

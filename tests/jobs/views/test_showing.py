@@ -144,3 +144,23 @@ def test_a_poll_that_sees_the_end_brings_the_cures(client_of, member, project, p
     headers = {"HX-Request": "true", "HX-Request-Type": "partial"}
     fragment = client_of(member, "en").get(f"/jobs/{job.code}/", headers=headers).content.decode()
     assert '<div id="job-cures" hx-swap-oob="outerMorph"><section' in fragment
+
+
+def test_a_job_that_has_not_ended_says_what_it_will_likely_cost(client_of, member, project, price) -> None:
+    past = [JobFactory(project=project, price=price, state="succeeded", gpu_seconds=s) for s in (100, 200, 300, 400)]
+    job = JobFactory(project=project, price=price, submitted_by=member)
+    client = client_of(member, "en")
+    row = r"<dt>Low / likely / high</dt><dd>(.*?)</dd>"
+    unsaid = re.search(row, client.get(f"/jobs/{job.code}/").content.decode(), re.DOTALL)
+    past.append(JobFactory(project=project, price=price, state="succeeded", gpu_seconds=500))
+    job = JobFactory(project=project, price=price, submitted_by=member)
+    page = client.get(f"/jobs/{job.code}/").content.decode()
+    said = re.search(row, page, re.DOTALL)
+    Job.objects.filter(pk=job.pk).update(state="succeeded", cost=84, version=2)
+    ended = client.get(f"/jobs/{job.code}/").content.decode()
+    assert [" ".join(re.sub(r"<[^>]+>", " ", found[1]).split()) for found in (unsaid, said) if found] == [
+        "¥16 / not known yet / ¥1,000 only 4 jobs like this have succeeded in this project, too few to tell",
+        "¥28 / ¥84 / ¥1,000 cheapest and middle of the last 5 jobs like this in this project (template, plan, GPUs),"
+        " and what is set aside",
+    ]
+    assert "Low / likely / high" not in ended
