@@ -56,6 +56,23 @@ def test_a_reload_in_the_middle_sends_only_what_is_missing(
     expect(page.locator("#files")).to_contain_text(hashlib.sha256(data).hexdigest())
 
 
+@pytest.mark.parametrize("when", ["1999-01-01T00:00:00Z", "2031-01-01T00:00:00Z"])
+def test_a_browser_whose_clock_is_wrong_by_years_uploads_all_the_same(
+    portal: Portal, page_for: Callable[..., Page], tmp_path: Path, when: str
+) -> None:
+    """Addresses are signed by the portal's clock, and the store asks its own."""
+    file = tmp_path / f"{when[:4]}.bin"
+    file.write_bytes(os.urandom(9_000_000))
+    page = page_for()
+    sign_in(page, portal.logins()["member"])
+    page.clock.set_system_time(when)
+    page.goto("/datasets/")
+    said = page.evaluate("new Date().getUTCFullYear()")
+    page.set_input_files("[data-files]", file)
+    expect(page.locator("[data-rows] .meta")).to_contain_text("SHA-256 確認済み", timeout=60_000)
+    assert said == int(when[:4])
+
+
 def test_upload_and_download_without_script(portal: Portal, page_for: Callable[..., Page], words: Path) -> None:
     page = page_for(javascript=False)
     sign_in(page, portal.logins()["member"])
