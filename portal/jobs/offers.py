@@ -26,7 +26,7 @@ from portal.core.templatetags import formats
 from portal.jobs.attaching import Places
 from portal.jobs.estimates import Quote, quote
 from portal.jobs.fields import WholeNumber
-from portal.jobs.placement import longest_s
+from portal.jobs.fitting import longest_s
 from portal.jobs.request import COST_CAP_MAX, COST_CAP_MIN, RETRIES_MAX, TIME_LIMIT_MIN_S
 
 COUNTS_SHOWN = 64

@@ -15,7 +15,7 @@ from portal.accounts.registries import host_of, needs_login
 from portal.catalog.models import Offering, Price, ProviderAccount
 from portal.catalog.pricing import price_at
 from portal.catalog.provider_accounts import account_for
-from portal.jobs.placement import Asked, refusals
+from portal.jobs.fitting import Asked, refusals
 from portal.providers.registry import TAKES_LOGINS
 
 
