@@ -17,7 +17,7 @@ def nearest(decision: Decision) -> Sequence[Refusal]:
         if len(one.reasons) == least:
             whys = tuple(reason.why for reason in one.reasons)
             found[whys] = min(found.get(whys, one), one, key=_distance)
-    return list(found.values())
+    return [found[whys] for whys in sorted(found)]
 
 
 def _distance(refusal: Refusal) -> tuple[int, ...]:

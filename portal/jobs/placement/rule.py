@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 
@@ -59,7 +59,6 @@ class Why(StrEnum):
     # Of a plan in this situation, told by whoever asks:
     TRIED = "tried"  # by an attempt before
     UNREACHABLE = "unreachable"  # its provider has not answered for a minute
-    NOT_NAMED = "not_named"  # was no candidate when the job was created
     CLOSED = "closed"  # takes no jobs at this moment
 
 
@@ -91,6 +90,11 @@ class Spec:
     country: str = "JP"
     data_bytes: int = 0
     data: tuple[Held, ...] = ()
+
+    def wishes(self) -> list[str | int]:
+        """What a person has said of the place, beside number, time and cap."""
+        until = self.deadline.astimezone(UTC).isoformat() if self.deadline else ""
+        return [self.gpu_model, self.memory_gb, self.nodes, self.architecture, self.provider, self.strategy, until]
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ class Offer:
     past_tries: int = 0  # of the last attempts there
     past_taken: int = 0  # how many of those the provider took
     past_wait_s: int | None = None  # the median of those that began
-    barred: str = ""  # one of the last four of Why
+    barred: str = ""  # one of the last three of Why
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,22 @@ class Decision:
     @property
     def first(self) -> Candidate | None:
         return self.candidates[0] if self.candidates else None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A decision with all that it was made of."""
+
+    spec: Spec
+    offers: tuple[Offer, ...]
+    at: datetime
+    policy: Policy
+    decision: Decision
+
+
+def placed(spec: Spec, offers: Iterable[Offer], *, at: datetime, policy: Policy = POLICY) -> Placed:
+    given = tuple(offers)
+    return Placed(spec, given, at, policy, place(spec, given, at=at, policy=policy))
 
 
 def place(spec: Spec, offers: Iterable[Offer], *, at: datetime, policy: Policy) -> Decision:
@@ -268,7 +288,7 @@ def _reasons(spec: Spec, offer: Offer, reckoned: Candidate, at: datetime) -> lis
         refuse(Why.NO_CONTAINERS)
     if offer.containers and spec.needs_login and not offer.takes_logins:
         refuse(Why.LOGIN)
-    if spec.cap_yen is not None and reckoned.yen > spec.cap_yen:
+    if nearest == spec.gpus and spec.cap_yen is not None and reckoned.yen > spec.cap_yen:
         refuse(Why.CAP, needs_yen=reckoned.yen)
     if (late_s := _late_s(spec, reckoned, at)) > 0:
         refuse(Why.DEADLINE, late_s=late_s)

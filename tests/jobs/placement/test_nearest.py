@@ -14,8 +14,8 @@ def test_the_plan_that_breaks_fewest_needs_is_nearest_one_for_each_way_out() -> 
     ]
     decision = place(spec(gpus=8, memory_gb=96), some, at=NOW, policy=POLICY)
     assert nearest(decision) == [
-        Refusal("eighty", (Reason(Why.MEMORY, {"has_gb": 80}),)),
         Refusal("four", (Reason(Why.GPUS, {"nearest": 4}),)),
+        Refusal("eighty", (Reason(Why.MEMORY, {"has_gb": 80}),)),
     ]
 
 

@@ -61,7 +61,6 @@ EDGES = [
     ),
     ({}, {}, {"barred": "tried"}, Why.TRIED, {}),
     ({}, {}, {"barred": "unreachable"}, Why.UNREACHABLE, {}),
-    ({}, {}, {"barred": "not_named"}, Why.NOT_NAMED, {}),
     ({}, {}, {"barred": "closed"}, Why.CLOSED, {}),
 ]  # fmt: skip
 
