@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext, pgettext_lazy
+from django.utils.translation import ngettext, pgettext, pgettext_lazy
 
 from portal.catalog.models import Architecture, Offering
 from portal.core.templatetags import formats
@@ -167,7 +167,7 @@ def obstacles(decided: Placed, offerings: Mapping[str, Offering]) -> list[Obstac
 def _sentence(refusal: Refusal, spec: Spec, plan: str) -> str:
     if len(refusal.reasons) == 1:
         return _impossible(refusal.reasons[0], spec, plan)
-    reasons = _(", ").join(reason_words(reason, spec) for reason in refusal.reasons)
+    reasons = pgettext("between reasons", ", ").join(reason_words(reason, spec) for reason in refusal.reasons)
     return _("No plan meets all needs. Nearest is %(plan)s, against which stands: %(reasons)s.") % {
         "plan": plan,
         "reasons": reasons,
