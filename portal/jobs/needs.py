@@ -75,6 +75,10 @@ class NeedsForm(forms.Form):
         error_messages={"invalid": gettext_lazy("Enter day and time as in 2026-12-24T18:00, or nothing.")},
     )
 
+    @property
+    def needs(self) -> list[forms.BoundField]:
+        return [self[name] for name in NAMES]
+
     def offer_choices(self, offers: Sequence[Offer]) -> None:
         models = sorted({offer.offering.gpu_model for offer in offers} - {""})
         providers = {offer.offering.provider.slug: offer.offering.provider for offer in offers}
