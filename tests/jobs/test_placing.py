@@ -20,6 +20,7 @@ from portal.catalog.pricing import with_tax
 from portal.jobs import collection, handoff, next_try, orphans, tracking
 from portal.jobs.estimates import quote
 from portal.jobs.models import Attempt, Job, JobEvent, Placement
+from portal.jobs.moving import move
 from portal.jobs.needs import decide, in_order, needs_of
 from portal.jobs.offers import offers_at
 from portal.jobs.placement.rule import Why
@@ -28,6 +29,7 @@ from portal.jobs.places import Refused
 from portal.jobs.placing import Past, forget_lately, lines_of, past_of, plain
 from portal.jobs.request import JobRequest
 from portal.jobs.submission import submit
+from portal.jobs.sweeps import submit_sweep
 from portal.providers.errors import OutcomeUnknown, Rejected, Unavailable
 from tests.factories import (
     AttemptFactory,
@@ -207,8 +209,9 @@ def test_the_same_form_is_the_same_job_whatever_would_be_chosen_now(
 
 def test_another_need_is_another_job(funded: Project, member: User, plans: dict[str, Offering]) -> None:
     submit(funded, request=wanted(funded), key="form", by=member)
-    with pytest.raises(Refused, match="already created a job"):
+    with pytest.raises(Refused) as refused:
         submit(funded, request=wanted(funded, gpu_memory="40"), key="form", by=member)
+    assert refused.value.field == "key"
 
 
 # --- fail-over --------------------------------------------------------------------------------------------------------
@@ -322,6 +325,32 @@ def test_while_an_answer_is_lost_nothing_is_decided(
     clouds["cheap"].after, clouds["cheap"].hidden = [OutcomeUnknown("time-out")], True
     hand_off_everywhere(plans)
     assert (went(job), job.placements.count()) == (["cheap"], 1)
+
+
+def test_a_job_that_somebody_moved_by_hand_still_keeps_its_needs_when_it_goes_on(
+    sent: Callable[..., Job], plans: dict[str, Offering], clouds: dict[str, FakeProvider], member: User
+) -> None:
+    """Moved from the cheapest plan to the dearest, it goes on to none that has less memory than was asked for."""
+    job = sent(cap=1100, gpu_memory="80")
+    Job.objects.filter(pk=job.pk).update(waiting_reason="capacity")
+    seen = Price.objects.get(offering=plans["dear"])
+    move(fresh(job), plans["dear"], seen_price=seen.pk, by=member)
+    Offering.objects.filter(slug="middle").update(gpu_memory_gb=40)
+    clouds["dear"].before = [NO_GPU]
+    hand_off_everywhere(plans)
+    assert (went(job), fresh(job).state, fresh(job).strategy) == (["cheap", "dear"], "failed", "cheapest")
+
+
+def test_each_task_of_a_sweep_knows_why_it_is_where_it_is(
+    funded: Project, member: User, plans: dict[str, Offering], clouds: dict[str, FakeProvider], storage_ready: None
+) -> None:
+    request = wanted(funded, cap=800)
+    sweep = submit_sweep(funded, request=request, points=[{"LR": "1"}, {"LR": "2"}], key="form", by=member)
+    jobs = [task.job for task in sweep.tasks.select_related("job").order_by("number")]
+    assert [(job.strategy, job.placements.get().chosen) for job in jobs] == [("cheapest", "cheap")] * 2
+    clouds["cheap"].before = [NO_GPU] * 2
+    hand_off_everywhere(plans)
+    assert [went(job) for job in jobs] == [["cheap", "middle"]] * 2
 
 
 # --- manage.py explain_placement --------------------------------------------------------------------------------------
