@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ('jobs', '0010_placements'),
+        ('jobs', '0011_placements'),
     ]
 
     operations = [

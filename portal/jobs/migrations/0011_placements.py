@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0009_attempt_begun'),
+        ('jobs', '0010_artifacts_read_back'),
     ]
 
     operations = [
