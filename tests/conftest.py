@@ -29,7 +29,7 @@ from portal.accounts.roles import Role
 from portal.catalog import pricing
 from portal.datasets import sites, storage
 from portal.datasets.models import StorageSite
-from portal.jobs import offers
+from portal.jobs import offers, placing
 from portal.providers.base import Account
 from tests.factories import MembershipFactory, OrganizationFactory, ProjectFactory
 
@@ -85,6 +85,7 @@ def _fresh_cache() -> Iterator[None]:
     yield
     cache.clear()  # rate limits of one test must not meet the next
     offers.forget_offers()
+    placing.forget_lately()
     pricing.forget_prices()
 
 

@@ -134,6 +134,7 @@ TABLE: dict[str, Pair] = {
     "home:status": PAGE,
     "home:help": PAGE,
     "home:licences": PAGE,
+    "home:placement": PAGE,
     "home:theme": ACT_OPEN,
     "home:healthz": PAGE,
     "home:readyz": PAGE,

@@ -85,6 +85,7 @@ ELSEWHERE = {
     "home/models.py": "columns",
     "home/onboarding.py": "tests/accounts/test_signing_up.py",
     "jobs/failure_rules.py": "tests/jobs/test_diagnosis.py",
+    "jobs/management/commands/explain_placement.py": "tests/jobs/test_placing.py",
     "jobs/management/commands/reconcile_usage.py": "tests/jobs/test_statements.py",
     "jobs/management/commands/reconcile.py": "tests/jobs/test_reconciliation.py",
     "jobs/management/commands/verify_jobs.py": "tests/jobs/test_verification.py",

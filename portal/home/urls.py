@@ -8,6 +8,7 @@ urlpatterns = [
     path("start/", onboarding.start, name="start"),
     path("status/", views.status, name="status"),
     path("help/", views.help_page, name="help"),
+    path("placement/", views.placement, name="placement"),
     path("licences/", views.licences, name="licences"),
     path("theme/", views.theme, name="theme"),
     path("healthz", views.healthz, name="healthz"),

@@ -28,6 +28,7 @@ from portal.core.error_pages import error_page
 from portal.datasets.models import StorageSite
 from portal.home import readiness
 from portal.jobs.models import Job
+from portal.jobs.placement.rule import POLICY
 from portal.jobs.starters import STARTERS
 from portal.jobs.views.timeline import used_now
 
@@ -145,6 +146,12 @@ def theme(request: HttpRequest) -> HttpResponse:
 @require_safe
 def help_page(request: HttpRequest) -> HttpResponse:
     return render(request, "home/help.html")
+
+
+@require_safe
+def placement(request: HttpRequest) -> HttpResponse:
+    """The rule by which jobs are placed, for everybody to check."""
+    return render(request, "home/placement.html", {"policy": POLICY})
 
 
 @require_safe

@@ -1,6 +1,7 @@
 """The life of a job, in the order of these files.
 
-1. forms, estimates, past_runs, placement: what is asked, what it would and likely will cost, where it can run.
+1. forms, estimates, past_runs, fitting, placement: what is asked, what it would and likely will cost, where it can run
+   and where it shall go.
 2. submission: in one transaction the job, its first attempt, the money held, the event and the audit link.
 3. handoff: an attempt is taken by lease and epoch, given to the provider once, settled only if the epoch is ours.
 4. tracking: what the provider says; a lost answer is looked up by our own key, never repeated blindly.

@@ -179,6 +179,12 @@ def places_of(project: Project, words: Sequence[str], versions: Iterable[str] = 
         attached, alone = resolve(project, words, versions)
     except ValidationError:
         return None
+    return places_with(attached, alone)
+
+
+def places_with(attached: Sequence[Attached], alone: Sequence[DataFile]) -> Places | None:
+    if not (attached or alone):
+        return None
     chosen = Q(pk__in=[file.pk for file in alone])
     for one in attached:
         if one.files is None:

@@ -20,9 +20,9 @@ from portal.core.templatetags import formats
 from portal.jobs.diagnosis import Diagnosis
 from portal.jobs.estimates import quote
 from portal.jobs.failure_rules import CURES, CURES_OF_CLASSES, Cure
+from portal.jobs.fitting import longest_s, refusals
 from portal.jobs.models import Job
 from portal.jobs.offers import prices_of_offers, time_values
-from portal.jobs.placement import longest_s, refusals
 from portal.jobs.states import FailureClass
 
 LONGER_BY = 2

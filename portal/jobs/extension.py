@@ -28,8 +28,8 @@ from portal.core.templatetags.formats import duration, yen
 from portal.jobs import tasks
 from portal.jobs.ending import End, end_of, warning_at
 from portal.jobs.estimates import whole_yen
+from portal.jobs.fitting import longest_s
 from portal.jobs.models import Attempt, Job, JobEvent
-from portal.jobs.placement import longest_s
 from portal.jobs.states import AttemptState, JobState
 from portal.providers.registry import gives_time
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
@@ -15,12 +16,14 @@ from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 from portal.accounts.models import Project
 from portal.catalog.models import Offering
 from portal.core.plain_text import has_hidden_letters
-from portal.jobs.attaching import NO_CHOICES, Choices, resolve, words_of
+from portal.jobs.attaching import NO_CHOICES, Choices, places_with, resolve, words_of
 from portal.jobs.estimates import quote
 from portal.jobs.fields import PlainText, WholeNumber
 from portal.jobs.models import Artifact, Job
+from portal.jobs.needs import AUTO, NAMES, NeedsForm, counts_of, decide, in_order, values_of_needs
 from portal.jobs.offers import UNITS, Offer, counts_sentence, least_sentence, time_sentence, time_values, times_sentence
 from portal.jobs.parameters import RESERVED, TEXT_MAX_BYTES, VARIABLE, Way, tasks_of
+from portal.jobs.reasons import obstacles
 from portal.jobs.request import (
     COMMAND_MAX,
     COST_CAP_MAX,
@@ -47,7 +50,7 @@ _IMAGE = re.compile(
 )
 
 
-class JobForm(forms.Form):
+class JobForm(NeedsForm):
     """`offers` and `projects` are the only ones that can be chosen; `choices` are the datasets and files shown."""
 
     project = forms.ChoiceField(
@@ -215,7 +218,7 @@ class JobForm(forms.Form):
     DRAFTED = (
         "project", "name", "script", "script_name", "command", "image", "inputs", "versions", "offering", "gpus",
         "time_amount", "time_unit", "cost_cap", "alternatives", "retries", "environment", "template",
-        "parameters", "way",
+        "parameters", "way", *NAMES,
     )  # fmt: skip
 
     def __init__(
@@ -231,8 +234,10 @@ class JobForm(forms.Form):
         self.offers = {offer.slug: offer for offer in offers}
         self.data_choices = choices
         self.fields["project"].choices = [(p.code, p.name) for p in projects]  # type: ignore[attr-defined]
-        self.fields["offering"].choices = [(o.slug, o.offering.name) for o in offers]  # type: ignore[attr-defined]
-        self.fields["alternatives"].choices = self.fields["offering"].choices  # type: ignore[attr-defined]
+        plans = [(o.slug, o.offering.name) for o in offers]
+        self.fields["offering"].choices = [(AUTO, _("Choose for me")), *plans]  # type: ignore[attr-defined]
+        self.fields["alternatives"].choices = plans  # type: ignore[attr-defined]
+        self.offer_choices(offers)
         self.fields["retries"].widget.choices = [  # type: ignore[attr-defined]
             (0, _("it ends")),
             *(
@@ -241,7 +246,7 @@ class JobForm(forms.Form):
             ),
         ]
         offer = self.chosen_offer
-        counts = offer.counts if offer else [1]
+        counts = offer.counts if offer else counts_of(offers) if self.is_auto else [1]
         self.fields["gpus"].widget.choices = [(n, str(n)) for n in counts]  # type: ignore[attr-defined]
         if self.is_bound:
             self._show_what_was_sent("gpus", "retries")
@@ -272,6 +277,11 @@ class JobForm(forms.Form):
             said = _("Fetched with your organization's login: %(registries)s.") % {"registries": ", ".join(hosts)}
             image = self.fields["image"]
             image.help_text = format_html("{}<br>{}", image.help_text, said)
+
+    @property
+    def is_auto(self) -> bool:
+        """The plan is left to the portal."""
+        return str(self["offering"].value() or "") == AUTO
 
     @property
     def chosen_offer(self) -> Offer | None:
@@ -367,7 +377,9 @@ class JobForm(forms.Form):
             and not data["command"].strip()
         ):
             self.add_error("script", _("Enter a script or a command."))
-        if "offering" in data:
+        if data.get("offering") == AUTO:
+            self._find_place()
+        elif "offering" in data:
             self._check_place(self.offers[data["offering"]])
         return data
 
@@ -406,6 +418,41 @@ class JobForm(forms.Form):
         return bool(
             chosen and chosen.wants_input and self.cleaned_data.get("script", "").strip() == chosen.script.strip()
         )
+
+    def _find_place(self) -> None:
+        """The best plan becomes the job's, and those after it the other places where it may go. Once the rest is right:
+        a need that cannot be read is not one that no plan meets."""
+        data = self.cleaned_data
+        if self.errors:
+            return
+        decided = decide(
+            self.projects[data["project"]],
+            data,
+            list(self.offers.values()),
+            gpus=data["gpus"],
+            time_limit_s=data["time_amount"] * UNITS[data["time_unit"]],
+            cap_yen=data["cost_cap"],
+            image=data["image"],
+            template=data["template"],
+            places=places_with(data["attached"], data["inputs"]),
+            seed=data["key"],
+            at=timezone.now(),
+        )
+        found = in_order(decided, list(self.offers.values()))
+        if not found:
+            offerings = {str(o.offering.pk): o.offering for o in self.offers.values()}
+            for obstacle in obstacles(decided, offerings):
+                self.add_error(obstacle.field, obstacle.sentence)
+            return
+        seen = data["seen_prices"]
+        if seen is not None and any(offer.price.pk not in seen for offer in found):
+            self.add_error(
+                "offering", _("Prices have changed since you opened the page. Check the new quote and send it again.")
+            )
+            return
+        data["placed"], data["time_limit_s"] = decided, decided.spec.time_limit_s
+        data["offering"], data["alternatives"] = found[0].slug, found[1:]
+        self._check_image(found[0].offering)
 
     def _check_place(self, offer: Offer) -> None:
         data, offering = self.cleaned_data, offer.offering
@@ -493,6 +540,7 @@ class JobForm(forms.Form):
             template=data["template"],
             alternatives=tuple(o.offering for o in data["alternatives"]),
             retries=data["retries"] or 0,
+            placed=data.get("placed"),
             seen_prices=data["seen_prices"],
         )
 
@@ -566,6 +614,7 @@ def values_of_job(job: Job) -> dict[str, Any]:
         "environment": "".join(f"{name}={value}\n" for name, value in job.environment.items()),
         "secrets": "".join(f"{name}=\n" for name in job.secret_names),
         **time_values(job.time_limit_s),
+        **(values_of_needs(job) if job.strategy else {}),
     }
 
 

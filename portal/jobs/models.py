@@ -131,6 +131,11 @@ class Job(models.Model):
         return JobState(self.state).is_final
 
     @property
+    def strategy(self) -> str:
+        """By which the portal chose the place; "": a person did."""
+        return str(self.offer_snapshot.get("strategy", ""))
+
+    @property
     def can_stop(self) -> bool:
         return not self.is_final and self.state != JobState.FINISHING and self.stop_requested_at is None
 
@@ -301,6 +306,7 @@ class Attempt(models.Model):
             models.Index(
                 fields=["offering", "created_at"], condition=Q(started_at__isnull=False), name="attempt_begun"
             ),
+            models.Index(fields=["offering", "-id"], name="attempt_by_offering"),  # the last ones there: placing.py
         ]
 
     def __str__(self) -> str:
@@ -418,6 +424,21 @@ class SweepTask(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sweep_id}/{self.number}"
+
+
+class Placement(models.Model):
+    """Why an attempt is where it is, of a job that named its needs instead of a plan. One for each place it was given:
+    at submit, and whenever it had to go elsewhere. `manage.py explain_placement` recomputes it."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="placements")
+    number = models.PositiveSmallIntegerField()  # of the attempt
+    version = models.CharField(max_length=20)  # of the rule
+    input = models.JSONField()  # portal.jobs.placement.spelling.input_json
+    decision = models.JSONField()  # decision_json of the same
+    chosen = models.CharField(max_length=50)  # slug of the offering, the first candidate
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job", "number"], name="placement_once_per_attempt")]
 
 
 class SubmitKey(models.Model):

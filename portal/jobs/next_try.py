@@ -7,7 +7,9 @@ again, and no place is taken where the job could cost more than is left of what 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from django.utils import timezone
 
@@ -18,7 +20,10 @@ from portal.core.plain_text import one_line
 from portal.jobs.estimates import quote
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.outcomes import VANISHED, Outcome
+from portal.jobs.placement.rule import Why, barred, placed
+from portal.jobs.placement.spelling import read_input
 from portal.jobs.places import Place, Refused, place_at
+from portal.jobs.placing import named_rows, placement_of, plain
 from portal.jobs.states import FailureClass, JobState
 
 CHOSEN = "chosen"  # why a job went elsewhere: somebody said so
@@ -32,6 +37,8 @@ def other_place(job: Job, *, not_by: int | None = None) -> Place | None:
     """
     if not job.alternatives:
         return None
+    if job.strategy:
+        return _place_by_needs(job, not_by)
     now, left = timezone.now(), holds.left_of(job.code)
     tried = set(job.attempts.values_list("offering__slug", flat=True))
     named = {one["slug"]: one["architecture"] for one in job.alternatives}
@@ -51,6 +58,39 @@ def other_place(job: Job, *, not_by: int | None = None) -> Place | None:
     return None
 
 
+def _place_by_needs(job: Job, not_by: int | None) -> Place | None:
+    """Decided again by what is known now, among what was a candidate at submit. The first candidate is also asked as
+    any place is; where that says no, the decision is made once more without it."""
+    now = timezone.now()
+    stored = job.placements.order_by("number").first()
+    if stored is None:
+        return None
+    first_spec, *_ = read_input(stored.input)
+    spec = replace(
+        first_spec,
+        time_limit_s=job.time_limit_s,
+        cap_yen=min(job.cost_cap, holds.left_of(job.code)),
+    )
+    rows = named_rows(job, at=now)
+    offers, by_key = plain(rows, at=now), {str(row.offering.pk): row for row in rows}
+    why = {key: Why.UNREACHABLE for key, row in by_key.items() if row.account and row.account.pk == not_by}
+    why |= {str(pk): Why.TRIED for pk in job.attempts.values_list("offering", flat=True)}
+    while True:
+        decided = placed(spec, barred(offers, why), at=now)
+        if decided.decision.first is None:
+            return None
+        key = decided.decision.first.key
+        try:
+            place = place_at(job.project, job, by_key[key].offering, now=now)
+        except Refused:
+            why[key] = Why.CLOSED
+            continue
+        most = quote(place.offering, place.price, gpus=job.gpus, time_limit_s=job.time_limit_s).maximum
+        if most <= (spec.cap_yen or 0) and place.account.pk != not_by:
+            return replace(place, placed=decided)
+        why[key] = Why.CLOSED
+
+
 def go_elsewhere(attempt: Attempt, place: Place, *, because: str, detail: str, by: str) -> None:
     """In the transaction that ends `attempt`, which its provider certainly does not have. `detail`: its words."""
     job, before, offering = attempt.job, attempt.offering, place.offering
@@ -58,13 +98,20 @@ def go_elsewhere(attempt: Attempt, place: Place, *, because: str, detail: str, b
     Attempt.objects.create(
         job=job, number=attempt.number + 1, account=place.account, offering=offering, price=place.price
     )
+    if place.placed is not None:
+        placement_of(job, attempt.number + 1, place.placed, chosen=offering).save(force_insert=True)
     job.touch(
         offering=offering,
         price=place.price,
-        offer_snapshot=place.snapshot(),
+        # Where somebody moves it by hand, its needs still hold wherever it goes on to.
+        offer_snapshot={**place.snapshot(), **({"strategy": job.strategy} if job.strategy else {})},
         waiting_reason="",
     )
-    told = {"from": before.slug, "to": offering.slug, "why": because, "at_most_yen": price_now.maximum}
+    told: dict[str, Any] = {
+        "from": before.slug, "to": offering.slug, "why": because, "at_most_yen": price_now.maximum,
+    }  # fmt: skip
+    if place.placed is not None:
+        told |= {"strategy": place.placed.spec.strategy, "of": len(place.placed.decision.candidates)}
     names = {"from_ja": before.name_ja, "from_en": before.name_en, "to_ja": offering.name_ja, "to_en": offering.name_en}
     said = {"provider": one_line(detail)} if detail else {}
     JobEvent.objects.create(job=job, kind="handoff", reason="elsewhere", by=by, detail={**told, **names, **said})

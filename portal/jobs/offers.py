@@ -17,7 +17,7 @@ from django.utils.translation import ngettext
 
 from portal.accounts.models import Organization
 from portal.catalog.availability import standings
-from portal.catalog.models import CapacityObservation, Offering, OfferingKind, Price
+from portal.catalog.models import CapacityObservation, Offering, OfferingKind, Price, ProviderAccount
 from portal.catalog.pricing import METERED, per_gpu_hour, prices_at
 from portal.catalog.provider_accounts import accounts_of
 from portal.core.caching import Briefly
@@ -26,7 +26,7 @@ from portal.core.templatetags import formats
 from portal.jobs.attaching import Places
 from portal.jobs.estimates import Quote, quote
 from portal.jobs.fields import WholeNumber
-from portal.jobs.placement import longest_s
+from portal.jobs.fitting import longest_s
 from portal.jobs.request import COST_CAP_MAX, COST_CAP_MIN, RETRIES_MAX, TIME_LIMIT_MIN_S
 
 COUNTS_SHOWN = 64
@@ -42,6 +42,7 @@ class Offer:
     offering: Offering
     price: Price
     seen: CapacityObservation | None
+    account: ProviderAccount | None = None  # who runs it for the organization
 
     @property
     def slug(self) -> str:
@@ -88,7 +89,7 @@ def offers_at(at: datetime, *, organization: Organization) -> list[Offer]:
         price.offering_id: price
         for price in prices_at(at).filter(offering__in=found, unit__in=METERED).order_by("valid_from", "pk")
     }
-    offers = [Offer(o, prices[o.pk], standing[o.pk].seen) for o in found if o.pk in prices]
+    offers = [Offer(o, prices[o.pk], standing[o.pk].seen, standing[o.pk].account) for o in found if o.pk in prices]
     return sorted(offers, key=lambda offer: (offer.per_gpu_hour, offer.offering.provider.position, offer.slug))
 
 
@@ -193,6 +194,13 @@ def choice_of(values: Mapping[str, Any], offers: Sequence[Offer]) -> Choice | No
     cap = _number(values, "cost_cap", least=COST_CAP_MIN, most=COST_CAP_MAX)
     tries = (_number(values, "retries", least=0, most=RETRIES_MAX) or 0) + 1
     return Choice(offer, gpus, seconds, cap, others, tries)
+
+
+def numbers_of(values: Mapping[str, Any]) -> tuple[int | None, int | None, int | None]:
+    """Number of GPUs, time limit in seconds, cap in yen; None: not said, or not to be read."""
+    amount, unit = _number(values, "time_amount"), UNITS.get(str(values.get("time_unit")))
+    seconds = None if amount is None or unit is None else amount * unit
+    return _number(values, "gpus"), seconds, _number(values, "cost_cap", least=COST_CAP_MIN, most=COST_CAP_MAX)
 
 
 def no_choice_because(values: Mapping[str, Any], offers: Sequence[Offer]) -> str:

@@ -15,7 +15,8 @@ from portal.accounts.registries import host_of, needs_login
 from portal.catalog.models import Offering, Price, ProviderAccount
 from portal.catalog.pricing import price_at
 from portal.catalog.provider_accounts import account_for
-from portal.jobs.placement import Asked, refusals
+from portal.jobs.fitting import Asked, refusals
+from portal.jobs.placement.rule import Placed
 from portal.providers.registry import TAKES_LOGINS
 
 
@@ -32,6 +33,7 @@ class Refused(Exception):
 class Place:
     price: Price
     account: ProviderAccount
+    placed: Placed | None = None  # by which the portal has chosen it; None: a person has
 
     @property
     def offering(self) -> Offering:
@@ -60,6 +62,7 @@ class Place:
             },
             "confirmed": offering.confirmed and price.confirmed,
             "emulated": self.account.emulated,
+            **({"strategy": self.placed.spec.strategy.value} if self.placed else {}),
         }
 
 

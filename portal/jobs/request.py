@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from portal.catalog.models import LONGEST_RUN_S, Offering
 from portal.datasets.models import DataFile, DatasetVersion
+from portal.jobs.placement.rule import Placed
 
 NAME_MAX = 50
 SCRIPT_MAX_BYTES = 1024 * 1024
@@ -58,4 +59,5 @@ class JobRequest:
     template: str = ""
     alternatives: tuple[Offering, ...] = ()  # where it may go if the offering cannot take it, the first first
     retries: int = 0  # times it begins anew when the provider interrupts it
+    placed: Placed | None = None  # offering and alternatives are what this has chosen; None: a person has
     seen_prices: frozenset[int] | None = None  # ids of those that the person was shown; None: nobody was shown any

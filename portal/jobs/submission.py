@@ -31,6 +31,7 @@ from portal.jobs.attaching import check_count, files_to_read, told
 from portal.jobs.estimates import Quote, quote
 from portal.jobs.models import Attempt, Job, JobEvent, JobInput, SubmitKey
 from portal.jobs.places import Place, Refused, place_at
+from portal.jobs.placing import placement_of
 from portal.jobs.request import JobRequest
 from portal.jobs.states import JobState
 
@@ -77,7 +78,7 @@ def digest_of(project: Project, request: JobRequest) -> str:
     content = [
         project.code,
         request.name,
-        request.offering.slug,
+        "" if request.placed else request.offering.slug,
         request.gpus,
         request.time_limit_s,
         request.cost_cap,
@@ -89,9 +90,11 @@ def digest_of(project: Project, request: JobRequest) -> str:
         dict(request.secrets),
         sorted(file.code for file in request.inputs),
         request.template,
-        [other.slug for other in request.alternatives],
+        [] if request.placed else [other.slug for other in request.alternatives],
         request.retries,
     ]
+    if request.placed:  # by what was asked for: the places that come of it may be others a moment later
+        content.append(request.placed.spec.wishes())
     if request.attached:
         content.append(
             sorted(
@@ -116,7 +119,7 @@ def _answered_before(by: User, key: str, digest: str) -> Job | None:
 def _store(project: Project, request: JobRequest, key: str, digest: str, by: User) -> Job:
     now = timezone.now()
     require(by, Permission.SUBMIT, project)
-    place = place_at(project, request, request.offering, now=now)
+    place = replace(place_at(project, request, request.offering, now=now), placed=request.placed)
     account, offering = place.account, place.offering
     inputs = inputs_of(project, request)
     held = hold_for(project, request, place)
@@ -130,7 +133,12 @@ def _store(project: Project, request: JobRequest, key: str, digest: str, by: Use
         for path, file in inputs.items()
     )
     Attempt.objects.create(job=job, number=1, account=account, offering=offering, price=place.price)
-    JobEvent.objects.create(job=job, at=now, kind="state", after=JobState.SUBMITTED, reason="submitted", by=actor)
+    if request.placed:
+        placement_of(job, 1, request.placed, chosen=offering).save(force_insert=True)
+    JobEvent.objects.create(
+        job=job, at=now, kind="state", after=JobState.SUBMITTED, reason="submitted", by=actor,
+        detail=told_placed(request, place),
+    )  # fmt: skip
     approvable = _digest_to_approve(project, request)
     hold(project.organization, project=project, job_code=job.code, amount=held, by=actor, digest=approvable)
     audit.record(
@@ -185,6 +193,22 @@ def told_of(project: Project, request: JobRequest, held: int) -> dict[str, Any]:
     }
 
 
+def told_placed(request: JobRequest, place: Place) -> dict[str, Any]:
+    """The first attempt with its price and the reason for its place, before anything is spent there; {} where a person
+    has chosen it."""
+    if request.placed is None:
+        return {}
+    candidates, offering = request.placed.decision.candidates, place.offering
+    return {
+        "to": offering.slug,
+        "to_ja": offering.name_ja,
+        "to_en": offering.name_en,
+        "at_most_yen": _quoted(place, request).maximum,
+        "strategy": request.placed.spec.strategy,
+        "of": len(candidates),
+    }
+
+
 def hold_for(project: Project, request: JobRequest, place: Place) -> int:
     """Yen to set aside: for the dearest of the places that the cap allows. Raises Refused."""
     estimate = _quoted(place, request)
@@ -194,6 +218,11 @@ def hold_for(project: Project, request: JobRequest, place: Place) -> int:
             "cost_cap",
         )
     _check_seen(place, request)
+    if request.placed:  # each candidate costs no more than the cap, and is asked again before the job goes there
+        tries = request.retries + 1
+        return max(
+            [estimate.hold, *(min(one.yen * tries, request.cost_cap) for one in request.placed.decision.candidates)]
+        )
     return max([estimate.hold, *_holds_elsewhere(project, request, timezone.now())])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -25,9 +25,10 @@ from portal.billing.holds import OverBudget, hold_each
 from portal.catalog.models import Offering
 from portal.jobs import tasks
 from portal.jobs.estimates import quote
-from portal.jobs.models import Attempt, Job, JobEvent, JobInput, SubmitKey, Sweep, SweepTask
+from portal.jobs.models import Attempt, Job, JobEvent, JobInput, Placement, SubmitKey, Sweep, SweepTask
 from portal.jobs.parameters import Parameters, environment_of
 from portal.jobs.places import Place, Refused, place_at
+from portal.jobs.placing import placements_of
 from portal.jobs.request import JobRequest
 from portal.jobs.states import JobState
 from portal.jobs.submission import digest_of, hold_for, inputs_of, job_of, told_of
@@ -68,7 +69,7 @@ def _store(
 ) -> Sweep:
     now = timezone.now()
     require(by, Permission.SUBMIT, project)
-    place = place_at(project, request, request.offering, now=now)
+    place = replace(place_at(project, request, request.offering, now=now), placed=request.placed)
     inputs = inputs_of(project, request)
     if len(inputs) * len(points) > INPUTS_MAX:
         raise Refused(
@@ -90,6 +91,8 @@ def _store(
     ]
     Job.objects.bulk_create(jobs, batch_size=BATCH)
     SubmitKey.objects.create(user=by, key=key, digest=digest, job=jobs[0])
+    if request.placed:
+        Placement.objects.bulk_create(placements_of(jobs, request.placed, chosen=place.offering), batch_size=BATCH)
     JobInput.objects.bulk_create(
         (
             JobInput(job=job, data_file=file, path=path, size_bytes=file.size_bytes, sha256=file.sha256)

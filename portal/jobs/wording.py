@@ -142,6 +142,8 @@ def event_sentence(event: JobEvent) -> str | Promise:
         return JobState(event.after).label
     if event.reason == "elsewhere":
         return _elsewhere(event.detail)
+    if event.reason == "submitted" and event.detail:
+        return _placed(event.detail)
     if event.reason == "extended":
         return _extended(event.detail)
     if event.reason == "ends_soon":
@@ -151,8 +153,18 @@ def event_sentence(event: JobEvent) -> str | Promise:
     return EVENTS.get(event.reason, event.reason)
 
 
+def _placed(told: dict[str, Any]) -> str:
+    sentence = gettext("Job created and placed at %(plan)s, the first of %(n)s plans that fit, for at most %(yen)s;"
+                       " the amount up to the cap is set aside")  # fmt: skip
+    return sentence % {"plan": told[f"to_{_language()}"], "n": told["of"], "yen": yen(told["at_most_yen"])}
+
+
+def _language() -> str:
+    return "en" if (get_language() or "ja").startswith("en") else "ja"
+
+
 def _elsewhere(told: dict[str, Any]) -> str:
-    language = "en" if (get_language() or "ja").startswith("en") else "ja"
+    language = _language()
     if told["why"] == FailureClass.NO_CAPACITY:
         sentence = gettext("%(before)s had no free GPU: given to %(after)s, as allowed, for at most %(yen)s.")
     elif told["why"] == "chosen":
@@ -160,7 +172,10 @@ def _elsewhere(told: dict[str, Any]) -> str:
     else:
         sentence = gettext("%(before)s could not take the job: given to %(after)s, as allowed, for at most %(yen)s.")
     names = {"before": told[f"from_{language}"], "after": told[f"to_{language}"]}
-    return sentence % {**names, "yen": yen(told["at_most_yen"])}
+    said = sentence % {**names, "yen": yen(told["at_most_yen"])}
+    if "of" in told:  # placed by the portal
+        said += gettext(" It was the first of %(n)s plans that still fit.") % {"n": told["of"]}
+    return said
 
 
 def _extended(told: dict[str, Any]) -> str:

@@ -151,6 +151,7 @@ SIGNED_OUT = (
     Stop("home:status", "/status/", "signed out"),
     Stop("home:help", "/help/", "signed out"),
     Stop("home:licences", "/licences/"),
+    Stop("home:placement", "/placement/"),
     Stop("account_login", "/account/login/"),
     Stop("account_login", "/account/login/", "errors", _send_an_empty_form("/account/login/")),
     Stop("account_signup", "/account/signup/"),

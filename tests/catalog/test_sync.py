@@ -8,7 +8,7 @@ from django.utils import timezone
 from portal.catalog import sources, sync, tasks
 from portal.catalog.models import CapacityObservation, Offering, Price, ProviderAccount
 from portal.core.sealing import seal
-from portal.jobs.placement import refusals
+from portal.jobs.fitting import refusals
 from portal.jobs.request import JobRequest
 from portal.providers.base import RemoteOffering
 from tests.factories import OfferingFactory, OrganizationFactory, PriceFactory, ProviderAccountFactory

@@ -141,7 +141,7 @@ def test_at_one_price_the_plan_where_the_data_is_comes_first_and_is_chosen(clien
 
     def plans_on(url):
         page = page_of(client_of(member).get(url))
-        return re.findall(r'name="offering" value="([^"]+)"( checked)?', page)
+        return re.findall(r'name="offering" value="(?!auto)([^"]+)"( checked)?', page)
 
     assert plans_on("/jobs/new/") == [("alpha", " checked"), ("beta", "")]
     assert plans_on(f"/jobs/new/?input={dataset.code}") == [("beta", " checked"), ("alpha", "")]
@@ -149,7 +149,7 @@ def test_at_one_price_the_plan_where_the_data_is_comes_first_and_is_chosen(clien
     def swapped(**query):
         chosen = {"offering": "alpha", "project": project.code, "files_for": project.code, **query}
         page = page_of(client_of(member).get("/jobs/new/quote/", chosen, headers=HTMX))
-        return re.findall(r'name="offering" value="([^"]+)"( checked)?', page), re.findall(
+        return re.findall(r'name="offering" value="(?!auto)([^"]+)"( checked)?', page), re.findall(
             r'name="near" value="(.*?)"', page
         )
 
@@ -166,7 +166,7 @@ def test_the_form_shows_plans_with_price_availability_and_warnings(
     client_of, member, project, container_plan, cluster_plan
 ):
     page = page_of(client_of(member).get("/jobs/new/"))
-    assert re.findall(r'name="offering" value="([^"]+)"', page) == ["cluster", "dok-h100"]  # cheapest GPU first
+    assert re.findall(r'name="offering" value="([^"]+)"', page) == ["auto", "cluster", "dok-h100"]  # cheapest GPU first
     assert "¥1,000" in page and "¥1,008" in page
     assert page.count("arm64") >= 2
     assert all(f"?template={s.slug}" in page for s in STARTERS)

@@ -32,10 +32,22 @@ from portal.jobs.attaching import DATASETS_SHOWN, NO_CHOICES, Choices, Places, c
 from portal.jobs.cures import changed
 from portal.jobs.forms import JobForm, values_of_job, values_of_starter
 from portal.jobs.models import Draft, Job, SubmitKey
-from portal.jobs.offers import Offer, choice_of, least_sentence, near_among, no_choice_because, offers_now, plans_for
+from portal.jobs.needs import AUTO, decide, in_order, needs_of
+from portal.jobs.offers import (
+    Offer,
+    choice_of,
+    least_sentence,
+    near_among,
+    no_choice_because,
+    numbers_of,
+    offers_now,
+    plans_for,
+)
 from portal.jobs.parameters import TASKS_MAX, Way, tasks_of
 from portal.jobs.past_runs import expected
+from portal.jobs.placement.rule import Placed
 from portal.jobs.places import Refused
+from portal.jobs.reasons import obstacles, rows_of
 from portal.jobs.request import JobRequest
 from portal.jobs.starters import STARTERS, USUAL_IMAGE, Starter, starter
 from portal.jobs.submission import ask_approval, submit
@@ -76,7 +88,7 @@ def quote_now(request: HttpRequest) -> HttpResponse:
     offers = offers_now(projects[0].organization)
     project = next((p for p in projects if p.code == request.GET.get("project")), projects[0])
     values = _values_of(request.GET)
-    new_cap = _follow(values, request.GET, offers)
+    new_cap = _follow(values, request.GET, offers, project)
     context: dict[str, Any] = {"swapping": True, "new_cap": new_cap, **_quote(values, offers, project)}
     new_files = request.GET.get("files_for", project.code) != project.code
     choices = _choices(project, {}) if new_files else NO_CHOICES
@@ -178,7 +190,7 @@ def _sent(request: HttpRequest, projects: list[Project], offers: list[Offer]) ->
     project = next((p for p in projects if p.code == request.POST.get("project")), projects[0])
     if "refresh" in request.POST:  # without script: a new quote for what is chosen, nothing is checked yet
         initial = {**_values_of(request.POST), "key": request.POST.get("key") or _key()}
-        _follow(initial, request.POST, offers)
+        _follow(initial, request.POST, offers, project)
         form = JobForm(initial=initial, projects=projects, offers=offers, choices=_choices(project, initial))
         return _page(request, form, project, {})
     data = request.POST.copy()
@@ -263,7 +275,7 @@ def _filled(
     elif kept := _draft(request, projects):
         project = kept.project
         values, notes = dict(kept.fields), {"kept": kept, "chosen": starter(str(kept.fields.get("template", "")))}
-    if wanted.get("offering") in {o.slug for o in offers}:
+    if wanted.get("offering") in {AUTO, *(o.slug for o in offers)}:
         values["offering"] = wanted["offering"]
     elif wanted.get("offering"):
         notes["unavailable"] = True
@@ -295,13 +307,14 @@ def _draft(request: HttpRequest, projects: list[Project]) -> Draft | None:
 
 def _completed(values: dict[str, Any], offers: list[Offer], project: Project) -> dict[str, Any]:
     """Plan, image, time and cap get a beginning, so that there is a quote to read from the first moment."""
-    known = {o.slug for o in offers}
+    known = {AUTO, *(o.slug for o in offers)}
     if values.get("offering") not in known and offers:
         values["offering"] = plans_for(offers, _places(project, values))[0].offer.slug
     values["image"] = values.get("image") or USUAL_IMAGE
     values.setdefault("time_amount", 1)
     values.setdefault("time_unit", "hours")
-    choice = choice_of(values, offers)
+    values.setdefault("nodes", 1)
+    choice = choice_of(_suggested_by(values, offers, project), offers)
     if choice:
         values["gpus"] = choice.gpus
         if choice.cost_cap is None and "cost_cap" not in values:
@@ -309,10 +322,42 @@ def _completed(values: dict[str, Any], offers: list[Offer], project: Project) ->
     return values
 
 
-def _follow(values: dict[str, Any], data: QueryDict, offers: list[Offer]) -> bool:
+def _suggested_by(values: Mapping[str, Any], offers: list[Offer], project: Project) -> Mapping[str, Any]:
+    """What the cap is suggested by. Where the portal chooses: the best plan and the next, whatever they cost."""
+    chosen, decided = _chosen(values, offers, project, capped=False)
+    return chosen if decided is None else {**chosen, "alternatives": chosen["alternatives"][:1]}
+
+
+def _chosen(
+    values: Mapping[str, Any], offers: list[Offer], project: Project, *, capped: bool = True
+) -> tuple[Mapping[str, Any], Placed | None]:
+    """The same values; where the plan is left to the portal with those that it would choose now, and its decision."""
+    if values.get("offering") != AUTO:
+        return values, None
+    gpus, time_limit_s, cap = numbers_of(values)
+    if time_limit_s is None:
+        return {**values, "offering": "", "alternatives": []}, None
+    decided = decide(
+        project,
+        needs_of(values),
+        offers,
+        gpus=gpus or 1,
+        time_limit_s=time_limit_s,
+        cap_yen=cap if capped else None,
+        image=str(values.get("image") or ""),
+        template=str(values.get("template") or ""),
+        places=_places(project, values),
+        seed=str(values.get("key") or ""),
+        at=timezone.now(),
+    )
+    first, *others = [offer.slug for offer in in_order(decided, offers)] or [""]
+    return {**values, "gpus": gpus or 1, "offering": first, "alternatives": others}, decided
+
+
+def _follow(values: dict[str, Any], data: QueryDict, offers: list[Offer], project: Project) -> bool:
     """The number of GPUs becomes one that the plan has; a cap that still is our own suggestion follows the plan and the
     time. True: the cap was given anew."""
-    choice = choice_of(values, offers)
+    choice = choice_of(_suggested_by(values, offers, project), offers)
     if choice is None:
         return False
     values["gpus"] = str(choice.gpus)
@@ -367,11 +412,20 @@ def _charge_for(offer: Offer, gpus: int, seconds: int) -> int:
 
 
 def _quote(values: Mapping[str, Any], offers: list[Offer], project: Project) -> dict[str, Any]:
+    suggestion = choice_of(_suggested_by(values, offers, project), offers)
+    values, decided = _chosen(values, offers, project)
     choice = choice_of(values, offers)
     room = room_for(project)
     common = {"room": room, "project": project, "seen_prices": ",".join(str(offer.price.pk) for offer in offers)}
+    common["suggested"] = suggestion.most if suggestion else ""
+    offerings = {str(offer.offering.pk): offer.offering for offer in offers}
+    if decided is not None:
+        common["placement"] = rows_of(decided.decision, decided.spec, offerings)
     if choice is None:
-        return {"quote": None, "why": no_choice_because(values, offers), **common}
+        why = no_choice_because(values, offers)
+        if decided is not None:
+            why = " ".join(one.sentence for one in obstacles(decided, offerings))
+        return {"quote": None, "why": why, **common}
     offer = choice.offer
     reckoned = choice.quote_at(offer, cost_cap=choice.cost_cap)
     cap = reckoned.most if choice.cost_cap is None else choice.cost_cap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
@@ -10,7 +11,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.utils.functional import SimpleLazyObject
+from django.utils.functional import Promise, SimpleLazyObject
 from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
 
@@ -31,6 +32,8 @@ from portal.jobs.explaining import explanation_of
 from portal.jobs.models import Attempt, Job, JobEvent
 from portal.jobs.moving import faster_of
 from portal.jobs.past_runs import Expected, expected
+from portal.jobs.placement.spelling import read_decision, read_input
+from portal.jobs.reasons import STRATEGY_NAMES, Row, rows_of
 from portal.jobs.starters import starter
 from portal.jobs.states import FailureClass, JobState, WaitingReason
 from portal.jobs.views.finding import find_job, may_stop, record_download, user_of
@@ -189,6 +192,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "inputs_count": sum(one["files"] for one in job.datasets),
         "artifacts": found,
         "artifacts_size": lambda: sum(a.size_bytes for a in found),
+        "why_here": SimpleLazyObject(lambda: _why_here(job)) if job.strategy else (),
         "can_stop": job.can_stop and may_stop(user, job),
         "can_extend": _can_extend(job, attempt, cost) and may_stop(user, job) and can_copy,
         "can_copy": can_copy,
@@ -209,6 +213,31 @@ def _waiting(job: Job, attempt: Attempt | None, now: datetime) -> dict[str, Any]
 
 def _expected(job: Job, cost: Cost) -> Expected:
     return expected(job.project, job.price, template=job.template, gpus=job.gpus, high=cost.forecast, before=job)
+
+
+@dataclass(frozen=True)
+class WhyHere:
+    """The decision that gave an attempt its place."""
+
+    number: int
+    at: datetime
+    version: str
+    strategy: Promise
+    rows: list[Row]
+
+
+def _why_here(job: Job) -> list[WhyHere]:
+    """The newest first. Two queries."""
+    stored = list(job.placements.order_by("-number"))
+    keys = {offer["key"] for one in stored for offer in one.input["offers"]}
+    found = Offering.objects.filter(pk__in=[int(key) for key in keys]).select_related("provider")
+    offerings = {str(offering.pk): offering for offering in found}
+    told = []
+    for one in stored:
+        spec, _offers, at, _policy = read_input(one.input)
+        rows = rows_of(read_decision(one.decision), spec, offerings)
+        told.append(WhyHere(one.number, at, one.version, STRATEGY_NAMES[spec.strategy], rows))
+    return told
 
 
 def _can_extend(job: Job, attempt: Attempt | None, cost: Cost) -> bool:

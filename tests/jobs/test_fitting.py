@@ -1,7 +1,7 @@
 from datetime import date
 
 from portal.catalog.models import Offering, Site
-from portal.jobs.placement import longest_s, refusals
+from portal.jobs.fitting import longest_s, refusals
 from portal.jobs.request import JobRequest
 
 TODAY = date(2026, 11, 24)
