@@ -39,6 +39,7 @@ class Shown:
     wish: Wish
     rows: list[Offer]
     compared: list[Offer]
+    has_unknown: bool  # the URL asks to compare what is not in the catalog
     all_count: int
     only_differences: bool
 
@@ -85,6 +86,7 @@ def _render(query: QueryDict, may_create: bool, whose: Organization | None) -> d
         "groups": comparison.compare(shown.compared, shown.wish, only_differences=shown.only_differences)
         if shown.compared
         else [],
+        "has_unknown": shown.has_unknown,
         "is_full": len(shown.compared) == comparison.MOST,
         "total_label": comparison.total_label(shown.wish),
         "csv_url": f"{reverse('catalog:csv')}?{query.urlencode()}",
@@ -118,7 +120,7 @@ def offers_csv(request: HttpRequest) -> HttpResponseBase:
             row.gpus,
             _as_shown(row.per_gpu_hour),
             _as_shown(row.total),
-            _("tax incl.") if shown.wish.with_tax else _("tax excl."),
+            "" if row.price is None else _("tax incl.") if shown.wish.with_tax else _("tax excl."),
             _("Confirmed") if row.is_confirmed else _("To be confirmed"),
             _in_one(comparison.charged_by(row)),
             comparison.availability_words(row)[0],
@@ -144,7 +146,8 @@ def _filtered(query: QueryDict, whose: Organization | None) -> Shown:
         with_tax=want["tax"] != "ex",
     )
     fitting = [o for o in all_offerings if _fits(o, want, wish)]
-    marked = list(dict.fromkeys(want["cmp"]))[: comparison.MOST]  # type: ignore[call-overload]
+    asked, known = list(dict.fromkeys(query.getlist("cmp"))), {o.slug for o in all_offerings}
+    marked = [slug for slug in asked if slug in known][: comparison.MOST]
     to_compare = [o for o in all_offerings if o.slug in marked]
     priced = {row.offering.slug: row for row in offers(wish, fitting, organization=whose)}
     rows = [row for row in priced.values() if not want["now"] or row.state in ("available", "few")]
@@ -158,6 +161,7 @@ def _filtered(query: QueryDict, whose: Organization | None) -> Shown:
         wish=wish,
         rows=rows,
         compared=[(priced | also)[slug] for slug in marked],
+        has_unknown=not known.issuperset(asked),
         all_count=len(all_offerings),
         only_differences=bool(want["diff"]),
     )

@@ -56,6 +56,10 @@ def test_htmx_gets_the_fragment_alone(catalog: None, client: Client) -> None:
     assert "HX-Request" in response["Vary"]
 
 
+ONE_MORE = "Choose one more plan in the list above to see how they differ."
+GONE = "Something to compare is not in the catalog, or no longer. The rest of what was chosen is compared."
+
+
 def _boxes(html: str, mark: str) -> list[str]:
     return re.findall(rf'id="cmp-[^"]+" name="cmp" value="([^"]+)" form="filter" {mark}', html)
 
@@ -159,6 +163,33 @@ def test_csv_has_every_row_of_the_filter(catalog: None, client: Client) -> None:
     lines = b"".join(response).decode("utf-8-sig").splitlines()
     assert len(lines) == 2
     assert lines[1].split(",")[:4] == ["さくらインターネット", "高火力 PHY B200×8", "ベアメタル", "B200"]
+
+
+def test_csv_says_nothing_of_tax_where_there_is_no_price(catalog: None, client: Client) -> None:
+    response = client.get("/catalog/offers.csv?gpu=GB200", headers={"accept-language": "en"})
+    rows = list(csv.DictReader(io.StringIO(b"".join(response).decode("utf-8-sig"))))
+    told = {row["Offering"]: (row["One GPU, one hour (yen)"] != "", row["Tax"]) for row in rows}
+    assert set(told.values()) == {(True, "tax incl."), (False, "")}
+
+
+@pytest.mark.parametrize(
+    ("query", "compared", "sentences"),
+    [
+        ("cmp=dok-h100", ["dok-h100"], [ONE_MORE]),
+        ("cmp=dok-h100&diff=1", ["dok-h100"], [ONE_MORE]),
+        ("cmp=gone", [], [GONE]),
+        ("cmp=dok-h100&cmp=gone", ["dok-h100"], [GONE, ONE_MORE]),
+        ("cmp=gone&cmp=dok-h100&cmp=dok-v100", ["dok-h100", "dok-v100"], [GONE]),
+        ("cmp=dok-h100&cmp=dok-v100", ["dok-h100", "dok-v100"], []),
+    ],
+)
+def test_a_comparison_of_one_or_of_what_is_gone_says_so(
+    catalog: None, client: Client, query: str, compared: list[str], sentences: list[str]
+) -> None:
+    response = client.get(f"/catalog/?{query}", headers={**FRAGMENT, "accept-language": "en"})
+    page = response.content.decode()
+    assert [row["offering"].slug for row in response.context["compared"]] == compared
+    assert [sentence for sentence in (GONE, ONE_MORE) if sentence in page] == sentences
 
 
 def test_csv_of_the_comparison_has_the_compared_plans_and_what_the_page_says_of_them(
