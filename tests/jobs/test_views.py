@@ -172,6 +172,15 @@ def test_the_form_shows_plans_with_price_availability_and_warnings(
     assert all(f"?template={s.slug}" in page for s in STARTERS)
 
 
+def test_a_starter_that_costs_less_than_a_yen_is_not_said_to_cost_none(client_of, member, project, cluster_plan):
+    page = page_of(client_of(member).get("/jobs/new/"))
+    costs = re.findall(r'template=(first-script|countdown)".*?<span class="sub">([^<]+)</span>', page)
+    assert costs == [
+        ("first-script", "約3秒、1円未満（税込）"),
+        ("countdown", "約10分、¥166ほどから（税込）"),
+    ]
+
+
 def test_a_starter_fills_the_form(client_of, member, project, container_plan):
     page = page_of(client_of(member, "en").get("/jobs/new/?template=word-statistics"))
     assert 'value="Word statistics"' in page
