@@ -148,6 +148,11 @@ TABLE: dict[str, Pair] = {
     "catalog:leave_line": (None, SIGNED_IN),  # nothing happens to a line that is not theirs
     # jobs
     "jobs:list": (with_empty_page(*READERS), None),
+    "jobs:csv": (with_empty_page(*READERS), None),
+    "jobs:views": (with_empty_page(*READERS), with_empty_page(*READERS)),
+    "jobs:compare": (SIGNED_IN, None),  # of what they may see; here they named none
+    "jobs:stop_many": OWN_FORM,
+    "jobs:copy_many": OWN_FORM,
     "jobs:new": (WORK_HERE, WORK_HERE),
     "jobs:quote": (WORK_HERE, None),
     "jobs:draft": (None, Rule((*WORKERS, "stranger"), newcomer=HIDDEN)),

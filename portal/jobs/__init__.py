@@ -9,5 +9,6 @@
 6. metering: running time becomes usage records up to a watermark, rated at once by billing.
 7. cancellation: the wish to stop, until the provider confirms the end.
 failure_rules, diagnosis, explaining, cures: why it failed, in plain words, and what could help now.
+many: stop or copy many at once, each by the rules above. saved_views: filters of the list under a name.
 tasks says what comes next and sweeps up what no message told. states has every state and transition.
 """

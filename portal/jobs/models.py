@@ -464,3 +464,18 @@ class Draft(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["user", "project"], name="draft_once")]
+
+
+class SavedView(models.Model):
+    """Filters of the list of jobs under a name, one person's own."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    name = models.CharField(max_length=40)
+    query = models.CharField(max_length=500)  # of the URL, as views.filtering writes it
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "organization", "name"], name="saved_view_name_once")]
+
+    def __str__(self) -> str:
+        return self.name

@@ -228,6 +228,12 @@ OWNER = (
     Stop("catalog:list", "/catalog/?provider=kddi&gpu=B200", "nothing fits"),
     Stop("jobs:list", "/jobs/", "rows"),
     Stop("jobs:list", "/jobs/?q=nothing-is-called-so", "nothing matches"),
+    Stop("jobs:views", "/jobs/views/?state=failed", "first"),
+    Stop("jobs:compare", "/jobs/compare/?job={done}&job={running}"),
+    Stop("jobs:compare", "/jobs/compare/?job={done}", "too few"),
+    Stop("jobs:stop_many", "/jobs/many/stop/?job={done}&job={running}"),
+    Stop("jobs:copy_many", "/jobs/many/copy/?job={done}&job={running}"),
+    Stop("jobs:copy_many", "/jobs/many/copy/", "nothing chosen"),
     Stop("jobs:new", "/jobs/new/?template=empty", "empty"),
     Stop("jobs:new", "/jobs/new/?template=word-statistics&offering=demo-gb200", "starter"),
     Stop("jobs:new", "/jobs/new/?copy={done}", "copy"),
@@ -319,8 +325,8 @@ WALK = {
 
 NO_PAGE = {
     "answered with data or a file": (
-        "home:healthz", "home:readyz", "catalog:csv", "usage:csv", "usage:invoice_csv", "usage:invoice_pdf", "jobs:log",
-        "jobs:artifact", "usage:focus", "datasets:begin",
+        "home:healthz", "home:readyz", "catalog:csv", "jobs:csv", "usage:csv", "usage:invoice_csv", "usage:invoice_pdf",
+        "jobs:log", "jobs:artifact", "usage:focus", "datasets:begin",
         "datasets:parts", "datasets:complete", "datasets:states", "datasets:download", "datasets:certificate_json",
         "datasets:manifest", "datasets:fetch", "datasets:fetch_file", "mfa_download_recovery_codes",
         "datasets:residency_csv", "datasets:residency_json", "jobs:residency_csv", "jobs:residency_json",

@@ -674,7 +674,7 @@ def test_the_list_takes_the_same_few_statements(client_of, member, project, coun
     client.get("/jobs/")
     with django_assert_max_num_queries(10) as counted:
         client.get("/jobs/")
-    assert len(counted) == 7
+    assert len(counted) == 8
 
 
 def test_the_list_walks_the_index_of_its_place_even_when_the_newest_rows_are_of_others(project):

@@ -1,1 +1,2 @@
-"""The pages of jobs: creating (the form), listing, showing (one job and its tabs), logs, stopping."""
+"""The pages of jobs: creating (the form), listing (with filtering, saving, many, comparing), showing (one job and its
+tabs), logs, stopping."""

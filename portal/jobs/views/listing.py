@@ -3,43 +3,46 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.db.models import Q
-from django.http import HttpRequest, HttpResponse
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import get_language, pgettext_lazy
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from portal.accounts.access import access_of, require
 from portal.accounts.context import Current, current_of
-from portal.accounts.models import Project, User
-from portal.accounts.roles import Permission
+from portal.accounts.models import User
 from portal.catalog.models import Provider
+from portal.core.csv import csv_response
 from portal.core.htmx import respond
 from portal.core.templatetags.formats import duration, yen
+from portal.jobs import saved_views
 from portal.jobs.models import Job
 from portal.jobs.starters import STARTERS
-from portal.jobs.states import ACTIVE, JobState
+from portal.jobs.views.filtering import (
+    EVERY_PROJECT,
+    GROUPS,
+    Scope,
+    Wanted,
+    projects_to_see,
+    scopes_of,
+    wanted_of,
+    within,
+)
 from portal.jobs.views.finding import user_of
 from portal.jobs.views.timeline import Shown, ran_s, state_shown, tick, used_now
 
 PAGE = 25
-Scope = tuple[str, int]  # "organization" or "project", and its key
-GROUPS = {
-    "active": (pgettext_lazy("jobs", "Not ended"), tuple(sorted(ACTIVE))),
-    "succeeded": (JobState.SUCCEEDED.label, (JobState.SUCCEEDED,)),
-    "failed": (JobState.FAILED.label, (JobState.FAILED,)),
-    "cancelled": (JobState.CANCELLED.label, (JobState.CANCELLED,)),
-    "expired": (JobState.EXPIRED.label, (JobState.EXPIRED,)),
-}
 
 
 @dataclass(frozen=True)
@@ -108,15 +111,13 @@ def job_list(request: HttpRequest) -> HttpResponse:
     user, current = user_of(request), current_of(request)
     if current.organization is None:
         return respond(request, "jobs/list.html", "jobs/_list.html", {"nowhere": True})
-    projects = _projects_to_see(user, current)
-    if not projects:
-        require(user, Permission.VIEW, current.project or current.organization)
-    wanted = _wanted(request, current, projects)
-    page, newer, older = _page(user, _scopes(user, current, projects, wanted["project"]), wanted, request)
+    projects = projects_to_see(request, user, current)
+    wanted = wanted_of(request.GET, current, projects)
+    page, newer, older = _page(user, scopes_of(user, current, projects, wanted.project), wanted, request)
     now = timezone.now()
     rows = [Row(job, names_project=len(projects) > 1, now=now) for job in page]
     live = any(row.is_active for row in rows)
-    filtered = any(wanted[name] for name in ("state", "provider", "person", "q")) or bool(newer)
+    filtered = wanted.is_narrow or bool(newer)
     context: dict[str, Any] = {
         "rows": rows,
         "live": live,
@@ -128,50 +129,60 @@ def job_list(request: HttpRequest) -> HttpResponse:
         "newer_url": _url(request, after=page[0].pk) if newer else "",
         "older_url": _url(request, before=page[-1].pk) if older else "",
         "here": request.get_full_path(),
+        "views": saved_views.views_of(user, current.organization),
+        "shown_as": wanted.query,
+        "kept": wanted.values,
+        "csv_url": f"{reverse('jobs:csv')}?{wanted.query}",
         "filtered": filtered,
-        "elsewhere": len(projects) > 1 and wanted["project"] != "all",
+        "elsewhere": len(projects) > 1 and wanted.project != EVERY_PROJECT,
         "starters": [(starter, None) for starter in STARTERS],
         "version": _version(page, now),
     }
     return respond(request, "jobs/list.html", "jobs/_list.html", context, etag=context["version"] if live else None)
 
 
-def _projects_to_see(user: User, current: Current) -> list[Project]:
-    access = access_of(user)
-    return [p for p in current.projects if access.may_in(p, Permission.VIEW)]
+@login_required
+@require_safe
+def as_csv(request: HttpRequest) -> HttpResponseBase:
+    """All that the filters leave, the newest first, sent while it is read: one statement, however many there are."""
+    user, current = user_of(request), current_of(request)
+    projects = projects_to_see(request, user, current)
+    wanted = wanted_of(request.GET, current, projects)
+    jobs = (
+        Job.objects.visible_to(user)
+        .filter(within(scopes_of(user, current, projects, wanted.project)), wanted.matching)
+        .select_related("project", "submitted_by", "offering__provider", "price")
+        .only(*SHOWN, "gpu_seconds", "exit_code", "earlier_cost")
+        .order_by("-pk")
+    )
+    header = [
+        _("Code"), _("Job"), _("Project"), _("State"), _("Reason"), _("Provider"), _("Plan"), _("GPUs"), _("Person"),
+        _("Created"), _("Started"), _("Ended"), _("Run time (s)"), _("GPU time (s)"), _("Cost (yen, tax incl.)"),
+    ]  # fmt: skip
+    return csv_response("jobs.csv", header, _cells(jobs, timezone.now()))
 
 
-def _wanted(request: HttpRequest, current: Current, projects: Sequence[Project]) -> dict[str, Any]:
-    """The filters that make sense; anything else in the URL is ignored."""
-    asked = request.GET
-    codes = {p.code for p in projects} | {"all"}
-    usual = current.project.code if current.project and current.project in projects else "all"
-    person = asked.get("person", "")
-    return {
-        "state": asked.get("state", "") if asked.get("state") in GROUPS else "",
-        "provider": asked.get("provider", "").replace("\0", "")[:50],
-        "project": asked.get("project") if asked.get("project") in codes else usual,
-        "person": int(person) if person.isascii() and person.isdigit() and len(person) < 10 else "",
-        "q": " ".join(asked.get("q", "").replace("\0", "").split())[:50],
-    }
+def _cells(jobs: QuerySet[Job], now: datetime) -> Iterator[Sequence[Any]]:
+    for job in jobs.iterator(chunk_size=2000):
+        reason = job.get_failure_display() or ("" if job.is_final else job.get_waiting_reason_display())
+        ran = ran_s(job, now=now)
+        yield [
+            job.code, job.name, job.project.name, str(state_shown(job).label), reason,
+            job.offering.provider.short_name, job.offering.name, job.gpus, str(job.submitted_by),
+            _instant(job.submitted_at), _instant(job.started_at), _instant(job.ended_at), ran,
+            max(job.gpu_seconds, 0 if job.is_final else (ran or 0) * job.gpus), used_now(job, now=now),
+        ]  # fmt: skip
 
 
-def _scopes(user: User, current: Current, projects: Sequence[Project], project: str) -> list[Scope]:
-    """Where the person may look: an organization, a project, or each of their projects."""
-    chosen = next((p for p in projects if p.code == project), None)
-    if chosen is not None:
-        return [("project", chosen.pk)]
-    if current.organization and access_of(user).may_in(current.organization, Permission.VIEW):
-        return [("organization", current.organization.pk)]
-    return [("project", p.pk) for p in projects]
+def _instant(at: datetime | None) -> str:
+    """In Japan, with its zone."""
+    return timezone.localtime(at).isoformat(timespec="seconds") if at else ""
 
 
-def _page(
-    user: User, scopes: list[Scope], wanted: dict[str, Any], request: HttpRequest
-) -> tuple[list[Job], bool, bool]:
+def _page(user: User, scopes: list[Scope], wanted: Wanted, request: HttpRequest) -> tuple[list[Job], bool, bool]:
     """The jobs of this page, newest first, and whether there are newer and older ones."""
     after, before = _id(request.GET.get("after")), _id(request.GET.get("before"))
-    matching, sign = _matching(wanted), "-"
+    matching, sign = wanted.matching, "-"
     if after is not None:
         matching, sign = matching & Q(pk__gt=after), ""
     elif before is not None:
@@ -199,21 +210,6 @@ def _newest(scope: Scope, matching: Q, sign: str) -> Any:
     place, pk = scope
     rows = Job.objects.filter(matching, **{f"{place}__gte": pk, f"{place}__lte": pk})
     return rows.order_by(f"{place}_id" if sign else f"-{place}_id", f"{sign}pk").values("pk")[: PAGE + 1]
-
-
-def _matching(wanted: dict[str, Any]) -> Q:
-    matching = Q()
-    if wanted["state"]:
-        matching &= Q(state__in=GROUPS[wanted["state"]][1])
-    if wanted["provider"]:
-        matching &= Q(offering__provider__slug=wanted["provider"])
-    if wanted["person"]:
-        matching &= Q(submitted_by=wanted["person"])
-    if wanted["q"]:
-        matching &= Q(name__icontains=wanted["q"]) | Q(code__istartswith=wanted["q"])
-    else:  # a thousand tasks of one sweep would hide everything else: they are on its own page
-        matching &= Q(task=None)
-    return matching
 
 
 def _people(current: Current) -> list[User]:
