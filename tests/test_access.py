@@ -143,6 +143,7 @@ TABLE: dict[str, Pair] = {
     "set_language": (EVERYBODY, EVERYBODY),
     # catalog
     "catalog:list": PAGE,
+    "catalog:choose": PAGE,
     "catalog:csv": PAGE,
     "catalog:waitlist": (with_empty_page(*READERS), with_empty_page(*READERS)),
     "catalog:leave_line": (None, SIGNED_IN),  # nothing happens to a line that is not theirs

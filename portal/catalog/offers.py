@@ -29,16 +29,21 @@ class Wish:
 
 @dataclass(frozen=True)
 class Offer:
-    """One row. Amounts are yen, exact, with or without tax as wished; None: nobody has published a price."""
+    """One row. Amounts are yen, exact, with or without tax as wished; None: nobody has published a price. `prices`: all
+    that hold, that of the smallest unit, which is `price`, first."""
 
     offering: Offering
     gpus: int
-    price: Price | None
+    prices: tuple[Price, ...]
     per_gpu_hour: Decimal | None
     total: Decimal | None
     standing: Standing
     is_cheapest: bool = False
     is_soonest: bool = False
+
+    @property
+    def price(self) -> Price | None:
+        return self.prices[0] if self.prices else None
 
     @property
     def can_submit(self) -> bool:
@@ -111,7 +116,7 @@ def _offer(offering: Offering, prices: list[Price], standing: Standing, wish: Wi
     return Offer(
         offering=offering,
         gpus=gpus,
-        price=price,
+        prices=tuple(prices),
         per_gpu_hour=per_hour,
         total=total,
         standing=standing,

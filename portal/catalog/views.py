@@ -4,21 +4,23 @@ import hashlib
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
+from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from django.utils.translation import get_language, ngettext
+from django.utils.translation import get_language, ngettext, pgettext_lazy
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from portal.accounts.context import current_of
 from portal.accounts.models import Organization
 from portal.accounts.roles import Permission
-from portal.catalog import comparison, sources
-from portal.catalog.forms import CatalogFilter
+from portal.catalog import choosing, comparison, sources
+from portal.catalog.forms import CatalogFilter, ChoosingForm
 from portal.catalog.models import Offering
 from portal.catalog.offers import Offer, Wish, listed, offers
 from portal.catalog.provider_accounts import has_own_account
@@ -99,6 +101,56 @@ def _render(query: QueryDict, may_create: bool, whose: Organization | None) -> d
         "filter": render_to_string("catalog/_filter.html", context),
         "offers": render_to_string("catalog/_offers.html", context),
     }
+
+
+@require_safe
+def choose(request: HttpRequest) -> HttpResponse:
+    """「GPUの選び方」: five questions in the URL, three answers. Open to everybody, as the catalog is."""
+    can = current_of(request).can if request.user.is_authenticated else {Permission.SUBMIT}
+    found = offers(Wish(), organization=_with_own_account(request))
+    providers = {row.offering.provider.slug: row.offering.provider.name for row in found}
+    form = ChoosingForm(request.GET if "purpose" in request.GET else None, providers=list(providers.items()))
+    context: dict[str, Any] = {"form": form, "models": choosing.models_reckoned(found)}
+    if form.is_valid():
+        answers = form.answers()
+        choice = choosing.choose(found, answers)
+        context |= {
+            "answers": answers,
+            "choice": choice,
+            "picks": [_picked(pick, Permission.SUBMIT in can) for pick in choice.picks],
+            "memory": _quantity_gb(answers.memory_gb),
+            "size": choosing.size_words(answers.millions),
+        }
+    return render(request, "catalog/choose.html", context, status=422 if form.is_bound and form.errors else 200)
+
+
+WAYS = {
+    choosing.Way.CHEAPEST: pgettext_lazy("choice of GPU", "Cheapest"),
+    choosing.Way.FASTEST: pgettext_lazy("choice of GPU", "Fastest"),
+    choosing.Way.SAFEST: pgettext_lazy("choice of GPU", "Safest"),
+}
+
+
+def _picked(pick: choosing.Pick, may_create: bool) -> dict[str, Any]:
+    """`url`: the job form with that plan, or the plan in the catalog where no job can be created on it."""
+    one = pick.candidate
+    slug, can_create = one.offer.offering.slug, one.offer.can_submit and may_create
+    create = f"{reverse('jobs:new')}?{urlencode({'offering': slug, 'gpus': one.gpus})}"
+    return {
+        "way": WAYS[pick.way],
+        "offering": one.offer.offering,
+        "is_confirmed": one.offer.is_confirmed,
+        "gpus": comparison.gpus_words(one.gpus),
+        "seconds": one.seconds,
+        "cost": one.cost,
+        "why": pick.why,
+        "can_create": can_create,
+        "url": create if can_create else f"{reverse('catalog:list')}?{urlencode({'cmp': slug})}#offer-{slug}",
+    }
+
+
+def _quantity_gb(amount: Decimal) -> str:
+    return f"{amount:,.1f} GB" if amount < 10 else f"{amount:,.0f} GB"
 
 
 @require_safe

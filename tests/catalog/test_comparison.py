@@ -45,7 +45,7 @@ def offer(
     if cost is not None:
         price = Price(unit="second", minimum_s=60, source="list", as_of=date(2026, 11, 2), confirmed=True)
     amount = None if cost is None else Decimal(cost)
-    return Offer(offering, gpus, price, amount, amount and amount * 24, Standing(account, seen))
+    return Offer(offering, gpus, (price,) if price else (), amount, amount and amount * 24, Standing(account, seen))
 
 
 def cells(rows: list[Offer], label: str, **wish: Any) -> list[Cell]:
@@ -119,7 +119,7 @@ def test_small_words() -> None:
     assert [gpus_words(count) for count in (1, 8)] == ["1 GPU", "8 GPUs"]
     assert [total_label(Wish(hours=hours)) for hours in (1, 168)] == ["For 1 hour", "For 168 hours"]
     assert [gpu_range(offer(gpus_min=low, gpus_max=high)) for low, high in ((1, 1), (1, 8))] == ["1 GPU", "1 to 8 GPUs"]
-    a_minute = replace(offer(), price=Price(unit="minute"))
+    a_minute = replace(offer(), prices=(Price(unit="minute"),))
     assert [charged_by(row) for row in (offer(), offer(cost=None), a_minute)] == [
         ("by the second", "60 seconds at least"),
         ("On inquiry", ""),

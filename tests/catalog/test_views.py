@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from html import unescape
+from typing import Any
 
 import pytest
 from django.core.cache import cache
@@ -11,9 +12,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from portal.accounts.models import User
+from portal.accounts.models import Project, User
 from portal.catalog import seed
-from portal.catalog.models import CapacityObservation, Offering, Provider
+from portal.catalog.choosing import Answers, Purpose
+from portal.catalog.models import CapacityObservation, Offering, Provider, ProviderAccount
 from portal.catalog.offers import Wish, offers
 from tests.factories import ProviderAccountFactory
 
@@ -251,3 +253,89 @@ def test_availability_that_nobody_has_looked_at_lately_is_not_shown_as_it_was(ca
         page = client.get("/catalog/?gpu=GB200").content.decode()
         shown.append(["空き40枚" in page, "空き状況: " in page, _names(client, "?now=1") != []])
     assert shown == [[True, True, True], [False, False, False]]
+
+
+def _choose(client: Client, query: str) -> Any:
+    return client.get(f"/catalog/choose/?{query}", headers={"accept-language": "en"})
+
+
+def test_the_choice_asks_five_questions_and_keeps_the_answers_in_the_url(catalog: None, client: Client) -> None:
+    page = _choose(client, "").content.decode()
+    asked = re.findall(r'<(?:select|input)[^>]* name="(\w+)"', page.split('action="/catalog/choose/"')[1])
+    assert (asked[:5], "Why not the others" in page) == (["purpose", "size", "budget", "deadline", "place"], False)
+    response = _choose(client, "purpose=lora&size=8000&budget=%EF%BF%A51%2C000%2C000&deadline=720&place=highreso")
+    assert response.context["answers"] == Answers(Purpose.LORA, 8_000, 1_000_000, 720, "highreso")
+    page = response.content.decode()
+    assert ('value="lora" selected' in page, 'value="highreso" selected' in page) == (True, True)
+
+
+def test_each_answer_leads_to_the_job_form_or_to_the_plan_in_the_catalog(
+    catalog: None, client: Client, viewer: User, client_of: Callable[..., Client]
+) -> None:
+    ProviderAccountFactory(provider=Provider.objects.get(slug="sakura"))
+    query = "purpose=lora&size=8000&place=sakura"
+    response = _choose(client, query)
+    urls = {str(pick["way"]): pick["url"] for pick in response.context["picks"]}
+    assert urls["Cheapest"] == "/jobs/new/?offering=dok-h100x8&gpus=8"
+    ProviderAccount.objects.update(active=False)
+    response = _choose(client, query)
+    urls = {str(pick["way"]): pick["url"] for pick in response.context["picks"]}
+    assert urls["Cheapest"] == "/catalog/?cmp=dok-h100x8#offer-dok-h100x8"
+    ProviderAccount.objects.update(active=True)
+    seen = client_of(viewer).get("/catalog/choose/?purpose=lora&size=8000&place=sakura")
+    assert not any("/jobs/new/" in pick["url"] for pick in seen.context["picks"])
+
+
+def test_a_price_that_nobody_confirmed_says_so_in_the_choice(catalog: None, client: Client) -> None:
+    response = _choose(client, "purpose=lora&size=8000")
+    page = response.content.decode()
+    unconfirmed = [pick for pick in response.context["picks"] if not pick["is_confirmed"]]
+    others = [offer for offer, _why in response.context["choice"].others if not offer.is_confirmed]
+    assert unconfirmed or others
+    assert page.count(">To be confirmed</span>") == len(unconfirmed) + len(others)
+
+
+def test_the_rule_and_its_sources_stand_on_the_page(catalog: None, client: Client) -> None:
+    page = _choose(client, "purpose=infer&size=70000").content.decode()
+    assert (
+        "<b>168 GB</b> = 70B × 2.4 bytes for each parameter: 2 bytes for the 16-bit weights, and a fifth more" in page
+    )
+    assert "EleutherAI, Transformer Math 101, 2023" in page and "H100 989 TFLOPS" in page
+
+
+@pytest.mark.parametrize(
+    ("query", "sentences"),
+    [
+        ("purpose=&size=8000", ["Choose what it is for."]),
+        ("purpose=lora&size=9", ["Choose the size of the model."]),
+        ("purpose=lora&size=8000&budget=0", ["Enter whole yen from 1 to 999,999,999, or leave it empty."]),
+        ("purpose=lora&size=8000&budget=%00", []),
+    ],
+)
+def test_answers_that_are_none_are_asked_for_again(
+    catalog: None, client: Client, query: str, sentences: list[str]
+) -> None:
+    response = _choose(client, query)
+    assert (response.status_code, "choice" in response.context) == (422, False)
+    assert [sentence for sentence in sentences if sentence in response.content.decode()] == sentences
+
+
+def test_impossible_answers_name_the_one_in_the_way(catalog: None, client: Client) -> None:
+    page = _choose(client, "purpose=lora&size=8000&budget=1").content.decode()
+    assert "No plan fits all answers" in page and "The budget is too small. The nearest that works is" in page
+
+
+@pytest.mark.parametrize("query", ["", "purpose=lora&size=8000", "purpose=train&size=405000&budget=1&deadline=8"])
+def test_the_choice_takes_few_statements(
+    catalog: None, client: Client, query: str, django_assert_max_num_queries: Any
+) -> None:
+    with django_assert_max_num_queries(5):
+        _choose(client, query)
+
+
+def test_catalog_landing_page_and_job_form_lead_to_the_choice(
+    catalog: None, client: Client, member: User, project: Project, client_of: Callable[..., Client]
+) -> None:
+    ProviderAccountFactory(provider=Provider.objects.get(slug="sakura"))
+    pages = [client.get("/catalog/"), client.get("/"), client_of(member).get("/jobs/new/?template=empty")]
+    assert ['href="/catalog/choose/"' in page.content.decode() for page in pages] == [True] * 3
