@@ -32,8 +32,8 @@ from portal.jobs.places import Refused
 from portal.jobs.states import FINAL
 from portal.jobs.sweep_stops import ask_stop_of, unfinished
 from portal.jobs.sweeps import again_of, try_again
+from portal.jobs.views.filtering import GROUPS
 from portal.jobs.views.finding import user_of
-from portal.jobs.views.listing import GROUPS
 from portal.jobs.views.timeline import Shown, ran_s, state_shown, used_now
 
 PAGE, SWEEPS = 100, 25
