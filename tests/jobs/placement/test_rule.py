@@ -200,6 +200,7 @@ def test_no_candidate_breaks_a_need(asked: Spec, some: list[Offer]) -> None:
 
 
 @pytest.mark.faults_full
+@pytest.mark.timeout(0)
 @settings(max_examples=10_000, deadline=None)
 @given(specs, offers())
 def test_no_candidate_of_ten_thousand_breaks_a_need(asked: Spec, some: list[Offer]) -> None:
