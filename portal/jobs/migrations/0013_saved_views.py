@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0002_registry_login'),
-        ('jobs', '0010_artifacts_read_back'),
+        ('jobs', '0012_attempts_by_offering'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
