@@ -136,10 +136,7 @@ class Overview:
 
     @property
     def freshness(self) -> list[tuple[Provider, datetime]]:
-        """Up to when the use at each provider is complete: to the minute, and not beyond the month."""
-        latest = min(self.now, self.month.interval.end).replace(second=0, microsecond=0)
-        metered = [p for p in self.use.providers if p.slug in self.use.metered_until]
-        return [(p, min(latest, self.use.complete_until.get(p.slug, latest))) for p in metered]
+        return freshness_of(self.use, self.month, now=self.now)
 
     @property
     def over_by(self) -> int:
@@ -385,3 +382,10 @@ _PURSE = """
     FROM billing_billingaccount account LEFT JOIN billing_credit credit USING (organization_id)
     WHERE organization_id = %s ORDER BY credit.expires_at NULLS LAST, credit.id
 """
+
+
+def freshness_of(use: MonthOfUse, month: BillingMonth, *, now: datetime) -> list[tuple[Provider, datetime]]:
+    """Up to when the use at each provider is complete: to the minute, and not beyond the month."""
+    latest = min(now, month.interval.end).replace(second=0, microsecond=0)
+    metered = [p for p in use.providers if p.slug in use.metered_until]
+    return [(p, min(latest, use.complete_until.get(p.slug, latest))) for p in metered]

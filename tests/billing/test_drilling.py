@@ -224,3 +224,14 @@ def test_people_beyond_those_shown_are_in_the_totals_and_the_file(
         rows = [row.split(",") for row in client.get(f"{url}&format=csv").getvalue().decode().splitlines()[1:-1]]
         files.append((sum(int(row[1]) for row in rows), sum(int(row[2]) for row in rows)))
     assert files[0] == files[1] == (everybody.gpu_seconds, everybody.amount)
+
+
+@pytest.mark.parametrize("path", ["people/", "jobs/", "jobs/J-1/"])
+def test_each_page_says_until_when_the_use_is_complete(
+    path: str, used: Project, owner: User, client_of: SignIn
+) -> None:
+    page = re.sub(r"<[^>]+>", "", client_of(owner, language="en").get(f"/usage/{path}").content.decode())
+    assert "Complete until:" in page
+    providers = {"people/": ["KDDI", "SAKURA"], "jobs/": ["KDDI", "SAKURA"], "jobs/J-1/": ["SAKURA"]}[path]
+    said = page.split("Complete until:")[1][:120]
+    assert [name for name in ("KDDI", "SAKURA") if name in said] == providers, said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -21,10 +22,10 @@ from portal.accounts.models import User
 from portal.accounts.roles import Permission
 from portal.billing import drilling
 from portal.billing.models import Charge
-from portal.billing.overview import Scope, months_offered
-from portal.billing.summaries import BEFORE_ALL, JobCost, dearest_jobs, every_job
+from portal.billing.overview import Scope, freshness_of, months_offered
+from portal.billing.summaries import BEFORE_ALL, JobCost, dearest_jobs, every_job, month_of_use
 from portal.billing.views.usage import month_asked, scope_of
-from portal.catalog.models import Offering, Price
+from portal.catalog.models import Offering, Price, Provider
 from portal.core.csv import csv_response
 from portal.core.periods import JST, BillingMonth, billing_month
 from portal.usage.models import UsageRecord
@@ -130,6 +131,11 @@ def job(request: HttpRequest, code: str) -> HttpResponseBase:
         "project": project,
         "charges": shown,
         "sum": drilling.sum_of(code, scope),
+        "freshness": [
+            (provider, at)
+            for provider, at in _freshness(scope, billing_month(timezone.now()))
+            if provider.slug in {charge.host_member.slug for charge in shown}
+        ],
         "sees_job": described is None or project.pk in described,
         "older_url": f"{reverse('usage:job', args=[code])}?after={shown[-1].pk}"
         if len(charges) > CHARGES_AT_ONCE
@@ -176,7 +182,14 @@ def _context(request: HttpRequest, scope: Scope, month: BillingMonth) -> dict[st
         "kept": kept,
         "query": urlencode(kept),
         "is_current": month == billing_month(timezone.now()),
+        "freshness": _freshness(scope, month),
     }
+
+
+def _freshness(scope: Scope, month: BillingMonth) -> list[tuple[Provider, datetime]]:
+    """Up to when the month's use is complete, by provider. One query, the overview's own."""
+    use = month_of_use(scope.organization, month, until=month.last_day, projects=scope.projects)
+    return freshness_of(use, month, now=timezone.now())
 
 
 def _month(request: HttpRequest) -> BillingMonth:
