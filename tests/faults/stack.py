@@ -159,9 +159,10 @@ class Stack:
         """So many forms in turn to each of these providers, each sent again by its person until it is answered.
         `changed`: fields that say something else than usually."""
         done = Submitted()
-        clients = [self.client(kind) for kind in kinds]
         for number in range(count):
-            done.add(self.send_until_answered(clients[number % len(clients)], within_s=within_s, **changed))
+            # A connection for each form: those of the others would be idle while one form waits for a server to return.
+            client = self.client(kinds[number % len(kinds)])
+            done.add(self.send_until_answered(client, within_s=within_s, **changed))
             time.sleep(every_s)
         return done
 
