@@ -341,7 +341,9 @@ class JobForm(NeedsForm):
 
     def clean_template(self) -> str:
         slug: str = self.cleaned_data["template"]
-        return slug if starter(slug) else ""
+        if slug and not starter(slug):
+            raise ValidationError(_("The starter you came from is not there any more. Begin without one."))
+        return slug
 
     def clean_key(self) -> str:
         key: str = self.cleaned_data["key"]

@@ -216,6 +216,7 @@ def test_the_same_form_sent_twice_gives_one_job(client_of, member, project, cont
         ({"name": ""}, "Enter a job name."),
         ({"name": "x" * 51}, "A job name can have up to 50 characters. Shorten it."),
         ({"script": "", "command": ""}, "Enter a script or a command."),
+        ({"template": "gone-starter"}, "The starter you came from is not there any more. Begin without one."),
         ({"script": "print(1)\0"}, "Script contains a NUL character (\\0)."),
         ({"script": "x" * (SCRIPT_MAX_BYTES + 1)}, "The script is larger than 1 MiB."),
         ({"script_name": "../evil.py"}, "A script file name has up to 60 letters"),

@@ -231,6 +231,9 @@ def _sent(request: HttpRequest, projects: list[Project], offers: list[Offer]) ->
             % {"project": projects[0].name},
         )
         form.data["project"] = projects[0].code  # type: ignore[index]
+    if "template" in form.errors:  # hidden too: the form goes back without it
+        form.add_error(None, form.errors.pop("template"))
+        form.data["template"] = ""  # type: ignore[index]
     if "key" in form.errors:
         # A hidden field cannot show its error; the form goes back with a fresh key.
         form.add_error(None, form.errors.pop("key"))
@@ -282,6 +285,8 @@ def _filled(
     if wanted.getlist("input"):
         values["inputs"] = [word.replace("\0", "") for word in wanted.getlist("input")]
         values["versions"] = [word.replace("\0", "") for word in wanted.getlist("version")]
+    if not starter(str(values.get("template") or "")):  # of a copy or a draft, gone since
+        values["template"] = ""
     values["project"] = project.code
     return project, _completed(values, offers, project), notes
 
