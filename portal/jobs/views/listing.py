@@ -27,7 +27,7 @@ from portal.core.csv import csv_response
 from portal.core.htmx import respond
 from portal.core.templatetags.formats import duration, yen
 from portal.jobs import saved_views
-from portal.jobs.models import Job
+from portal.jobs.models import Job, Sweep
 from portal.jobs.starters import STARTERS
 from portal.jobs.views.filtering import (
     EVERY_PROJECT,
@@ -134,6 +134,9 @@ def job_list(request: HttpRequest) -> HttpResponse:
         "kept": wanted.values,
         "csv_url": f"{reverse('jobs:csv')}?{wanted.query}",
         "filtered": filtered,
+        "has_sweeps": not rows
+        and not filtered
+        and Sweep.objects.visible_to(user).filter(project__in=projects).exists(),
         "elsewhere": len(projects) > 1 and wanted.project != EVERY_PROJECT,
         "starters": [(starter, None) for starter in STARTERS],
         "version": _version(page, now),

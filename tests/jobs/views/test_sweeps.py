@@ -178,3 +178,14 @@ def test_failed_tasks_start_again_by_a_click(client: Client, offering: Offering)
     assert "There was no task left to start again." in text_of(
         client.post(f"/jobs/sweeps/{sweep.code}/again/", follow=True).content
     )
+
+
+def test_the_list_of_jobs_points_at_the_sweeps_where_there_are_no_others(
+    client: Client, project: Project, owner: User, offering: Offering
+) -> None:
+    assert "No jobs yet" in text_of(client.get("/jobs/").content)
+    sweep = swept(project, owner, 2)
+    page = client.get("/jobs/")
+    assert "No single jobs yet" in text_of(page.content) and 'href="/jobs/sweeps/"' in page.content.decode()
+    code = sweep.tasks.get(number=1).job.code
+    assert code in client.get(f"/jobs/?q={code}").content.decode()
