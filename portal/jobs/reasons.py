@@ -53,7 +53,7 @@ def begins_words(one: Candidate, spec: Spec) -> str:
         said = _("The provider does not answer at the moment")
     elif one.wait_from == "assumed":
         said = _("Not known; reckoned with %(time)s") % {"time": formats.duration(one.wait_s)}
-    elif one.wait_s == 0:
+    elif one.wait_from == "seen":
         said = _("At once: a free GPU was seen")
     else:
         said = _("In about %(time)s, as the last jobs there") % {"time": formats.duration(one.wait_s)}

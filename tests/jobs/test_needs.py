@@ -78,7 +78,7 @@ def test_a_job_that_names_its_needs_is_placed_and_says_why(client_of, member, pr
         "dok-h100", ["big"], "python:3.11-slim",
     )  # fmt: skip
     page = page_of(client.get(f"/jobs/{job.code}/"))
-    assert "Why here" in page and "Rule 2026-12-01" in page
+    assert "Why here" in page and "Rule 2026-12-01.2" in page
     assert "Runs programs built for Arm (arm64)" in page and "Not with 1 GPU; with 4 GPUs it is" in page
     events = page_of(client.get(f"/jobs/{job.code}/events/"))
     assert "the first of 2 plans that fit, for at most ¥1,008; the amount up to the cap is set aside" in events

@@ -172,7 +172,7 @@ def test_the_best_plan_is_the_jobs_and_the_others_in_the_cap_follow(sent: Callab
     )  # fmt: skip
     assert Hold.objects.get(job_code=job.code).left == 720  # enough for the dearer of the two
     stored = Placement.objects.get(job=job)
-    assert (stored.number, stored.chosen, stored.version) == (1, "cheap", "2026-12-01")
+    assert (stored.number, stored.chosen, stored.version) == (1, "cheap", "2026-12-01.2")
     assert canonical(decision_json(place_again(stored.input))) == canonical(stored.decision)
     assert [[reason.why for reason in one.reasons] for one in read_decision(stored.decision).refused] == [[Why.CAP]]
     assert JobEvent.objects.get(job=job, reason="submitted").detail == {

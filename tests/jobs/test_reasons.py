@@ -56,6 +56,8 @@ def test_when_it_begins() -> None:
     assert [
         begins_words(reckoned(spec(), offer()), spec()),
         begins_words(reckoned(spec(), offer(**learnt)), spec()),
+        begins_words(reckoned(spec(), offer(**{**learnt, "past_wait_s": 0})), spec()),
+        begins_words(reckoned(spec(), offer(**learnt, line=3)), spec()),
         begins_words(reckoned(spec(), offer(seen="")), spec()),
         begins_words(reckoned(spec(), offer(answers=False)), spec()),
         begins_words(reckoned(ends_in_time, offer()), ends_in_time),
@@ -63,6 +65,8 @@ def test_when_it_begins() -> None:
     ] == [
         "At once: a free GPU was seen",
         "In about 2 min, as the last jobs there",
+        "In about 0 s, as the last jobs there",
+        "Not known; reckoned with 4 h",
         "Not known; reckoned with 1 h",
         "The provider does not answer at the moment",
         "At once: a free GPU was seen",

@@ -16,7 +16,7 @@ GB = 10**9
 class Policy:
     """The numbers of the rule. Another number is another version."""
 
-    version: str = "2026-12-01"
+    version: str = "2026-12-01.2"
     stale_after_s: int = 300  # what was seen longer ago counts as not known
     assumed_wait_s: int = 3600  # where nobody can say how long a GPU is waited for
     assumed_bytes_per_s: int = 25_000_000  # where no rate was measured: 200 Mbit/s
@@ -253,9 +253,10 @@ def _wait(spec: Spec, offer: Offer, policy: Policy) -> tuple[int, str]:
     enough = offer.free_gpus is None or offer.free_gpus >= spec.gpus
     if fresh in ("available", "few") and enough and not offer.line and not turns_away:
         return 0, "seen"
-    if fresh != "full" and not turns_away and offer.past_wait_s is not None and learnt:
+    # Those before had no such line in front of them, so it says nothing of what waits behind one.
+    if fresh != "full" and not turns_away and not offer.line and offer.past_wait_s is not None and learnt:
         return offer.past_wait_s, "past"
-    return max(policy.assumed_wait_s, offer.past_wait_s or 0), "assumed"
+    return max(policy.assumed_wait_s, offer.past_wait_s or 0) * (1 + offer.line), "assumed"
 
 
 def _reasons(spec: Spec, offer: Offer, reckoned: Candidate, at: datetime) -> list[Reason]:

@@ -203,8 +203,13 @@ def _waiting(job: Job, attempt: Attempt | None, now: datetime) -> dict[str, Any]
     """When a job that waits begins, as far as that is known, and where it would be faster."""
     if attempt is None or not job.waiting_reason or job.stop_requested_at is not None:
         return {}
-    start = waits.expected_of(attempt, now=now)
-    context: dict[str, Any] = {"start": start, "faster": SimpleLazyObject(lambda: faster_of(job, attempt, now=now))}
+    in_line = line.place_of(job) is not None  # whose length decides: what was learned without it says nothing
+    start = None if in_line else waits.expected_of(attempt, now=now)
+    context: dict[str, Any] = {
+        "start": start,
+        "in_line": in_line,
+        "faster": SimpleLazyObject(lambda: faster_of(job, attempt, now=now)),
+    }
     if start is not None:
         context["start_half"] = now + timedelta(seconds=start.half_s)
         context["start_most"] = now + timedelta(seconds=start.most_s)

@@ -99,7 +99,8 @@ def test_the_least_that_is_charged_counts_against_the_cap() -> None:
         ({"seen": "few", "free_gpus": 1}, (0, "seen")),
         ({"free_gpus": 0}, (3600, "assumed")),
         ({"seen_age_s": 301}, (3600, "assumed")),  # stale is not known
-        ({"line": 1}, (3600, "assumed")),
+        ({"line": 1}, (7200, "assumed")),
+        ({"seen": "", "line": 2, "past_tries": 5, "past_taken": 5, "past_wait_s": 90}, (10_800, "assumed")),
         ({"seen": "", "past_tries": 5, "past_taken": 5, "past_wait_s": 90}, (90, "past")),
         ({"seen": "", "past_tries": 4, "past_taken": 4, "past_wait_s": 90}, (3600, "assumed")),  # too few to tell
         ({"seen": "full", "past_tries": 5, "past_taken": 5, "past_wait_s": 90}, (3600, "assumed")),
