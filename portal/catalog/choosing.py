@@ -378,16 +378,21 @@ def _hindrances(offers: Sequence[Offer], answers: Answers) -> list[str]:
             % {"time": duration(min(one.seconds for one in any_time))}
         )
     if neither and not told:
-        told.append(_both_hinder([one for one in neither if one.cost is not None], answers))
+        told.append(_both_hinder(neither, answers))
     if smaller:
         largest = size_words(smaller[-1])
         told.append(_("With these answers the largest model that works is %(size)s.") % {"size": largest})
     return told
 
 
-def _both_hinder(priced: Sequence[Candidate], answers: Answers) -> str:
+def _both_hinder(fitting: Sequence[Candidate], answers: Answers) -> str:
+    """`fitting`: what would do without budget and deadline."""
+    priced = [one for one in fitting if one.cost is not None]
     if not priced or answers.deadline_h is None:
-        return _("Every plan that is large enough has its price on inquiry: leave the budget open to see them.")
+        return _(
+            "Only plans with a price on inquiry can do this at all, the fastest in %(time)s. To see them, leave the"
+            " budget open and give them that time."
+        ) % {"time": duration(min(one.seconds for one in fitting))}
     cheapest = min(priced, key=_by_cost)
     return _("Budget and deadline are both too small. The cheapest costs %(cost)s and takes %(time)s.") % {
         "cost": yen(ceil(cheapest.cost or Decimal(0))),
