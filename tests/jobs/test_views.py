@@ -710,6 +710,12 @@ def test_the_list_polls_only_while_something_moves(client_of, member, project, t
     assert "every 5s" not in page_of(client.get("/jobs/"))
 
 
+def test_starters_keep_the_plan_and_the_data_that_somebody_came_with(client_of, member, funded):
+    page = page_of(client_of(member, "en").get("/jobs/new/?offering=dok-h100&input=f-1&input=%22%3E%3Cb%3E&copy="))
+    assert "?template=word-statistics&amp;offering=dok-h100&amp;input=f-1&amp;input=%22%3E%3Cb%3E" in page
+    assert "<b>&" not in page and "?template=empty&amp;offering=dok-h100" in page
+
+
 def test_the_list_says_run_time_and_cost_as_the_jobs_page_does(client_of, member, project, time_machine):
     time_machine.move_to(timezone.now(), tick=False)
     job = running_job(project, submitted_by=member)

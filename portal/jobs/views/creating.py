@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -396,6 +397,7 @@ def _page(
         "near": near_among(plans),
         "project": project,
         "starters": [(s, _usual_cost(s, offers)) for s in STARTERS],
+        "came_with": _came_with(request),
         "chosen": chosen,
         "datasets_shown": DATASETS_SHOWN,
         **_many(values),
@@ -403,6 +405,12 @@ def _page(
         **notes,
     }
     return render(request, "jobs/new.html", context, status=status)
+
+
+def _came_with(request: HttpRequest) -> str:
+    """The plan and the data that the person came with, for the links to the starters: "&offering=…&input=…"."""
+    kept = [(name, word) for name in ("offering", "gpus", "input", "version") for word in request.GET.getlist(name)]
+    return f"&{urlencode(kept)}" if kept else ""
 
 
 def _usual_cost(chosen: Starter, offers: list[Offer]) -> int | None:
