@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, Func, OuterRef, QuerySet, Subquery, Sum
 from django.utils import timezone
 
@@ -43,6 +43,13 @@ def join(offering: Offering, *, gpus: int, organization: Organization, by: User)
     """At the end of the line; who stands in it already keeps their place, with the new number. Raises CannotWait."""
     if not offering.allows_gpus(gpus):
         raise CannotWait("gpus")
+    try:
+        return _join(offering, gpus, organization, by)
+    except IntegrityError:  # clicked twice: the other one has made the row
+        return _join(offering, gpus, organization, by)
+
+
+def _join(offering: Offering, gpus: int, organization: Organization, by: User) -> WaitlistEntry:
     with transaction.atomic():
         mine = WaitlistEntry.objects.filter(user=by, told_at=None)
         known = mine.filter(organization=organization, offering=offering).select_for_update().first()

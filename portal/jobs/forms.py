@@ -23,6 +23,7 @@ from portal.jobs.models import Artifact, Job
 from portal.jobs.needs import AUTO, NAMES, NeedsForm, counts_of, decide, in_order, values_of_needs
 from portal.jobs.offers import UNITS, Offer, counts_sentence, least_sentence, time_sentence, time_values, times_sentence
 from portal.jobs.parameters import RESERVED, TEXT_MAX_BYTES, VARIABLE, Way, tasks_of
+from portal.jobs.places import first_place
 from portal.jobs.reasons import obstacles
 from portal.jobs.request import (
     COMMAND_MAX,
@@ -608,7 +609,7 @@ def values_of_job(job: Job) -> dict[str, Any]:
         "image": job.image,
         "inputs": inputs,
         "versions": versions,
-        "offering": _first_place(job).slug,
+        "offering": (first_place(job) if job.alternatives else job.offering).slug,
         "gpus": job.gpus,
         "cost_cap": job.cost_cap,
         "alternatives": [one["slug"] for one in job.alternatives],
@@ -618,12 +619,6 @@ def values_of_job(job: Job) -> dict[str, Any]:
         **time_values(job.time_limit_s),
         **(values_of_needs(job) if job.strategy else {}),
     }
-
-
-def _first_place(job: Job) -> Offering:
-    """The one that was chosen; the job may have gone elsewhere since."""
-    first = job.attempts.select_related("offering").order_by("number").first() if job.alternatives else None
-    return first.offering if first else job.offering
 
 
 class KeepForm(forms.Form):

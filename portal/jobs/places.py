@@ -16,6 +16,7 @@ from portal.catalog.models import Offering, Price, ProviderAccount
 from portal.catalog.pricing import price_at
 from portal.catalog.provider_accounts import account_for
 from portal.jobs.fitting import Asked, refusals
+from portal.jobs.models import Job
 from portal.jobs.placement.rule import Placed
 from portal.providers.registry import TAKES_LOGINS
 
@@ -64,6 +65,12 @@ class Place:
             "emulated": self.account.emulated,
             **({"strategy": self.placed.spec.strategy.value} if self.placed else {}),
         }
+
+
+def first_place(job: Job) -> Offering:
+    """The plan that was chosen, with provider and site; the job may have gone elsewhere since. One query."""
+    first = job.attempts.select_related("offering__provider", "offering__site").order_by("number").first()
+    return first.offering if first else job.offering
 
 
 def place_at(project: Project, asked: Asked, wanted: Offering, *, now: datetime) -> Place:

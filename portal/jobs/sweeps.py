@@ -22,12 +22,11 @@ from portal.accounts.models import Project, User
 from portal.accounts.roles import Permission
 from portal.audit import recording as audit
 from portal.billing.holds import OverBudget, hold_each
-from portal.catalog.models import Offering
 from portal.jobs import tasks
 from portal.jobs.estimates import quote
 from portal.jobs.models import Attempt, Job, JobEvent, JobInput, Placement, SubmitKey, Sweep, SweepTask
 from portal.jobs.parameters import Parameters, environment_of
-from portal.jobs.places import Place, Refused, place_at
+from portal.jobs.places import Place, Refused, first_place, place_at
 from portal.jobs.placing import placements_of
 from portal.jobs.request import JobRequest
 from portal.jobs.states import JobState
@@ -156,6 +155,7 @@ class Again:
 
     numbers: tuple[int, ...]
     hold_each: int  # yen
+    price: int  # id of the price that this is reckoned by; 0: the place takes no jobs now
     erased_secrets: tuple[str, ...]  # names; a sweep with secrets cannot be tried again
 
     @property
@@ -166,19 +166,20 @@ class Again:
 def again_of(sweep: Sweep) -> Again:
     rows = list(_ended_badly(sweep).values_list("number", "job_id"))
     if not rows:
-        return Again((), 0, ())
+        return Again((), 0, 0, ())
     job = Job.objects.select_related("offering", "project__organization").get(pk=rows[0][1])
     try:
-        place = place_at(job.project, job, _first_place(job), now=timezone.now())
-        each = _hold_again(job, place)
+        place = place_at(job.project, job, first_place(job), now=timezone.now())
+        each, price = _hold_again(job, place), place.price.pk
     except Refused:
-        each = 0
-    return Again(tuple(n for n, _job in rows), each, tuple(job.secret_names))
+        each, price = 0, 0
+    return Again(tuple(n for n, _job in rows), each, price, tuple(job.secret_names))
 
 
-def try_again(sweep: Sweep, *, by: User) -> int:
+def try_again(sweep: Sweep, *, seen_price: int, by: User) -> int:
     """A new job for each task whose newest one failed, was stopped or ended at a limit; how many. Sent twice it finds
-    none the second time. Prices, limits and place are those of now. Raises OverBudget, NotPermitted, Refused."""
+    none the second time. Limits and place are those of now, the price is the one that was shown (its id): nobody pays
+    another. Raises OverBudget, NotPermitted, Refused."""
     require(by, Permission.SUBMIT, sweep.project)
     with transaction.atomic():
         locked = Sweep.objects.select_for_update(of=("self",)).select_related("project__organization").get(pk=sweep.pk)
@@ -190,8 +191,10 @@ def try_again(sweep: Sweep, *, by: User) -> int:
             raise Refused(
                 _("The secrets of these jobs were erased when they ended. Create a new sweep and enter them again.")
             )
-        place = place_at(locked.project, first, _first_place(first), now=now)
+        place = place_at(locked.project, first, first_place(first), now=now)
         held = _hold_again(first, place)
+        if place.price.pk != seen_price:
+            raise Refused(_("The price of that plan has changed. Look at it again."))
         jobs = [
             _like(
                 task.job, submitted_by_id=by.pk, submitted_at=now, state_since=now, offering_id=place.offering.pk,
@@ -214,12 +217,6 @@ def try_again(sweep: Sweep, *, by: User) -> int:
 
 def _ended_badly(sweep: Sweep) -> Any:
     return SweepTask.objects.filter(sweep=sweep, newest=True, job__state__in=TRIED_AGAIN).order_by("number")
-
-
-def _first_place(job: Job) -> Offering:
-    """The one that was chosen; the job may have gone elsewhere since."""
-    first = job.attempts.select_related("offering__provider", "offering__site").order_by("number").first()
-    return first.offering if first else job.offering
 
 
 def _hold_again(job: Job, place: Place) -> int:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.core import mail
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -81,6 +81,21 @@ def test_joining_again_keeps_the_place_with_the_new_number(
     waits(offering, organization)
     assert join(offering, gpus=4, organization=organization, by=member) == entry
     assert [(e.pk, e.gpus, e.place) for e in in_line(member, organization)] == [(entry.pk, 4, 1)]  # type: ignore[attr-defined]
+
+
+def test_two_clicks_at_once_are_one_place(
+    offering: Offering, organization: Organization, member: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = WaitlistEntry.objects.create
+
+    def after_the_other(**values: object) -> WaitlistEntry:
+        monkeypatch.setattr(WaitlistEntry.objects, "create", real)
+        join(offering, gpus=1, organization=organization, by=member)  # by the other click, a moment before
+        raise IntegrityError("waits_once")
+
+    monkeypatch.setattr(WaitlistEntry.objects, "create", after_the_other)
+    join(offering, gpus=2, organization=organization, by=member)
+    assert list(WaitlistEntry.objects.values_list("gpus", flat=True)) == [2]
 
 
 def test_places_are_counted_in_each_line(offering: Offering, organization: Organization, member: User) -> None:

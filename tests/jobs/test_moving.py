@@ -141,3 +141,12 @@ def test_the_page_offers_it_and_one_click_moves_it(
     for bad in ({}, {"offering": "nowhere", "price": "1"}, {"offering": there.slug, "price": "x\0"}):
         assert client.post(f"/jobs/{waiting.code}/move/", bad).status_code == 302  # type: ignore[attr-defined]
     assert Attempt.objects.count() == 2
+
+
+def test_a_job_in_a_line_is_told_nothing_learned_without_one(
+    waiting: Job, member: User, client_of: Callable[..., object]
+) -> None:
+    ProviderAccount.objects.update(concurrent_limit=1)
+    page = client_of(member, language="en").get(f"/jobs/{waiting.code}/").content.decode()  # type: ignore[attr-defined]
+    assert "When it begins depends on those before it in line; that cannot be said yet." in page
+    assert "too few jobs have begun" not in page

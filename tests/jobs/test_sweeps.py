@@ -114,7 +114,10 @@ def test_failed_tasks_start_again_once_and_the_rest_stays(funded, member, accoun
     ended(first, JobState.FAILED)
     ended(second, JobState.SUCCEEDED)
     assert (again_of(sweep).numbers, again_of(sweep).hold) == ((1,), 500)
-    assert (try_again(sweep, by=member), try_again(sweep, by=member)) == (1, 0)
+    seen = again_of(sweep).price
+    with pytest.raises(Refused):
+        try_again(sweep, seen_price=seen + 1, by=member)  # the price has changed since
+    assert (try_again(sweep, seen_price=seen, by=member), try_again(sweep, seen_price=seen, by=member)) == (1, 0)
     rows = SweepTask.objects.order_by("number", "turn").values_list("number", "turn", "newest", "parameters")
     assert list(rows) == [
         (1, 1, False, POINTS[0]), (1, 2, True, POINTS[0]), (2, 1, True, POINTS[1]), (3, 1, True, POINTS[2]),
@@ -130,7 +133,7 @@ def test_tasks_whose_secrets_are_gone_do_not_start_again(funded, member, account
     sweep = submit_sweep(funded, request=request_for(secrets={"T": "x"}), points=POINTS, key="k", by=member)
     ended(sweep.tasks.get(number=1).job, JobState.FAILED)
     with pytest.raises(Refused):
-        try_again(sweep, by=member)
+        try_again(sweep, seen_price=again_of(sweep).price, by=member)
     assert (again_of(sweep).erased_secrets, Job.objects.count()) == (("T",), 3)
 
 

@@ -147,6 +147,7 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         if job.is_final
         else job.attempts.select_related("account", "offering", "price").order_by("-number").first()
     )
+    place = line.place_of(job)
     found: Any = SimpleLazyObject(lambda: list(job.artifacts.order_by("path")[:1001]))
     inputs: Any = SimpleLazyObject(
         lambda: list(job.inputs.select_related("data_file").order_by("path")[: INPUTS_SHOWN + 1])
@@ -165,8 +166,8 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
         "moved": SimpleLazyObject(lambda: _moved(told)) if job.alternatives or job.retries else "",
         "attempt": attempt,
         "stored_in": storage_place(),
-        "place": line.place_of(job),
-        **_waiting(job, attempt, now),
+        "place": place,
+        **_waiting(job, attempt, place, now),
         "waiting_reason": WaitingReason(job.waiting_reason).label if job.waiting_reason else "",
         "failure_name": FailureClass(job.failure).label if job.failure else "",
         "explanation": _explanation(job, diagnosis, told) if job.is_final else None,
@@ -199,15 +200,14 @@ def _common(request: HttpRequest, job: Job, now: datetime) -> dict[str, Any]:
     }
 
 
-def _waiting(job: Job, attempt: Attempt | None, now: datetime) -> dict[str, Any]:
+def _waiting(job: Job, attempt: Attempt | None, place: line.Place | None, now: datetime) -> dict[str, Any]:
     """When a job that waits begins, as far as that is known, and where it would be faster."""
     if attempt is None or not job.waiting_reason or job.stop_requested_at is not None:
         return {}
-    in_line = line.place_of(job) is not None  # whose length decides: what was learned without it says nothing
-    start = None if in_line else waits.expected_of(attempt, now=now)
+    # In a line its length decides: what was learned without it says nothing.
+    start = None if place else waits.expected_of(attempt, now=now)
     context: dict[str, Any] = {
         "start": start,
-        "in_line": in_line,
         "faster": SimpleLazyObject(lambda: faster_of(job, attempt, now=now)),
     }
     if start is not None:

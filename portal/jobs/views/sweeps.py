@@ -183,7 +183,7 @@ def again(request: HttpRequest, code: str) -> HttpResponse:
     require(user, Permission.SUBMIT, sweep.project)
     if request.method == "POST":
         try:
-            count = try_again(sweep, by=user)
+            count = try_again(sweep, seen_price=_number(request.POST.get("price")), by=user)
         except (OverBudget, Refused) as refused:
             problem = str(refused.message)
         else:

@@ -157,7 +157,7 @@ def test_stopping_asks_what_and_writes_the_wish(
 ) -> None:
     sweep = swept(project, owner, 2)
     page = text_of(client.get(f"/jobs/sweeps/{sweep.code}/stop/").content)
-    assert "2 tasks that have not begun; nothing is charged for them" in page
+    assert "2 tasks that have not begun; nothing is charged unless one begins before the stop reaches it" in page
     assert client.post(f"/jobs/sweeps/{sweep.code}/stop/", {"what": "none"}).status_code == 422
     assert client.post(f"/jobs/sweeps/{sweep.code}/stop/", {"what": "all"}).status_code == 302
     sweep.refresh_from_db()
@@ -171,9 +171,12 @@ def test_failed_tasks_start_again_by_a_click(client: Client, offering: Offering)
     job = sweep.tasks.get(number=1).job
     Attempt.objects.filter(job=job).update(state="ended", collected_at=job.submitted_at)
     job.move_to(JobState.FAILED, by="portal:test")
-    page = text_of(client.get(f"/jobs/sweeps/{sweep.code}/again/").content)
+    shown = client.get(f"/jobs/sweeps/{sweep.code}/again/").content
+    page, price = text_of(shown), re.search(r'name="price" value="(\d+)"', shown.decode())
+    assert price
+    assert client.post(f"/jobs/sweeps/{sweep.code}/again/").status_code == 422  # by nobody who saw a price
     assert "1 task gets a new job with the same parameters." in page and "¥100" in page
-    assert client.post(f"/jobs/sweeps/{sweep.code}/again/").status_code == 302
+    assert client.post(f"/jobs/sweeps/{sweep.code}/again/", {"price": price[1]}).status_code == 302
     assert Job.objects.count() == 5
     assert "There was no task left to start again." in text_of(
         client.post(f"/jobs/sweeps/{sweep.code}/again/", follow=True).content
