@@ -209,8 +209,12 @@ try:
 except ValueError as unreadable:
     raise ImproperlyConfigured("DATABASE_URL cannot be read: are its parts percent-encoded?") from unreadable
 if PORTAL_MODE != "test":
+    DATABASE_OPTIONS = DATABASES["default"].setdefault("OPTIONS", {})
+    # A process that is frozen, or whose host is gone, inside a transaction keeps its row locks: without a limit
+    # nobody of that account could submit again. Nothing here waits for anything but PostgreSQL inside a transaction.
+    DATABASE_OPTIONS["options"] = f"-c idle_in_transaction_session_timeout=20s {DATABASE_OPTIONS.get('options', '')}"
     # One pool per process: a request borrows a connection, so idle browsers hold none.
-    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
+    DATABASE_OPTIONS["pool"] = {
         "min_size": 1,
         "max_size": number("DATABASE_POOL_SIZE", 12),
         # While the database is away a page says so after two such waits (the view's own, the log line's), and holds a

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
 from django.test import Client
 from django.utils import translation
@@ -31,6 +32,7 @@ from portal.datasets import sites, storage
 from portal.datasets.models import StorageSite
 from portal.jobs import offers, placing
 from portal.providers.base import Account
+from tests import prepared
 from tests.factories import MembershipFactory, OrganizationFactory, ProjectFactory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,6 +66,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def _room(nodeid: str) -> str:
     """ "tests/browser/test_pages.py::..." is in "browser"."""
     return nodeid.split("/")[1] if nodeid.count("/") > 1 else ""
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    connection.settings_dict["TEST"]["TEMPLATE"] = prepared.TEMPLATE
 
 
 @pytest.fixture(scope="session", autouse=True)

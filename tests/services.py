@@ -14,7 +14,18 @@ from pathlib import Path
 
 import pytest
 
+from tests import prepared
+
 PASSED_ON = "PORTAL_TEST_SERVICES"
+SETTINGS = {
+    "PORTAL_MODE": "test",
+    "DJANGO_SETTINGS_MODULE": "portal.settings",
+    "INSTALLATION_ID": "test00",
+    "PORTAL_URL": "http://localhost:8000",
+    "MACHINES_URL": "none",  # no web process answers jobs, but for tests that start one
+    "SECRET_KEY": "for tests only",
+    "DJANGO_ALLOW_ASYNC_UNSAFE": "true",  # Playwright's sync API runs a loop in the test's thread
+}
 _started: list[object] = []
 _folder: Path | None = None
 
@@ -28,11 +39,17 @@ def _environment() -> dict[str, str]:
     from portal.launcher.services import start_postgres, start_s3, start_valkey
 
     _folder = Path(tempfile.mkdtemp(prefix="portal-test-"))
-    postgres = start_postgres(_folder / "pg", durable=False)
     valkey = start_valkey(_folder / "valkey")
     s3 = start_s3(_folder / "s3")
-    _started.extend([s3, valkey, postgres])
-    environment = {**postgres.environment, **valkey.environment, **s3.environment, "PORTAL_DATA": str(_folder / "data")}
+    _started.extend([s3, valkey])
+    environment = {**valkey.environment, **s3.environment, "PORTAL_DATA": str(_folder / "data")}
+    os.environ[prepared.FOLDER] = str(_folder / "prepared")
+    prepared.make(_folder / "prepared", environment={**SETTINGS, **environment})
+    prepared.copy_to(_folder / "pg")
+    postgres = start_postgres(_folder / "pg", durable=False)
+    _started.append(postgres)
+    prepared.set_aside(postgres.url)
+    environment.update(postgres.environment)
     os.environ[PASSED_ON] = json.dumps(environment)
     return environment
 
@@ -42,19 +59,13 @@ def _set_up() -> None:
     number = int(worker.removeprefix("gw")) + 1 if worker else 0
     environment = _environment()
     os.environ.update(environment)
+    os.environ.update(SETTINGS)
     os.environ.update(
         {
-            "PORTAL_MODE": "test",
-            "DJANGO_SETTINGS_MODULE": "portal.settings",
             # Valkey has 16 databases: two for each worker.
             "BROKER_URL": f"{environment['BROKER_URL']}?virtual_host={2 * number}",
             "CACHE_URL": environment["CACHE_URL"].replace("db=1", f"db={2 * number + 1}"),
             "S3_BUCKET": f"portal-{worker or 'main'}",
-            "INSTALLATION_ID": "test00",
-            "PORTAL_URL": "http://localhost:8000",
-            "MACHINES_URL": "none",  # no web process answers jobs, but for tests that start one
-            "SECRET_KEY": "for tests only",
-            "DJANGO_ALLOW_ASYNC_UNSAFE": "true",  # Playwright's sync API runs a loop in the test's thread
         }
     )
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 from django.conf import settings
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'"
 STATIC = Path(settings.BASE_DIR) / "static"
@@ -120,7 +120,7 @@ def test_form_sent_back_as_422_is_swapped_and_focus_moves_to_its_errors(site: tu
     page.click("button")
     page.wait_for_selector("#e")
     assert page.evaluate("[document.activeElement.id, document.querySelector('#n').value]") == ["e", "typed"]
-    page.wait_for_function("document.querySelector('#live').textContent === '1 problem'")
+    expect(page.locator("#live")).to_have_text("1 problem")
 
 
 @pytest.mark.parametrize(("status", "toast"), [(500, "failed"), (403, "denied"), (404, "denied")])
@@ -199,7 +199,7 @@ def test_log_search_folds_width_and_case_and_says_how_many(site: tuple[Site, str
     page.goto(url)
     page.keyboard.press("/")
     page.keyboard.type("ａbC")
-    page.wait_for_function("document.querySelector('#live').textContent === 'found 2'")
+    expect(page.locator("#live")).to_have_text("found 2")
     assert page.locator("#log li:visible").count() == 2
 
 
@@ -281,7 +281,7 @@ def test_a_tick_beyond_the_most_is_taken_back_and_never_sent(site: tuple[Site, s
     page.goto(site[1])
     for n in range(3):
         page.click(f'[value="{n}"]')
-    page.wait_for_function("document.querySelector('#live').textContent === 'two at most'")
+    expect(page.locator("#live")).to_have_text("two at most")
     assert page.eval_on_selector_all("[name=cmp]", "all => all.map((box) => box.checked)") == [True, True, False]
     assert [request for request, _ in site[0].seen if request == "GET /list"] == ["GET /list"] * 2
 

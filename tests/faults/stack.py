@@ -33,6 +33,7 @@ from portal.launcher.state_folder import StateFolder
 from portal.launcher.valkey import valkey
 from portal.providers.base import Account
 from portal.providers.conformance.wire import Wire
+from tests import prepared
 from tests.bench.form import Answer, Client
 from tests.browser.conftest import Portal, free_port
 from tests.faults import recoveries
@@ -87,7 +88,9 @@ class Stack:
         self._clients: dict[str, Client] = {}
 
     def start(self) -> None:
-        self.portal.folder.mkdir(exist_ok=True)
+        if not self.portal.folder.exists():
+            self.portal.folder.mkdir()
+            prepared.copy_to(self.portal.folder / "postgres")
         self.broker.start()
         self.broker.wait_until_ready()
         self.portal.start()

@@ -14,6 +14,7 @@ import pytest
 
 from portal.launcher.definitions import short_folder
 from portal.launcher.processes import started_at
+from tests import prepared
 from tests.browser.conftest import Portal, free_port
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
@@ -28,6 +29,7 @@ FIELD = re.compile(r'name="(csrfmiddlewaretoken|key|project)" value="([^"]+)"')
 @pytest.fixture(scope="module")
 def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
     running = Portal(tmp_path_factory.mktemp("killed-portal"), free_port())
+    prepared.copy_to(running.folder / "postgres")
     running.start()
     yield running
     running.stop()

@@ -61,6 +61,37 @@ def silent_worker_is_seen(stack: Stack, *, already_silent_for_s: int) -> float:
     return already_silent_for_s + took_s
 
 
+HOLDS_ALL_ACCOUNTS = """
+import django, sys
+django.setup()
+from django.db import DatabaseError, transaction
+from portal.billing.models import BillingAccount
+try:
+    with transaction.atomic():
+        list(BillingAccount.objects.select_for_update())
+        print("holding", flush=True)
+        sys.stdin.read()
+        BillingAccount.objects.update(held=0)
+except DatabaseError as refused:
+    print(refused)
+"""
+
+
+def test_process_frozen_in_the_middle_of_a_transaction_keeps_nobody_waiting_for_long(stack: Stack) -> None:
+    command = [sys.executable, "-c", HOLDS_ALL_ACCOUNTS]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    frozen = subprocess.Popen(command, env=stack.for_django(), cwd=ROOT, text=True, **pipes)  # type: ignore[call-overload]
+    try:
+        assert frozen.stdout.readline() == "holding\n"
+        done = stack.submit(1)
+    finally:
+        said, _ = frozen.communicate("")
+    stack.say(f"a process frozen with every account locked: the form was answered after {done.slowest_s:.1f} s")
+    assert 5 < done.slowest_s < 25
+    assert "idle-in-transaction timeout" in said
+    stack.assert_all_handed_over_once(done.codes, "frozen in a transaction")
+
+
 def workers_ready(stack: Stack) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(stack.client("sakura_dok").get("/readyz").text)["workers"]
     return answer
