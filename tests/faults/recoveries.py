@@ -6,6 +6,7 @@ a p99 of 60 s on a machine that does nothing else.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 KINDS = ("ended", "handed over")
@@ -14,7 +15,8 @@ noted: list[tuple[str, object]] = []  # of the test that runs; pytest brings the
 
 
 def note(kind: str, seconds: float) -> None:
-    noted.append((f"recovered: {kind}", seconds))
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition("::")[2].removesuffix(" (call)")
+    noted.append((f"recovered: {kind}", f"{seconds} {test}"))
 
 
 def told(properties: Iterable[tuple[str, object]]) -> list[str]:
@@ -22,11 +24,13 @@ def told(properties: Iterable[tuple[str, object]]) -> list[str]:
     pairs = list(properties)
     lines = []
     for kind in KINDS:
-        seconds = sorted(float(str(value)) for name, value in pairs if name == f"recovered: {kind}")
-        if seconds:
-            p50, p99 = (seconds[min(len(seconds) * part // 100, len(seconds) - 1)] for part in (50, 99))
+        values = [str(value).partition(" ") for name, value in pairs if name == f"recovered: {kind}"]
+        took = sorted((float(seconds), test) for seconds, _, test in values)
+        if took:
+            p50, p99 = (took[min(len(took) * part // 100, len(took) - 1)][0] for part in (50, 99))
+            longest, test = took[-1]
             lines.append(
-                f"all {kind} after the last fault: n {len(seconds)}, p50 {p50:.1f} s, p99 {p99:.1f} s,"
-                f" max {seconds[-1]:.1f} s"
+                f"all {kind} after the last fault: n {len(took)}, p50 {p50:.1f} s, p99 {p99:.1f} s,"
+                f" max {longest:.1f} s ({test})"
             )
     return lines

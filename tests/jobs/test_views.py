@@ -608,6 +608,31 @@ def test_without_script_an_untouched_cap_follows_the_plan(client_of, member, pro
     assert ['name="cost_cap" value="2000"' in page, 'name="cost_cap" value="10"' in own] == [True, True]
 
 
+def test_a_form_sent_before_its_numbers_followed_the_plan_is_created_by_sending_it_again(
+    client_of, member, project, cluster_plan, container_plan, credit
+):
+    type(cluster_plan).objects.filter(pk=cluster_plan.pk).update(gpus_min=4)
+    client = client_of(member, "en")
+    sent = fields(project, cluster_plan, cost_cap="10", suggested="10", gpus="1", image="")
+    first = client.post("/jobs/new/", sent)
+    page = page_of(first)
+    assert "GPUs are now 4 and the cost cap ¥2,000, as this plan needs." in page
+    assert (first.status_code, Job.objects.count()) == (422, 0)
+    assert re.findall(r'name="(cost_cap|suggested)" value="([^"]*)"', page) == [
+        ("suggested", "2000"),
+        ("cost_cap", "2000"),
+    ]
+    assert re.search(r'<option value="4"[^>]* selected', page)
+    again = client.post("/jobs/new/", {**sent, "gpus": "4", "cost_cap": "2000"})
+    assert again.status_code == 302
+
+
+def test_a_number_that_was_typed_stays_beside_its_error(client_of, member, project, cluster_plan, credit):
+    sent = fields(project, cluster_plan, cost_cap="10", suggested="2000", gpus="4", image="")
+    page = page_of(client_of(member, "en").post("/jobs/new/", sent))
+    assert ["as this plan needs" in page, 'name="cost_cap" value="10"' in page] == [False, True]
+
+
 def test_a_form_that_was_sent_is_no_draft_again(client_of, member, project, container_plan, credit):
     client = client_of(member)
     sent = fields(project, container_plan)

@@ -220,6 +220,7 @@ def _sent(request: HttpRequest, projects: list[Project], offers: list[Offer]) ->
         else:
             forget_draft(user, chosen)
             return redirect("jobs:detail", job.code)
+    _fit_untyped(form, offers, project)
     if "project" in form.errors and len(projects) == 1 and projects[0].is_open:
         # The field is hidden when there is but one project: the form goes on with that one, and says so.
         form.errors.pop("project")
@@ -240,6 +241,24 @@ def _sent(request: HttpRequest, projects: list[Project], offers: list[Offer]) ->
         form.add_error(None, form.errors.pop("key"))
         form.data["key"] = _key()  # type: ignore[index]
     return _page(request, form, project, notes, status=422)
+
+
+def _fit_untyped(form: JobForm, offers: list[Offer], project: Project) -> None:
+    """Sent before the number of GPUs and our own cap had followed the plan (no script, or faster than the quote): they
+    follow now, so that sending again is enough; only after its quote was shown."""
+    if not form.errors or not set(form.errors) <= {"gpus", "cost_cap"}:
+        return
+    data = cast(QueryDict, form.data)
+    values = _values_of(data)
+    typed = values.get("gpus")
+    if not _follow(values, data, offers, project) and values.get("gpus") == typed:
+        return
+    for name in ("gpus", "cost_cap"):
+        data[name] = values[name]
+    words = _(
+        "GPUs are now %(gpus)s and the cost cap ¥%(cap)s, as this plan needs. Read the quote and send the form again."
+    )
+    form.add_error(None, words % {"gpus": values["gpus"], "cap": f"{int(values['cost_cap']):,}"})
 
 
 def _ask(request: HttpRequest, form: JobForm, project: Project, wanted: JobRequest) -> HttpResponse:
