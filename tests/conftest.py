@@ -40,6 +40,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # What takes longest begins first, so that the processes of a whole run end together.
 LONGEST = ("browser", "faults", "providers", "launcher")
+TAKE_SERVERS_AWAY = {
+    f"tests/faults/test_{name}.py" for name in ("broker", "copies", "dark_provider", "database", "storage", "workers")
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,13 +55,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file stays in one process; all that looks at the one portal in a browser does too."""
+    """A file stays in one process; so does all that looks at the one portal in a browser, and all that takes servers
+    away from the one portal of tests/faults/conftest.py."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByRoomOrFile(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            room = _room(nodeid)
-            return room if room == "browser" else nodeid.partition("::")[0]
+            room, file = _room(nodeid), nodeid.partition("::")[0]
+            if room == "browser":
+                return room
+            return "tests/faults" if file in TAKE_SERVERS_AWAY else file
 
     return ByRoomOrFile(config, log)
 

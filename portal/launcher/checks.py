@@ -35,9 +35,9 @@ def check_and_test(pytest_arguments: Sequence[str]) -> int:
 
 
 def side_by_side(cores: int) -> list[str]:
-    """Pytest's words for all tests: several processes share them, file by file (tests/conftest.py). One more than there
-    are cores, since the longest (providers, servers that are taken away) mostly wait."""
-    return ["-n", str(min(max(cores, 2) + 1, 4)), "--no-loadscope-reorder"]
+    """Pytest's words for all tests: four processes share them, file by file (tests/conftest.py). Two for each of two
+    cores, since the longest (providers, servers that are taken away) mostly wait; fewer only where there is one core."""
+    return ["-n", "4" if cores > 1 else "3", "--no-loadscope-reorder"]
 
 
 def check_locks(root: Path = ROOT) -> bool:
