@@ -36,7 +36,7 @@ def check_and_test(pytest_arguments: Sequence[str]) -> int:
 
 def side_by_side(cores: int) -> list[str]:
     """Pytest's words for all tests: four processes share them, file by file (tests/conftest.py). Two for each of two
-    cores, since the longest (providers, servers that are taken away) mostly wait; fewer only where there is one core."""
+    cores, since the longest (providers, servers that are taken away) mostly wait."""
     return ["-n", "4" if cores > 1 else "3", "--no-loadscope-reorder"]
 
 
